@@ -1,0 +1,295 @@
+"""Artifacts: directories that are complete when they exist, with a manifest that says what they are and what they were made from.
+
+A step writes into a hidden sibling directory (``.NAME.partial``) and renames it into place at the end, so a reader never sees a
+half-written artifact. ``manifest.json`` (UTF-8 JSON, sorted keys, no timestamps, no absolute paths: equal work gives equal bytes) holds
+
+- ``schema_version``, ``step``, ``params``: what made it,
+- ``code_version``, ``code_digest``: the package version and a digest of the sources of ``nann``, ``data_prep`` and ``ops``,
+- ``inputs``: per input its digest (of the input artifact's manifest, or of a raw file's bytes),
+- ``lineage``: the same for all ancestors, so that a far-away mismatch (an index of another dataset) is still found,
+- ``files``: per file its ``size_bytes`` and ``sha256``,
+- ``metrics``: the step's own numbers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import nann
+from nann.errors import ArtifactError
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete artifact on disk.
+
+    Attributes:
+        path: its directory.
+        manifest: the parsed ``manifest.json``.
+        digest: sha256 (hex) of the manifest's bytes; identifies content, parameters and ancestry together.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    digest: str
+
+    @property
+    def step(self) -> str:
+        """Name of the step that made it, as on the command line."""
+        return str(self.manifest["step"])
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters of the step that made it."""
+        return dict(self.manifest["params"])
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The step's own numbers."""
+        return dict(self.manifest["metrics"])
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """Digest per ancestor artifact name, the direct inputs included."""
+        return dict(self.manifest["lineage"])
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the sizes of its files."""
+        return sum(int(entry["size_bytes"]) for entry in self.manifest["files"].values())
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What every step function returns: where its artifact lies, its numbers, and whether an equal artifact was already there."""
+
+    path: Path
+    metrics: dict[str, Any] = field(default_factory=dict)
+    reused: bool = False
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def code_digest() -> str:
+    """Hex sha256 over the sources (Python and C++) of the packages a step's outcome depends on."""
+    root = Path(nann.__file__).parent.parent
+    digest = hashlib.sha256()
+    for package in ("data_prep", "nann", "ops"):
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in {".py", ".cc", ".h", ".cu", ".j2"}:
+                digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def open_artifact(path: Path, *, step: str) -> Artifact:
+    """Opens an artifact and verifies it completely: manifest, schema, producing step, every file's size and sha256.
+
+    Args:
+        path: the artifact's directory.
+        step: name of the step that must have made it.
+
+    Raises:
+        ArtifactError: it does not exist, is no artifact, was made by another step or schema version, or a file is missing or changed.
+    """
+    path = Path(path)
+    manifest_path = path / MANIFEST_NAME
+    if not path.is_dir():
+        raise ArtifactError(f"{path} does not exist; run `nann {step}` first")
+    if not manifest_path.is_file():
+        raise ArtifactError(f"{path} has no {MANIFEST_NAME}, so it is no artifact of `nann {step}`; run that step, or name its output directory")
+    raw = manifest_path.read_bytes()
+    try:
+        manifest = json.loads(raw)
+        found_schema, found_step, files = manifest["schema_version"], manifest["step"], manifest["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{manifest_path} is not a manifest ({error}); run `nann {step}` again") from error
+    if found_schema != SCHEMA_VERSION:
+        raise ArtifactError(f"{path} has schema version {found_schema}, this code reads {SCHEMA_VERSION}; run `nann {step}` again")
+    if found_step != step:
+        raise ArtifactError(f"{path} was made by `nann {found_step}`, but an artifact of `nann {step}` is needed here")
+    for name, entry in files.items():
+        file = path / name
+        if not file.is_file():
+            raise ArtifactError(f"{file} is listed in the manifest but missing; run `nann {step}` again")
+        if file.stat().st_size != entry["size_bytes"]:
+            raise ArtifactError(
+                f"{file} has {file.stat().st_size} bytes, its manifest says {entry['size_bytes']}; run `nann {step}` again"
+            )
+        if sha256_file(file) != entry["sha256"]:
+            raise ArtifactError(f"{file} was changed after `nann {step}` wrote it (its sha256 differs); run that step again")
+    return Artifact(path=path, manifest=manifest, digest=hashlib.sha256(raw).hexdigest())
+
+
+def require_same_ancestor(ancestor: str, *artifacts: Artifact) -> None:
+    """Refuses artifacts that were not made from one and the same ancestor.
+
+    Args:
+        ancestor: name of the ancestor ("dataset", "model", "embeddings", ...).
+        *artifacts: artifacts made by that step themselves, or with it in their lineage.
+
+    Raises:
+        ArtifactError: two of them disagree; the message names both and the digests.
+    """
+    step_of = {"dataset": "convert", "model": "train", "embeddings": "extract", "index": "build-index", "converted_model": "rewrite"}
+    digests = [
+        (artifact, artifact.digest if artifact.step == step_of[ancestor] else artifact.lineage.get(ancestor, "none"))
+        for artifact in artifacts
+    ]
+    first, expected = digests[0]
+    for other, found in digests[1:]:
+        if found != expected:
+            raise ArtifactError(
+                f"{other.path} (from `nann {other.step}`) belongs to {ancestor} {found[:12]}, but {first.path} "
+                f"(from `nann {first.step}`) belongs to {ancestor} {expected[:12]}; "
+                f"run `nann {other.step}` again on the same {ancestor}"
+            )
+
+
+def _is_empty_directory(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+class ArtifactWriter:
+    """Writes one artifact: a context manager that yields the partial directory and publishes it on a clean exit.
+
+    An artifact that is already there and was made by the same step, parameters, inputs and code is kept: ``is_current`` is then
+    true and nothing needs to be written. One that differs is only replaced with ``overwrite``.
+
+    Args:
+        path: where the artifact will lie.
+        step: name of the step, as on the command line.
+        params: the step's parameters, JSON-able.
+        inputs: name -> input artifact, or the sha256 of a raw input file.
+        resumable: keep what a killed run with the same fingerprint left in the partial directory.
+        overwrite: replace a differing artifact at ``path``.
+
+    Raises:
+        ArtifactError: ``path`` holds something else and ``overwrite`` is false, or another process is writing it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        step: str,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Artifact | str],
+        resumable: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(os.path.abspath(path))
+        self.metrics: dict[str, Any] = {}
+        self._resumable = resumable
+        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        lineage: dict[str, str] = {}
+        for name, source in inputs.items():
+            if isinstance(source, Artifact):
+                lineage.update(source.lineage)
+                lineage[name] = source.digest
+            else:
+                lineage[name] = source
+        self._head = {
+            "schema_version": SCHEMA_VERSION,
+            "step": step,
+            "params": json.loads(json.dumps(dict(params))),
+            "code_version": nann.__version__,
+            "code_digest": code_digest(),
+            "inputs": {name: source.digest if isinstance(source, Artifact) else source for name, source in inputs.items()},
+            "lineage": lineage,
+        }
+        self._lock: int | None = None
+        self.is_current = False
+        if self.path.exists() and not _is_empty_directory(self.path):
+            difference = self._difference_to_existing()
+            if difference is None:
+                self.is_current = True
+            elif not overwrite:
+                raise ArtifactError(f"{path} exists already ({difference}); give --overwrite to replace it, or another path")
+
+    def current(self) -> StepResult:
+        """The result of the artifact that is already there (valid while ``is_current``)."""
+        manifest = json.loads((self.path / MANIFEST_NAME).read_text())
+        logger.info("%s is up to date", self.path)
+        return StepResult(path=self.path, metrics=manifest["metrics"], reused=True)
+
+    def _difference_to_existing(self) -> str | None:
+        try:
+            existing = open_artifact(self.path, step=str(self._head["step"]))
+        except ArtifactError as error:
+            return f"not usable: {error}"
+        for key, expected in self._head.items():
+            if existing.manifest.get(key) != expected:
+                return f"made with another {key.replace('_', ' ')}"
+        return None
+
+    def __enter__(self) -> Path:
+        self._partial.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self._partial, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise ArtifactError(f"another process is writing {self.path}; wait for it, or end it") from error
+        stamp = self._partial / ".fingerprint"
+        wanted = json.dumps(self._head, sort_keys=True)
+        if not (self._resumable and stamp.is_file() and stamp.read_text() == wanted):
+            left = [entry for entry in self._partial.iterdir() if entry != stamp]
+            if left:
+                logger.warning("%s: discarding what an interrupted run with other inputs or parameters left", self._partial)
+            for entry in [*left, stamp]:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+        stamp.write_text(wanted)
+        return self._partial
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._publish()
+            elif not self._resumable:
+                shutil.rmtree(self._partial, ignore_errors=True)
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    def result(self) -> StepResult:
+        """The result to return after a clean exit."""
+        return StepResult(path=self.path, metrics=self.metrics)
+
+    def _publish(self) -> None:
+        (self._partial / ".fingerprint").unlink()
+        files = {
+            str(file.relative_to(self._partial)): {"size_bytes": file.stat().st_size, "sha256": sha256_file(file)}
+            for file in sorted(self._partial.rglob("*"))
+            if file.is_file() and file.name != MANIFEST_NAME
+        }
+        manifest = {**self._head, "files": files, "metrics": self.metrics}
+        (self._partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        if self.path.exists():
+            old = self.path.with_name(f".{self.path.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            self.path.rename(old)
+            self._partial.rename(self.path)
+            shutil.rmtree(old)
+        else:
+            self._partial.rename(self.path)

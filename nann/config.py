@@ -1,0 +1,97 @@
+"""Configuration of the steps: frozen pydantic models, one per step, from which the command line, the config file and the DAG take
+names, types, defaults and help texts.
+
+`data_prep.config` holds those of `convert` and `generate`. A config file is YAML with one section per step (``train:``,
+``build-index:`` ...); flags override the file, the file overrides the defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class StepConfig(BaseModel):
+    """Base: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainConfig(StepConfig):
+    """Options of `nann train`."""
+
+    model: Literal["nann", "nann-pool", "two-sided"] = Field("nann", description="scorer: attention, sum pooling, or inner product")
+    emb_dim: int = Field(32, ge=1, description="size of the item embedding and of the category embedding")
+    max_length: int = Field(0, ge=0, description="history items the model reads; 0: as converted")
+    num_neg: int = Field(200, ge=1, description="negatives per positive")
+    negatives: Literal["per-sample", "shared"] = Field("per-sample", description="draw negatives for each sample, or once per batch")
+    loss: Literal["nce", "sampled-softmax"] = Field("nce", description="noise-contrastive sigmoid loss, or softmax over the candidates")
+    adv_eps: float = Field(3e-5, ge=0, description="size of the adversarial perturbation of the item vector; 0: none")
+    batch_size: int = Field(800, ge=1, description="samples per replica and step")
+    epochs: float = Field(5, gt=0, description="passes over the training samples")
+    max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: no limit")
+    learning_rate: float = Field(3e-3, gt=0, description="AdamW learning rate")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
+    mixed_precision: bool = Field(False, description="compute the networks in bfloat16 (GPU and recent CPUs)")
+    xla: bool = Field(True, description="compile the networks' part of the step with XLA")
+    checkpoint_seconds: float = Field(60, gt=0, description="seconds between checkpoints")
+    seed: int = Field(1, description="seed of initial values, order and negatives")
+
+
+class ExtractConfig(StepConfig):
+    """Options of `nann extract`."""
+
+    batch_size: int = Field(8192, ge=1, description="items per forward pass")
+
+
+class BuildIndexConfig(StepConfig):
+    """Options of `nann build-index`."""
+
+    m: int = Field(32, ge=2, description="HNSW degree M")
+    ef_construction: int = Field(200, ge=1, description="HNSW candidate list size while building")
+    threads: int = Field(1, ge=1, description="build threads; only 1 gives byte-identical indexes")
+    seed: int = Field(1, description="seed of the level assignment")
+    start_level: int = Field(2, ge=0, description="entry points are all nodes of this level and above")
+
+
+class RewriteConfig(StepConfig):
+    """Options of `nann rewrite`: the search baked into the exported retrieval graph."""
+
+    ef: tuple[int, ...] = Field((400, 400, 200), description="running top-ef per level, from level 0 up")
+    rounds: tuple[int, ...] = Field((8, 2, 1), description="rounds of expansion per level, from level 0 up")
+    top_k: int = Field(200, ge=1, description="items returned per user")
+
+    @field_validator("ef", "rounds")
+    @classmethod
+    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 1:
+            raise ValueError("needs at least one level, every entry at least 1")
+        return value
+
+
+class EvaluateConfig(StepConfig):
+    """Options of `nann evaluate`."""
+
+    ks: tuple[int, ...] = Field((50, 100, 200), description="list lengths K of the metrics")
+    split: Literal["test", "validate"] = Field("test", description="users to evaluate on")
+    max_users: int = Field(0, ge=0, description="evaluate at most this many users; 0: all")
+    batch_size: int = Field(16, ge=1, description="users per call of the exported graph")
+    baselines: bool = Field(True, description="also compute popularity and item-to-item CF on the same users")
+    curve_users: int = Field(200, ge=0, description="validation users for the curve of recall against items scored; 0: no curve")
+
+
+class BenchmarkConfig(StepConfig):
+    """Options of `nann benchmark`."""
+
+    threads: int = Field(1, ge=1, description="closed-loop clients")
+    batch_size: int = Field(1, ge=1, description="users per request")
+    warmup_seconds: float = Field(2, ge=0, description="load before measuring starts")
+    duration_seconds: float = Field(10, gt=0, description="measured time")
+    seed: int = Field(1, description="seed of the order of the histories")
+
+
+class InferConfig(StepConfig):
+    """Options of `nann infer`."""
+
+    top_k: int = Field(10, ge=1, description="items to print")

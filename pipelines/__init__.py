@@ -1,0 +1,1 @@
+"""The DAGs, their configs, the local runner, and the root command line."""
