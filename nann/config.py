@@ -21,7 +21,7 @@ class StepConfig(BaseModel):
 class TrainConfig(StepConfig):
     """Options of `nann train`."""
 
-    model: Literal["nann", "nann-pool", "two-sided"] = Field("nann", description="scorer: attention, sum pooling, or inner product")
+    scorer: Literal["nann", "nann-pool", "two-sided"] = Field("nann", description="model family: attention, sum pooling, or inner product")
     emb_dim: int = Field(32, ge=1, description="size of the item embedding and of the category embedding")
     max_length: int = Field(0, ge=0, description="history items the model reads; 0: as converted")
     num_neg: int = Field(200, ge=1, description="negatives per positive")

@@ -1,0 +1,66 @@
+"""Scorers: build one from a training config, load a trained one from a model artifact."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import tensorflow as tf
+
+from nann.config import TrainConfig
+from nann.errors import ArtifactError
+from nann.models.scorer import AttentionScorer, PoolScorer, Scorer, TwoSidedScorer, UserState
+
+__all__ = ["Scorer", "UserState", "build_model", "load_model", "save_model"]
+
+SCORERS: dict[str, type[AttentionScorer] | type[PoolScorer] | type[TwoSidedScorer]] = {
+    "nann": AttentionScorer,
+    "nann-pool": PoolScorer,
+    "two-sided": TwoSidedScorer,
+}
+
+
+def build_model(config: TrainConfig, *, num_items: int, num_categories: int) -> Scorer:
+    """A scorer with initial values drawn from the config's seed.
+
+    Args:
+        config: names the scorer, the embedding size and the seed.
+        num_items: item rows are 1..num_items.
+        num_categories: category rows are 1..num_categories.
+    """
+    return SCORERS[config.scorer](num_items=num_items, num_categories=num_categories, emb_dim=config.emb_dim, seed=config.seed)
+
+
+def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_length: int) -> None:
+    """Writes ``config.json`` and the checkpoint ``weights.*`` of a trained scorer into a directory."""
+    description = {
+        "train": config.model_dump(),
+        "num_items": scorer.num_items,
+        "num_categories": scorer.num_categories,
+        "item_dim": scorer.item_dim,
+        "max_length": max_length,
+    }
+    tf.train.Checkpoint(scorer=scorer).write(str(directory / "weights"))
+    (directory / "config.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_model(directory: Path) -> Scorer:
+    """The scorer that `save_model` wrote, with its weights.
+
+    Raises:
+        ArtifactError: the directory holds no such model.
+    """
+    try:
+        description = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        scorer = build_model(
+            TrainConfig(**description["train"]), num_items=description["num_items"], num_categories=description["num_categories"]
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{directory} holds no model ({error}); run `nann train` again") from error
+    tf.train.Checkpoint(scorer=scorer).read(str(directory / "weights")).assert_consumed()
+    return scorer
+
+
+def load_max_length(directory: Path) -> int:
+    """The number of history items the model in a directory reads."""
+    return int(json.loads((directory / "config.json").read_text(encoding="utf-8"))["max_length"])

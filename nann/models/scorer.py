@@ -1,0 +1,229 @@
+"""The scorers: how a user's history and an item become one logit.
+
+One interface for training, extraction, index, export and evaluation (B users, L history positions, E = 2 emb_dim, n candidates,
+D = item_dim):
+
+- `history(item_rows, cate_rows)` -> sequence [B, L, E], mask [B, L]: the only place that touches the embedding tables for the user;
+- `embed_items(item_rows, cate_rows)` -> [..., E], `item_network(embedded)` -> [..., D]; together `encode_item`: the vector e_v that is
+  indexed;
+- `encode_user(sequence, mask)` -> the user state, a tuple of tensors with leading axis B: everything that depends on the user alone;
+- `score(user_state, items)` -> [B, n] logits for items [B, n, D], or [1, n, D] when all users share the candidates.
+
+Source: NANN, arXiv 2202.10226, section 3 and table 3.
+"""
+
+from __future__ import annotations
+
+import abc
+
+import tensorflow as tf
+
+from nann.models.layers import BatchNorm, Dense, Mlp, PRelu, Seeds
+from ops.lookup import lookup_positions
+
+UserState = tuple[tf.Tensor, ...]
+
+NETWORK_SIZE = 64
+ATTENTION_HIDDEN = 128
+ATTENTION_SIZE = 256
+SCORE_SIZES = (128, 64, 32)
+MASKED_LOGIT = -1e9
+RECENCY_POSITIONS = 64
+
+
+class Scorer(tf.Module, abc.ABC):
+    """Embedding tables and item network, common to all scorers.
+
+    Args:
+        num_items: item rows are 1..num_items; row 0 is missing.
+        num_categories: category rows are 1..num_categories; row 0 is missing.
+        emb_dim: size of the item embedding and of the category embedding.
+        seed: of the initial values.
+    """
+
+    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, name: str) -> None:
+        super().__init__(name=name)
+        self.num_items, self.num_categories, self.emb_dim = num_items, num_categories, emb_dim
+        self.embedded_dim = 2 * emb_dim
+        self.item_dim = NETWORK_SIZE
+        self._seeds = Seeds(seed)
+        self.item_table = self._table(num_items + 1, "item_table")
+        self.category_table = self._table(num_categories + 1, "category_table")
+        self.item_mlp = Mlp(
+            (self.embedded_dim, NETWORK_SIZE, NETWORK_SIZE, self.item_dim), self._seeds, batch_norm=True, name="item_network"
+        )
+        self.item_skip = Dense(self.embedded_dim, self.item_dim, self._seeds, use_bias=False, name="item_skip")
+
+    def _table(self, rows: int, name: str) -> tf.Variable:
+        values = tf.random.stateless_normal([rows, self.emb_dim], self._seeds.next(), stddev=self.emb_dim**-0.5)
+        return tf.Variable(values, name=name)
+
+    @property
+    def tables(self) -> tuple[tf.Variable, tf.Variable]:
+        """The embedding tables [num_items + 1, emb_dim] and [num_categories + 1, emb_dim]; row 0 of each is never read."""
+        return self.item_table, self.category_table
+
+    @property
+    def network_variables(self) -> tuple[tf.Variable, ...]:
+        """All trainable variables but the tables."""
+        tables = {id(table) for table in self.tables}
+        return tuple(variable for variable in self.trainable_variables if id(variable) not in tables)
+
+    def embed_items(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tf.Tensor:
+        """Raw embeddings [..., E] of rows [...]; zeros where a row is 0."""
+        return lookup_positions(self.tables, (item_rows, cate_rows))
+
+    def item_network(self, embedded: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The item vector e_v [..., D] of raw embeddings [..., E]."""
+        return self.item_mlp(embedded, training) + self.item_skip(embedded)
+
+    def encode_item(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tf.Tensor:
+        """The item vector e_v [n, D] of rows [n]."""
+        return self.item_network(self.embed_items(item_rows, cate_rows))
+
+    def history(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Sequence [B, L, E] and mask [B, L] (true where an item stands) of histories [B, L], oldest first, padded with 0."""
+        return self.embed_items(item_rows, cate_rows), tf.not_equal(item_rows, 0)
+
+    @abc.abstractmethod
+    def encode_user(self, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
+        """The user state of a sequence [B, L, E] and its mask [B, L]."""
+
+    @abc.abstractmethod
+    def score(self, user_state: UserState, items: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Logits [B, n] of items [B, n, D] or [1, n, D]."""
+
+
+class RecencyWeights(tf.Module):
+    """A trainable value per recency rank and channel: rank 0 is the newest item of a history, ranks past the last share its value."""
+
+    def __init__(self, channels: int, initial_decay: float, *, name: str = "recency") -> None:
+        super().__init__(name=name)
+        ranks = tf.range(RECENCY_POSITIONS, dtype=tf.float32)[:, tf.newaxis]
+        self.values = tf.Variable(tf.tile(initial_decay * ranks, [1, channels]), name="values")
+
+    def __call__(self, mask: tf.Tensor) -> tf.Tensor:
+        """[B, L, channels] values for a mask [B, L]."""
+        rank = tf.cumsum(tf.cast(mask, tf.int32), axis=1, exclusive=True, reverse=True)
+        return tf.gather(self.values, tf.minimum(rank, RECENCY_POSITIONS - 1))
+
+
+class PooledInterest(tf.Module):
+    """A user vector [B, D]: the history's embeddings, weighted by a softmax over learned recency values, through a network."""
+
+    def __init__(self, embedded_dim: int, item_dim: int, seeds: Seeds, *, name: str = "pooled_interest") -> None:
+        super().__init__(name=name)
+        self.recency = RecencyWeights(1, initial_decay=-0.1)
+        self.skip = Dense(embedded_dim, item_dim, seeds, use_bias=False, name="skip")
+        self.mlp = Mlp((embedded_dim, ATTENTION_HIDDEN, item_dim), seeds, batch_norm=False)
+
+    def __call__(self, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Maps [B, L, E] and [B, L] to [B, D]; zeros for an empty history."""
+        logits = tf.where(mask, self.recency(mask)[..., 0], MASKED_LOGIT)
+        weights = tf.nn.softmax(logits, axis=1) * tf.cast(mask, tf.float32)
+        pooled = tf.einsum("bl,ble->be", weights, sequence)
+        return self.skip(pooled) + self.mlp(pooled)
+
+
+class TwoSidedScorer(Scorer):
+    """Inner product of a user vector and the item vector: classic embedding retrieval."""
+
+    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int) -> None:
+        super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="two_sided")
+        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self._seeds)
+
+    def encode_user(self, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
+        """One user vector [B, D]."""
+        return (self.interest(sequence, mask),)
+
+    def score(self, user_state: UserState, items: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """<u, e_v>."""
+        return inner_product(user_state[0], items)
+
+
+def inner_product(user: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+    """[B, n] products of users [B, D] and items [B or 1, n, D]."""
+    return tf.squeeze(tf.matmul(items, user[:, :, tf.newaxis]), axis=-1)
+
+
+class ScoreNetwork(tf.Module):
+    """MLP 128 -> 64 -> 32 -> 1 over [user part, item part]; the first layer comes in split, as the sum of both parts' products."""
+
+    def __init__(self, seeds: Seeds, *, name: str = "score_network") -> None:
+        super().__init__(name=name)
+        first, second, third = SCORE_SIZES
+        self.norm = [BatchNorm(second), BatchNorm(third)]
+        self.activation = [PRelu(first), PRelu(second), PRelu(third)]
+        self.second = Dense(first, second, seeds, name="second")
+        self.third = Dense(second, third, seeds, name="third")
+        self.last = Dense(third, 1, seeds, use_bias=False, name="last")
+
+    def __call__(self, first: tf.Tensor, training: bool) -> tf.Tensor:
+        """Maps the first layer's sums [B, n, 128] to [B, n]."""
+        x = self.activation[0](first)
+        x = self.activation[1](self.norm[0](self.second(x), training))
+        x = self.activation[2](self.norm[1](self.third(x), training))
+        return tf.squeeze(self.last(x), axis=-1)
+
+
+class PoolScorer(Scorer):
+    """Score network over the pooled history and the item vector, plus their inner product: no attention."""
+
+    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int) -> None:
+        super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="nann_pool")
+        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self._seeds)
+        self.user_first = Dense(self.item_dim, SCORE_SIZES[0], self._seeds, name="user_first")
+        self.item_first = Dense(self.item_dim, SCORE_SIZES[0], self._seeds, use_bias=False, name="item_first")
+        self.score_network = ScoreNetwork(self._seeds)
+
+    def encode_user(self, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
+        """The user vector [B, D] and its part of the score network's first layer [B, 128]."""
+        user = self.interest(sequence, mask)
+        return user, self.user_first(user)
+
+    def score(self, user_state: UserState, items: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """MLP([u, e_v]) + <u, e_v>."""
+        user, user_first = user_state
+        first = user_first[:, tf.newaxis, :] + self.item_first(items)
+        return self.score_network(first, training) + inner_product(user, items)
+
+
+class AttentionScorer(Scorer):
+    """Target attention, the paper's scorer, plus the inner product of a pooled user vector and the item vector.
+
+    q = W2 PReLU(W1 e_v + b1) + b2, k = MLP(sequence), a = softmax(q k^T / sqrt(256)) sequence, logit = MLP([a, e_v]) + <u, e_v>.
+    Three products that involve the user alone are taken once per user: W2 folded into the keys, b2 into a bias per position, and the
+    score network's first layer into the values.
+    """
+
+    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int) -> None:
+        super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="nann")
+        self.query_first = Dense(self.item_dim, ATTENTION_HIDDEN, self._seeds, name="query_first")
+        self.query_activation = PRelu(ATTENTION_HIDDEN, name="query_activation")
+        self.query_second = Dense(ATTENTION_HIDDEN, ATTENTION_SIZE, self._seeds, name="query_second")
+        self.key_network = Mlp((self.embedded_dim, ATTENTION_HIDDEN, ATTENTION_SIZE), self._seeds, batch_norm=False, name="key_network")
+        self.recency = RecencyWeights(1, initial_decay=-0.05)
+        self.value_first = Dense(self.embedded_dim, SCORE_SIZES[0], self._seeds, name="value_first")
+        self.item_first = Dense(self.item_dim, SCORE_SIZES[0], self._seeds, use_bias=False, name="item_first")
+        self.score_network = ScoreNetwork(self._seeds)
+        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self._seeds)
+
+    def encode_user(self, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
+        """Keys [B, L, 128], position bias [B, L] (very negative on padding), values [B, L, 128], user vector [B, D]."""
+        scale = ATTENTION_SIZE**-0.5
+        keys = self.key_network(sequence)
+        folded = scale * tf.matmul(keys, tf.cast(self.query_second.kernel, keys.dtype), transpose_b=True)
+        bias = scale * tf.linalg.matvec(keys, tf.cast(self.query_second.bias, keys.dtype)) + tf.cast(
+            self.recency(mask)[..., 0], keys.dtype
+        )
+        bias = tf.where(mask, bias, tf.constant(MASKED_LOGIT, bias.dtype))
+        present = tf.cast(mask, sequence.dtype)[..., tf.newaxis]
+        return folded, bias, self.value_first(sequence) * present, self.interest(sequence, mask)
+
+    def score(self, user_state: UserState, items: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """MLP([a, e_v]) + <u, e_v>."""
+        keys, bias, values, user = user_state
+        query = self.query_activation(self.query_first(items))
+        attention = tf.nn.softmax(tf.matmul(query, keys, transpose_b=True) + bias[:, tf.newaxis, :])
+        first = tf.matmul(attention, values) + self.item_first(items)
+        return self.score_network(first, training) + inner_product(user, items)

@@ -1,0 +1,99 @@
+"""AdamW whose step costs what the batch touches, not what the vocabulary holds.
+
+Adam: Kingma and Ba, arXiv 1412.6980, algorithm 1. Decoupled weight decay: Loshchilov and Hutter, arXiv 1711.05101, algorithm 2. The lazy
+form for embedding tables updates value, moments and decay of the touched rows only; a row's moments therefore do not decay while it is
+not seen, which differs from dense Adam and is what keeps the cost independent of the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+
+class LazyAdamW(tf.Module):
+    """AdamW for dense variables and, lazily by row, for embedding tables.
+
+    Create it under the strategy's scope; call `apply` in a replica context. Slots are ordinary variables, so `tf.train.Checkpoint`
+    saves and restores them.
+
+    Args:
+        variables: the variables to train, float32.
+        weight_decay: decoupled decay per step, multiplied by the learning rate; applied to matrices and tables, not to vectors.
+        beta_1, beta_2: decay rates of the moments.
+        epsilon: added to the root of the second moment.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[tf.Variable],
+        *,
+        weight_decay: float = 0.0,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__(name="lazy_adamw")
+        self._weight_decay, self._beta_1, self._beta_2, self._epsilon = weight_decay, beta_1, beta_2, epsilon
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        self._variables = list(variables)
+        self._first = [tf.Variable(tf.zeros_like(variable), trainable=False, name="first_moment") for variable in variables]
+        self._second = [tf.Variable(tf.zeros_like(variable), trainable=False, name="second_moment") for variable in variables]
+
+    def apply(self, gradients: Sequence[tf.Tensor | tf.IndexedSlices], learning_rate: tf.Tensor) -> None:
+        """Sums the gradients over the replicas and updates every variable in place.
+
+        Args:
+            gradients: one per variable, a dense tensor of its shape or `tf.IndexedSlices` of its rows (repeated indices are summed).
+            learning_rate: scalar float32.
+
+        Raises:
+            ValueError: the number of gradients is not the number of variables.
+        """
+        if len(gradients) != len(self._variables):
+            raise ValueError(f"needs one gradient per variable: {len(self._variables)} variables, {len(gradients)} gradients")
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync > 1:
+            gradients = [context.all_reduce(tf.distribute.ReduceOp.SUM, gradient) for gradient in gradients]
+        context.merge_call(self._update_all, args=(list(gradients), learning_rate))
+
+    def _update_all(
+        self, strategy: tf.distribute.Strategy, gradients: Sequence[tf.Tensor | tf.IndexedSlices], learning_rate: tf.Tensor
+    ) -> None:
+        strategy.extended.update(self.step, lambda step: step.assign_add(1))
+        count = tf.cast(self.step.read_value(), tf.float32)
+        # arXiv 1412.6980, end of section 2: both bias corrections folded into the step size
+        correction = tf.sqrt(1.0 - self._beta_2**count) / (1.0 - self._beta_1**count)
+        for variable, first, second, gradient in zip(self._variables, self._first, self._second, gradients, strict=True):
+            strategy.extended.update(variable, self._update, args=(first, second, gradient, learning_rate, correction))
+
+    def _update(
+        self,
+        variable: tf.Variable,
+        first: tf.Variable,
+        second: tf.Variable,
+        gradient: tf.Tensor | tf.IndexedSlices,
+        learning_rate: tf.Tensor,
+        correction: tf.Tensor,
+    ) -> None:
+        if isinstance(gradient, tf.IndexedSlices):
+            rows, positions = tf.unique(gradient.indices)
+            values = tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows))
+            old, m, v = tf.gather(variable, rows), tf.gather(first, rows), tf.gather(second, rows)
+        else:
+            rows, values = None, gradient
+            old, m, v = variable.read_value(), first.read_value(), second.read_value()
+        m += (1.0 - self._beta_1) * (values - m)
+        v += (1.0 - self._beta_2) * (tf.square(values) - v)
+        update = learning_rate * correction * m / (tf.sqrt(v) + self._epsilon)
+        if self._weight_decay and len(variable.shape) > 1:
+            update += learning_rate * self._weight_decay * old
+        if rows is None:
+            variable.assign(old - update)
+            first.assign(m)
+            second.assign(v)
+        else:
+            variable.scatter_update(tf.IndexedSlices(old - update, rows))
+            first.scatter_update(tf.IndexedSlices(m, rows))
+            second.scatter_update(tf.IndexedSlices(v, rows))
