@@ -1,0 +1,19 @@
+"""The graph over the item vectors: built with hnswlib, decoded into row-split neighbour lists, stored as plain numpy files."""
+
+from nann.index.build import build_hnsw
+from nann.index.decode import decode_hnsw
+from nann.index.embeddings import Embeddings, load_embeddings
+from nann.index.graph import Graph, NeighborLists, load_graph, save_graph
+from nann.index.statistics import describe_graph
+
+__all__ = [
+    "Embeddings",
+    "Graph",
+    "NeighborLists",
+    "build_hnsw",
+    "decode_hnsw",
+    "describe_graph",
+    "load_embeddings",
+    "load_graph",
+    "save_graph",
+]
