@@ -1,0 +1,63 @@
+"""Counting of rows that cannot be used, by reason, against a limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data_prep.errors import DataError
+
+
+class BadRows:
+    """Counter of bad rows of one conversion.
+
+    Args:
+        max_rows: largest number that is tolerated.
+        max_share: largest share of all rows that is tolerated, in [0, 1].
+    """
+
+    def __init__(self, max_rows: int, max_share: float) -> None:
+        self.limit = max_rows
+        self._max_share = max_share
+        self._examples: dict[str, str] = {}
+        self.by_reason: dict[str, int] = {}
+
+    @property
+    def total(self) -> int:
+        """Bad rows so far."""
+        return sum(self.by_reason.values())
+
+    def add(self, reason: str, count: int, example: Any) -> None:
+        """Counts ``count`` bad rows; the first example of a reason is kept for the message."""
+        if count:
+            self.by_reason[reason] = self.by_reason.get(reason, 0) + int(count)
+            text = repr(example)
+            self._examples.setdefault(reason, text if len(text) <= 80 else text[:77] + "...")
+
+    def exhausted(self) -> bool:
+        """Whether the absolute limit is exceeded, so that reading on is pointless."""
+        return self.total > self.limit
+
+    def describe(self) -> str:
+        """One line: number per reason, with an example each."""
+        return "; ".join(f"{reason} {count:,} (first: {self._examples[reason]})" for reason, count in sorted(self.by_reason.items()))
+
+    def check(self, num_rows: int, source: str) -> None:
+        """Enforces the limits.
+
+        Args:
+            num_rows: all rows read, good and bad.
+            source: name of the file or files, for the message.
+
+        Raises:
+            DataError: too many bad rows, absolutely or by share.
+        """
+        if self.total > self.limit:
+            limit = f"max_bad_rows {self.limit:,}"
+        elif self.total > self._max_share * num_rows:
+            limit = f"max_bad_share {self._max_share:g}"
+        else:
+            return
+        raise DataError(
+            f"{source}: {self.total:,} of {num_rows:,} rows read are bad, more than {limit} allows: {self.describe()}; "
+            "mend the log, check columns, header and id_type, or raise the limit"
+        )

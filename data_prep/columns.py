@@ -1,0 +1,119 @@
+"""Which columns of a file hold user, item, category and time, and whether a CSV file starts with a header.
+
+Rules for `header` "auto": with a mapping by name the first line must be a header; with a mapping by position it is one if its time (or
+last mapped) field is no number; with the default mapping it is one if neither the first nor the last mapped field is a number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from data_prep.errors import DataError
+
+_NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A default arrangement of a file.
+
+    Attributes:
+        names: role -> column name, used when there is a header.
+        positions: role -> position from 0, used when there is none.
+        optional: roles that may be absent.
+    """
+
+    names: Mapping[str, str]
+    positions: Mapping[str, int]
+    optional: frozenset[str] = frozenset({"category"})
+
+
+USER_BEHAVIOR = Layout(
+    names={"user": "user_id", "item": "item_id", "category": "category_id", "time": "timestamp"},
+    positions={"user": 0, "item": 1, "category": 2, "time": 4},
+)
+ITEM_CATEGORIES = Layout(names={"item": "item_id", "category": "category_id"}, positions={"item": 0, "category": 1}, optional=frozenset())
+
+
+def is_number(text: str) -> bool:
+    """Whether a field reads as a decimal number."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def decide_header(rows: Sequence[Sequence[str]], mapping: Mapping[str, str], header: Literal["auto", "yes", "no"], layout: Layout) -> bool:
+    """Decides whether the first of the sampled rows of a CSV file is a header.
+
+    Args:
+        rows: the fields of the file's first lines, at least one line.
+        mapping: role -> column name or position, empty for the default layout.
+        header: the user's word.
+        layout: the default layout.
+    """
+    if header != "auto":
+        return header == "yes"
+    first = rows[0]
+    if any(not column.isdecimal() for column in mapping.values()):
+        return True
+    if mapping:
+        position = int(mapping.get("time", max(mapping.values(), key=int)))
+        return position < len(first) and not is_number(first[position])
+    ends = (min(layout.positions.values()), max(layout.positions.values()))
+    if set(layout.names.values()) - {layout.names[role] for role in layout.optional} <= {field.strip() for field in first}:
+        return True
+    return all(position >= len(first) or not is_number(first[position]) for position in ends)
+
+
+def usual_width(rows: Sequence[Sequence[str]]) -> int:
+    """The most frequent number of fields among the sampled rows (the smaller one on a tie)."""
+    counts = Counter(len(row) for row in rows)
+    return min(counts, key=lambda width: (-counts[width], width))
+
+
+def locate(names: Sequence[str] | None, width: int, mapping: Mapping[str, str], layout: Layout, source: str) -> dict[str, int]:
+    """Finds the position of every role's column.
+
+    Args:
+        names: the header's names (CSV) or the schema's (Parquet); None without a header.
+        width: number of columns.
+        mapping: role -> column name or position, empty for the default layout.
+        layout: the default layout.
+        source: the file, for messages.
+
+    Returns:
+        Role -> position; without a role that is optional and absent.
+
+    Raises:
+        DataError: a column does not exist or is named twice.
+    """
+    if names is None and not mapping:
+        wanted: dict[str, str] = {role: str(position) for role, position in layout.positions.items()}
+    else:
+        wanted = dict(mapping) or dict(layout.names)
+    found: dict[str, int] = {}
+    for role, column in wanted.items():
+        if names is not None and column in names:
+            if list(names).count(column) > 1:
+                raise DataError(f"{source}: the header names column {column!r} twice; give its position instead")
+            found[role] = list(names).index(column)
+        elif column.isdecimal() and (mapping or names is None):
+            if int(column) >= width:
+                raise DataError(
+                    f"{source}: {role} should be column {column} (from 0), but the file has {width} columns; give columns, for example "
+                    f"{','.join(f'{known}=COLUMN' for known in layout.names)}"
+                )
+            found[role] = int(column)
+        elif not mapping and role in layout.optional:
+            continue
+        elif names is None:
+            raise DataError(f"{source}: {role} should be column {column!r}, but there is no header; give its position, or header yes")
+        else:
+            shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+            raise DataError(
+                f"{source}: {role} should be column {column!r}, but the columns are {shown}; give columns, for example "
+                f"{','.join(f'{known}=COLUMN' for known in layout.names)}, or header no if these are data"
+            )
+    return found

@@ -1,0 +1,133 @@
+"""Configuration of `nann convert` and `nann generate`: frozen pydantic models, from which the command line takes names, types,
+defaults and help texts (as from `nann.config`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+LOG_ROLES = ("user", "item", "category", "time")
+ITEM_ROLES = ("item", "category")
+
+
+def parse_mapping(value: Any, roles: tuple[str, ...]) -> Any:
+    """Turns ``"user=user_id,item=article_id"`` into a dict and checks the keys; a mapping is only checked.
+
+    Raises:
+        ValueError: a part has no ``=``, a key is unknown or given twice, or a column is empty.
+    """
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        for key, equals, _ in pairs:
+            if not equals:
+                raise ValueError(f"{key!r} is no ROLE=COLUMN pair; write for example {roles[0]}=some_column")
+        keys = [key.strip() for key, _, _ in pairs]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ValueError(f"{key!r} is given twice; give every role once")
+        value = {key.strip(): column.strip() for key, _, column in pairs}
+    if isinstance(value, dict):
+        value = {key: str(column) for key, column in value.items()}
+        unknown = sorted(set(value) - set(roles))
+        if unknown:
+            raise ValueError(f"unknown role {unknown[0]!r}; the roles are {', '.join(roles)}")
+        empty = sorted(key for key, column in value.items() if not column)
+        if empty:
+            raise ValueError(f"role {empty[0]!r} names no column")
+    return value
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ConvertConfig(_Config):
+    """Options of `nann convert`."""
+
+    layout: Literal["user", "sample"] = Field("user", description="training records: one per user, or one per sample")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="where user, item, time and (optional) category lie: ROLE=COLUMN,... by name, or by position from 0; "
+        "default: the UserBehavior layout user_id,item_id,category_id,behavior_type,timestamp",
+    )
+    header: Literal["auto", "yes", "no"] = Field("auto", description="whether a CSV file starts with column names")
+    delimiter: str = Field(",", description="character between the columns of a CSV file; \\t for a tabulator")
+    time_unit: Literal["auto", "s", "ms"] = Field("auto", description="unit of the time column; auto: ms if its median is above 1e11")
+    id_type: Literal["auto", "int", "string"] = Field(
+        "auto", description="type of the ids; auto: per column integers if most values are, else strings"
+    )
+    items: Path | None = Field(None, description="second file with the items' categories; replaces a category column of the log")
+    item_columns: dict[str, str] = Field(
+        default_factory=dict, description="where item and category lie in the items file: ROLE=COLUMN,...; default: item_id, category_id"
+    )
+    missing_category: str | None = Field(None, description="category id that means 'no category', for example 0; default: none does")
+    max_length: int = Field(50, ge=1, description="history items in front of a held-out or sample-layout target")
+    train_min_length: int = Field(1, ge=1, description="a training target has at least this many events before it")
+    test_min_length: int = Field(3, ge=1, description="test and validation users have more events than this")
+    test_users: int = Field(-1, ge=-1, description="users held out for the test; -1: a tenth of those eligible, at most 10,000")
+    validate_users: int = Field(-1, ge=-1, description="users held out for validation; -1: a tenth of those eligible, at most 10,000")
+    duplicates: Literal["keep", "drop"] = Field("keep", description="what to do with events of equal user, item and time")
+    min_time: int = Field(946_684_800, description="events before this time (unix seconds; default 2000-01-01) are bad rows")
+    max_time: int = Field(4_102_444_800, description="events from this time on (unix seconds; default 2100-01-01) are bad rows")
+    max_bad_rows: int = Field(1000, ge=0, description="give up if more rows than this are bad")
+    max_bad_share: float = Field(0.1, ge=0, le=1, description="give up if a larger share of the rows than this is bad")
+    shards: int = Field(4, ge=1, le=99_999, description="files of the training split")
+    seed: int = Field(1, ge=0, description="seed of the draw of test and validation users")
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _log_columns(cls, value: Any) -> Any:
+        value = parse_mapping(value, LOG_ROLES)
+        if isinstance(value, dict) and value:
+            for role in ("user", "item", "time"):
+                if role not in value:
+                    raise ValueError(f"the mapping names no column for {role!r}; add {role}=COLUMN")
+        return value
+
+    @field_validator("item_columns", mode="before")
+    @classmethod
+    def _item_columns(cls, value: Any) -> Any:
+        value = parse_mapping(value, ITEM_ROLES)
+        if isinstance(value, dict) and value:
+            for role in ITEM_ROLES:
+                if role not in value:
+                    raise ValueError(f"the mapping names no column for {role!r}; add {role}=COLUMN")
+        return value
+
+    @field_validator("missing_category", mode="before")
+    @classmethod
+    def _number_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, value: str) -> str:
+        value = "\t" if value == "\\t" else value
+        if len(value) != 1:
+            raise ValueError(f"the delimiter {value!r} is not one character")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ConvertConfig:
+        if self.item_columns and self.items is None:
+            raise ValueError("item_columns is given without an items file; give items too")
+        if self.min_time >= self.max_time:
+            raise ValueError(f"min_time {self.min_time} is not before max_time {self.max_time}")
+        return self
+
+
+class GenerateConfig(_Config):
+    """Options of `nann generate`."""
+
+    users: int = Field(4000, ge=10, description="users")
+    items: int = Field(4000, ge=20, description="items in the catalogue")
+    categories: int = Field(80, ge=2, description="categories; an item has one")
+    events_per_user: float = Field(30, ge=2, description="mean events per user; the lengths vary")
+    interests: int = Field(3, ge=1, description="categories a user is interested in at a time")
+    days: int = Field(9, ge=1, description="length of the window, which starts at 2017-11-25 00:00 UTC+8")
+    follow: float = Field(0.6, ge=0, le=1, description="probability that an event follows from the one before it")
+    zipf: float = Field(0.8, ge=0, description="exponent of the popularity of the items of a category")
+    drift: float = Field(0.5, ge=0, le=1, description="share of the users who change an interest within the window")
+    seed: int = Field(1, ge=0, description="seed of everything drawn")

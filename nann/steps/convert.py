@@ -1,0 +1,53 @@
+"""Step `convert`: interaction log -> dataset."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.config import ConvertConfig
+from data_prep.convert import convert_log
+from data_prep.log_reader import require_files
+from nann.artifacts import ArtifactWriter, StepResult, sha256_file
+
+logger = logging.getLogger(__name__)
+
+
+def _digests(kind: str, paths: Sequence[Path]) -> dict[str, str]:
+    """``KIND:BASENAME`` -> sha256 of the bytes; names that occur again get their position, so that the order of inputs counts."""
+    digests: dict[str, str] = {}
+    for position, path in enumerate(paths):
+        key = f"{kind}:{path.name}" if len(paths) == 1 else f"{kind}:{position}:{path.name}"
+        digests[key] = sha256_file(path)
+    return digests
+
+
+def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, overwrite: bool = False) -> StepResult:
+    """Converts a raw interaction log into a dataset artifact.
+
+    Args:
+        inputs: log files (CSV, gzip CSV or Parquet), read in this order as one log.
+        dataset: directory to write; formats in `docs/data.md`.
+        config: options of the conversion.
+        overwrite: replace a differing dataset.
+
+    Raises:
+        data_prep.DataError: an input is missing, damaged, or breaks a rule beyond the limits.
+        ArtifactError: ``dataset`` holds something else.
+    """
+    inputs = [Path(path) for path in inputs]
+    items = [Path(config.items)] if config.items else []
+    require_files([*inputs, *items])
+    writer = ArtifactWriter(
+        dataset,
+        step="convert",
+        params=config.model_dump(mode="json", exclude={"items"}),
+        inputs=_digests("log", inputs) | _digests("items", items),
+        overwrite=overwrite,
+    )
+    if writer.is_current:
+        return writer.current()
+    with writer as directory:
+        writer.metrics.update(convert_log(inputs, directory, config).metrics)
+    return writer.result()

@@ -1,0 +1,44 @@
+"""Loads the native op library, once, when it is first needed.
+
+The library `libnann_ops.so` is built by CMake and lies beside this file. If it is missing, or was built for another TensorFlow, a warning
+says so once and the callers take their stock TensorFlow form; with the environment variable NANN_REQUIRE_NATIVE=1 that is an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from importlib import resources
+from typing import Any
+
+LIBRARY_NAME = "libnann_ops.so"
+logger = logging.getLogger(__name__)
+
+
+def _give_up(reason: str, error: Exception | None = None) -> None:
+    message = f"native ops are not available ({reason}); run `make install` to build them"
+    if os.environ.get("NANN_REQUIRE_NATIVE", "0") not in {"", "0"}:
+        raise RuntimeError(message) from error
+    logger.warning("%s; continuing with slower stock TensorFlow forms", message)
+
+
+@functools.cache
+def load_library() -> Any:
+    """The module of the native ops, or None.
+
+    Returns:
+        A module with one Python function per op, as from `tf.load_op_library`; None if the library is missing or does not load.
+
+    Raises:
+        RuntimeError: the same, with NANN_REQUIRE_NATIVE=1.
+    """
+    import tensorflow as tf
+
+    with resources.as_file(resources.files("ops") / LIBRARY_NAME) as path:
+        if not path.is_file():
+            return _give_up(f"{path} does not exist")
+        try:
+            return tf.load_op_library(str(path))
+        except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError, OSError) as error:
+            return _give_up(f"{path} does not load with TensorFlow {tf.__version__}: {str(error).splitlines()[0]}", error)
