@@ -65,7 +65,7 @@ def load_graph(directory: Path) -> Graph:
     """
     try:
         enter_points = np.load(directory / "enter_points.npy", allow_pickle=False)
-        levels = []
+        levels: list[NeighborLists] = []
         while not levels or (directory / f"neighbors_level_{len(levels)}_values.npy").exists():
             stem = f"neighbors_level_{len(levels)}"
             levels.append(

@@ -48,4 +48,5 @@ def _gather(lists: NeighborLists, positions: np.ndarray) -> np.ndarray:
     lengths = lists.row_splits[positions + 1] - starts
     ends = np.cumsum(lengths)
     within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
-    return lists.values[np.repeat(starts, lengths) + within]
+    neighbors: np.ndarray = lists.values[np.repeat(starts, lengths) + within]
+    return neighbors
