@@ -1,0 +1,152 @@
+"""What every component does around its step function: paths from artifacts, logs kept, metrics and summary logged.
+
+With a `run_dir` the artifact lies in the run directory, whoever runs the task: a killed run resumes there, and a step can be run again
+by hand. Without one it lies where kfp wants it. A run directory holds besides the artifacts ``steps.jsonl`` (one JSON object per
+finished step: ``step``, ``seconds``, ``status`` "done" or "failed", ``reused``, ``metrics``) and ``logs/STEP.log``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from components.configs import make_config
+from components.errors import operator_message
+from components.output import flatten_metrics, markdown_summary, set_up_logging
+from components.steps import STEP_BY_NAME, STEP_NAMES, Step
+from components.task_log import follow_parent, tee_output
+from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
+
+TIMINGS_NAME = "steps.jsonl"
+logger = logging.getLogger(__name__)
+
+
+def run_step(
+    name: str,
+    *,
+    reads: Mapping[str, str],
+    output: Any,
+    metrics: Any,
+    summary: Any,
+    config: Mapping[str, Any],
+    run_dir: str,
+    start_from: str,
+    overwrite: bool,
+    raw_inputs: Sequence[str] = (),
+    page: Any = None,
+) -> str:
+    """Runs one step inside a kfp task.
+
+    Args:
+        name: the step, as on the command line.
+        reads: artifact name -> its directory.
+        output: the kfp output artifact; its `uri` is set to the run directory's when there is one.
+        metrics: kfp Metrics; every finite number of the step is logged.
+        summary: kfp Markdown.
+        config: field -> value of the step's config; missing fields take their defaults.
+        run_dir: durable directory of the run, or "".
+        start_from: steps before this one take their artifact as it lies in `run_dir`, this one and those after it run anew; "": every
+            step whose artifact is up to date is kept.
+        overwrite: replace artifacts made with other settings.
+        raw_inputs: paths of the logs, for `convert`.
+        page: kfp HTML, for `report`.
+
+    Returns:
+        sha256 (hex) of the artifact's manifest, an input of the tasks that follow so that no cache mistakes other contents for it.
+
+    Raises:
+        SystemExit: the step failed in a way an operator can act on; its log ends with the one-line reason.
+    """
+    step = STEP_BY_NAME[name]
+    run = Path(run_dir) if run_dir else None
+    if run is not None:
+        output.uri = str(run / step.writes)
+    follow_parent()
+    with tee_output(run / "logs" / f"{name}.log") if run is not None else nullcontext():
+        set_up_logging(verbose=False, quiet=False)
+        begin = time.perf_counter()
+        try:
+            logger.info("step %s starts", name)
+            result = _result(step, Path(output.path), reads, config, raw_inputs, run, start_from, overwrite)
+        except BaseException as error:
+            _append_timing(run, {"step": name, "seconds": _since(begin), "status": "failed", "reused": False, "metrics": {}})
+            message = operator_message(error) if isinstance(error, Exception) else None
+            if message is None:
+                raise
+            logger.error("error: %s", message)
+            raise SystemExit(1) from None
+        seconds = _since(begin)
+        _append_timing(run, {"step": name, "seconds": seconds, "status": "done", "reused": result.reused, "metrics": result.metrics})
+        for metric, value in flatten_metrics(result.metrics):
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                metrics.log_metric(metric, float(value))
+        Path(summary.path).write_text(markdown_summary(name, str(result.path), result.metrics, reused=result.reused, seconds=seconds))
+        if page is not None:
+            shutil.copyfile(result.path / "report.html", page.path)
+        logger.info("step %s %s after %.1f s", name, "was up to date" if result.reused else "done", seconds)
+        return hashlib.sha256((result.path / MANIFEST_NAME).read_bytes()).hexdigest()
+
+
+def _result(
+    step: Step,
+    path: Path,
+    reads: Mapping[str, str],
+    config: Mapping[str, Any],
+    raw_inputs: Sequence[str],
+    run: Path | None,
+    start_from: str,
+    overwrite: bool,
+) -> StepResult:
+    anew = bool(start_from) and STEP_NAMES.index(step.name) >= STEP_NAMES.index(start_from)
+    if start_from and not anew:
+        kept = open_artifact(path, step=step.name)
+        return StepResult(path=kept.path, metrics=kept.metrics, reused=True)
+    arguments: dict[str, Any] = {artifact: Path(place) for artifact, place in reads.items()}
+    arguments[step.writes] = path
+    if step.name == "convert":
+        arguments["inputs"] = [Path(place) for place in raw_inputs]
+    if step.name == "report":
+        timings = run / TIMINGS_NAME if run is not None else None
+        arguments["timings"] = timings if timings is not None and timings.is_file() else None
+    if step.config:
+        arguments["config"] = make_config(step.name, config)
+    function = step.load_function()
+    with _set_aside(path) if anew else nullcontext():
+        result: StepResult = function(**arguments, overwrite=overwrite or anew)
+    return result
+
+
+@contextmanager
+def _set_aside(path: Path) -> Iterator[None]:
+    """Moves an artifact out of the way so that its step runs anew; puts it back when the step fails."""
+    aside = path.with_name(f".{path.name}.aside")
+    if aside.exists() and not path.exists():  # an earlier attempt was killed
+        aside.rename(path)
+    shutil.rmtree(aside, ignore_errors=True)
+    if path.exists():
+        path.rename(aside)
+    try:
+        yield
+    except BaseException:
+        if aside.exists() and not path.exists():
+            aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _append_timing(run: Path | None, entry: Mapping[str, Any]) -> None:
+    if run is not None:
+        with open(run / TIMINGS_NAME, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def _since(begin: float) -> float:
+    return round(time.perf_counter() - begin, 3)

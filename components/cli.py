@@ -1,0 +1,180 @@
+"""The single-step commands: `nann convert`, `nann train`, ... , each a thin adapter around the step function of the same name.
+
+Importing this module imports neither TensorFlow nor kfp: step functions are loaded when a command runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from components.configs import make_config, read_config_file
+from components.errors import ConfigError
+from components.options import config_options, given_values
+from components.output import print_result, set_up_logging
+from components.steps import CONFIGS, MAKER_OF, STEPS, Step, load_object
+
+PATH = click.Path(path_type=Path)
+
+
+def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of every command: --verbose and --quiet."""
+    command = click.option("--quiet", is_flag=True, help="Log warnings only.")(command)
+    return click.option("--verbose", is_flag=True, help="Log details, TensorFlow's own notes included.")(command)
+
+
+def step_commands() -> list[click.Command]:
+    """All single-step commands, in the order of the pipeline."""
+    steps = [_step_command(step) for step in STEPS]
+    return [_generate, *steps[:-1], _infer, steps[-1]]
+
+
+def _step_command(step: Step) -> click.Command:
+    def run(**options: Any) -> None:
+        context = click.get_current_context()
+        set_up_logging(verbose=options["verbose"], quiet=options["quiet"])
+        paths = _artifact_paths(step, options)
+        arguments: dict[str, Any] = dict(paths)
+        if step.name == "convert":
+            arguments["inputs"] = list(options["input"])
+        if step.name == "report":
+            arguments["timings"] = _timings_beside(paths["report"])
+        if step.config:
+            arguments["config"] = _config_from(step.name, context)
+        result = step.load_function()(**arguments, overwrite=options["overwrite"])
+        print_result(result.path, result.metrics, reused=result.reused)
+
+    command: Callable[..., Any] = run
+    command = common_options(command)
+    command = click.option("--overwrite", is_flag=True, help="Replace an artifact made with other settings.")(command)
+    if (model := step.load_config()) is not None:
+        command = config_options(model)(command)
+        command = _config_option(step.name)(command)
+    command = click.option(
+        "--output-root", type=PATH, metavar="ROOT", help="Directory of all artifacts: each that is not named above lies in ROOT/NAME."
+    )(command)
+    for name in (step.writes, *reversed(step.reads)):
+        verb = "Directory to write" if name == step.writes else f"Directory to read, made by `nann {MAKER_OF[name]}`"
+        command = click.option(_flag(name), name, type=PATH, metavar="DIR", help=f"{verb}.")(command)
+    if step.name == "convert":
+        command = click.option(
+            "--input", type=PATH, multiple=True, required=True, metavar="LOG", help="CSV, CSV.gz or Parquet file; may be repeated."
+        )(command)
+    return click.command(step.name, help=step.help)(command)
+
+
+def _config_option(section: str) -> Callable[..., Any]:
+    return click.option(
+        "--config",
+        "config_file",
+        type=PATH,
+        metavar="FILE",
+        help=f"YAML file; its section `{section}:` gives defaults to the options.",
+    )
+
+
+def _config_from(section: str, context: click.Context) -> Any:
+    file_values = read_config_file(context.params["config_file"]).get(section, {})
+    return make_config(section, file_values, given_values(context, load_object(CONFIGS[section])))
+
+
+def _flag(artifact: str) -> str:
+    return "--" + artifact.replace("_", "-")
+
+
+def _artifact_paths(step: Step, options: dict[str, Any]) -> dict[str, Path]:
+    """The artifact paths of a step: given by their own option, or lying under --output-root.
+
+    Raises:
+        click.UsageError: neither is given.
+    """
+    root: Path | None = options["output_root"]
+    paths = {}
+    for name in (*step.reads, step.writes):
+        if options[name] is not None:
+            paths[name] = options[name]
+        elif root is not None:
+            paths[name] = root / name
+        else:
+            raise click.UsageError(f"Missing option '{_flag(name)}'; give it, or --output-root.")
+    return paths
+
+
+def _timings_beside(report: Path) -> Path | None:
+    timings = report.parent / "steps.jsonl"
+    return timings if timings.is_file() else None
+
+
+@click.command("generate", help="Write a synthetic interaction log with planted structure.")
+@click.option("--output", type=PATH, required=True, metavar="FILE", help="CSV file to write; .csv or .csv.gz.")
+@_config_option("generate")
+@config_options(load_object(CONFIGS["generate"]))
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@common_options
+@click.pass_context
+def _generate(context: click.Context, *, output: Path, overwrite: bool, verbose: bool, quiet: bool, **_: Any) -> None:
+    set_up_logging(verbose=verbose, quiet=quiet)
+    config = _config_from("generate", context)
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output} exists already; give --overwrite to replace it, or another path")
+    from data_prep.generate import generate_log
+
+    generate_log(output, config)
+    click.echo(f"{output} (written, {output.stat().st_size:,} bytes)")
+
+
+@click.command("infer", help="Retrieve the top items for one history; ids are catalogue ids, oldest first.")
+@click.option("--item-ids", required=True, metavar="ID,ID,...", help="The history: ids of items, oldest first.")
+@click.option("--converted-model", type=PATH, metavar="DIR", help="Directory to read, made by `nann rewrite`.")
+@click.option("--output-root", type=PATH, metavar="ROOT", help="Directory of all artifacts; gives --converted-model its default.")
+@click.option("--graph-file", type=PATH, metavar="FILE", help="A frozen_graph.pb; with --meta-path, instead of --converted-model.")
+@click.option("--meta-path", type=PATH, metavar="FILE", help="The 0.meta with its checkpoint beside it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead of a table.")
+@_config_option("infer")
+@config_options(load_object(CONFIGS["infer"]))
+@common_options
+@click.pass_context
+def _infer(
+    context: click.Context,
+    *,
+    item_ids: str,
+    converted_model: Path | None,
+    output_root: Path | None,
+    graph_file: Path | None,
+    meta_path: Path | None,
+    as_json: bool,
+    verbose: bool,
+    quiet: bool,
+    **_: Any,
+) -> None:
+    set_up_logging(verbose=verbose, quiet=quiet)
+    history = [part.strip() for part in item_ids.split(",") if part.strip()]
+    if not history:
+        raise click.UsageError("--item-ids names no item; give at least one id.")
+    if (graph_file is None) != (meta_path is None):
+        raise click.UsageError("--graph-file and --meta-path go together; give both, or --converted-model.")
+    if converted_model is not None and graph_file is not None:
+        raise click.UsageError("Give either --converted-model or --graph-file and --meta-path, not both.")
+    if converted_model is None and graph_file is None:
+        if output_root is None:
+            raise click.UsageError("Missing option '--converted-model'; give it, or --graph-file and --meta-path, or --output-root.")
+        converted_model = output_root / "converted_model"
+    config = _config_from("infer", context)
+    from nann.steps.infer import infer
+
+    found = infer(converted_model=converted_model, graph_file=graph_file, meta_path=meta_path, item_ids=history, config=config)
+    _print_items(found, as_json=as_json)
+
+
+def _print_items(found: list[tuple[Any, float]], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([{"item_id": item_id, "score": score} for item_id, score in found]))
+        return
+    width = max([len("item_id"), *(len(str(item_id)) for item_id, _ in found)])
+    click.echo(f"rank  {'item_id':<{width}}  score")
+    for rank, (item_id, score) in enumerate(found, start=1):
+        click.echo(f"{rank:>4}  {item_id!s:<{width}}  {score:.4f}")

@@ -1,0 +1,105 @@
+"""Configs from three sources: the defaults of the pydantic models, a YAML file with a section per step, and flags or ``--set``.
+
+Later sources win. Unknown sections and keys are refused by name, before any step starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from components.errors import ConfigError, validation_message
+from components.steps import CONFIGS, load_object
+
+
+def read_config_file(path: Path | None) -> dict[str, dict[str, Any]]:
+    """Reads a YAML config file into section -> field -> value; empty without a path.
+
+    Raises:
+        ConfigError: the file is not YAML, or has a section or a key that no step knows.
+    """
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold one section per step (such as `train:`), but it holds {content!r}")
+    sections = {}
+    for name, values in content.items():
+        if name not in CONFIGS:
+            raise ConfigError(f"{path}: no step is called {name!r}{_suggestion(str(name), CONFIGS)}")
+        values = {} if values is None else values
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: section {name!r} must hold `option: value` lines, but it holds {values!r}")
+        sections[name] = {_field_name(name, str(key), source=str(path)): value for key, value in values.items()}
+    return sections
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Turns ``train.epochs=1`` into section -> field -> value; values are read as YAML, a comma list for tuples.
+
+    Raises:
+        ConfigError: an assignment is malformed, or names an unknown step or option.
+    """
+    import yaml
+
+    sections: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        target, equals, text = assignment.partition("=")
+        section, dot, key = target.strip().partition(".")
+        if not (equals and dot and key):
+            raise ConfigError(f"--set needs STEP.OPTION=VALUE (such as train.epochs=1), but it is {assignment!r}")
+        if section not in CONFIGS:
+            raise ConfigError(f"--set {assignment}: no step is called {section!r}{_suggestion(section, CONFIGS)}")
+        field = _field_name(section, key, source=f"--set {assignment}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment}: {text!r} is not a value") from error
+        if _is_sequence(section, field) and not isinstance(value, list):
+            value = [part.strip() for part in text.split(",")]
+        sections.setdefault(section, {})[field] = value
+    return sections
+
+
+def make_config(section: str, *sources: Mapping[str, Any]) -> BaseModel:
+    """Builds the config of one step from field -> value sources, later ones winning.
+
+    Raises:
+        ConfigError: a value breaks a rule of the model; the message names section, field, rule and value.
+    """
+    merged: dict[str, Any] = {}
+    for source in sources:
+        merged.update(source)
+    try:
+        return load_object(CONFIGS[section])(**merged)
+    except ValidationError as error:
+        raise ConfigError(validation_message(error, section)) from error
+
+
+def _field_name(section: str, key: str, *, source: str) -> str:
+    fields = load_object(CONFIGS[section]).model_fields
+    name = key.strip().replace("-", "_")
+    if name not in fields:
+        raise ConfigError(f"{source}: {section} has no option {key!r}{_suggestion(name, fields)}")
+    return name
+
+
+def _is_sequence(section: str, field: str) -> bool:
+    annotation = load_object(CONFIGS[section]).model_fields[field].annotation
+    return getattr(annotation, "__origin__", None) in (tuple, list)
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"

@@ -1,0 +1,35 @@
+"""The kfp component of the step `convert`."""
+
+from kfp import dsl
+
+from components.image import image
+
+
+@dsl.component(base_image=image(), install_kfp_package=False)
+def convert(
+    dataset: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+    inputs: list,
+    config: dict,
+    input_digest: str,
+    code_digest: str,
+    run_dir: str,
+    start_from: str,
+    overwrite: bool,
+) -> str:
+    """Turns interaction logs into training, validation and test records. Returns the digest of its artifact."""
+    from components.adapters import run_step
+
+    return run_step(
+        "convert",
+        reads={},
+        output=dataset,
+        metrics=metrics,
+        summary=summary,
+        raw_inputs=inputs,
+        config=config,
+        run_dir=run_dir,
+        start_from=start_from,
+        overwrite=overwrite,
+    )

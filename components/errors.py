@@ -1,0 +1,62 @@
+"""Which errors are an operator's to act on: these are shown as one line, anything else keeps its traceback."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from nann.errors import NannError
+
+_PACKAGES = ("nann", "data_prep", "ops", "components", "pipelines")
+_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+class ConfigError(NannError):
+    """A config file, a flag or a ``--set`` names or holds something that the step's config refuses."""
+
+
+def operator_message(error: BaseException) -> str | None:
+    """One line for an operator, or None when the error is not theirs to act on."""
+    from data_prep import DataError
+
+    if isinstance(error, (NannError, DataError)):
+        return " ".join(str(error).split())
+    if isinstance(error, ValidationError):
+        return validation_message(error)
+    if isinstance(error, OSError) and _is_operators(error):
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return f"{' -> '.join(names)}: {error.strerror}" if names else str(error.strerror)
+    return None
+
+
+def validation_message(error: ValidationError, section: str = "") -> str:
+    """All complaints of pydantic about one config in one line: field, rule, value."""
+    complaints = []
+    for entry in error.errors(include_url=False):
+        where = ".".join(str(part) for part in ((section,) if section else ()) + entry["loc"])
+        message = entry["msg"].removeprefix("Value error, ")
+        if entry["type"] == "extra_forbidden":
+            complaints.append(f"{where}: no such option")
+        elif entry["type"] == "missing":
+            complaints.append(f"{where}: a value is needed")
+        else:
+            complaints.append(f"{where}: {message[:1].lower()}{message[1:]}, but it is {entry['input']!r}")
+    return "; ".join(complaints)
+
+
+def _is_operators(error: OSError) -> bool:
+    """An unreadable or unwritable path the operator gave, or a full disk; not a file missing from this code itself."""
+    if error.errno in _DISK_ERRNOS:
+        return True
+    if not isinstance(error.filename, (str, bytes, Path)):
+        return False
+    path = Path(error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename).absolute()
+    return not any(path.is_relative_to(root) for root in _source_roots())
+
+
+def _source_roots() -> list[Path]:
+    specs = [importlib.util.find_spec(name) for name in _PACKAGES]
+    return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]

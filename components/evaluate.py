@@ -1,0 +1,35 @@
+"""The kfp component of the step `evaluate`."""
+
+from kfp import dsl
+
+from components.image import image
+
+
+@dsl.component(base_image=image(), install_kfp_package=False)
+def evaluate(
+    converted_model: dsl.Input[dsl.Model],
+    dataset: dsl.Input[dsl.Dataset],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+    config: dict,
+    input_digest: str,
+    code_digest: str,
+    run_dir: str,
+    start_from: str,
+    overwrite: bool,
+) -> str:
+    """Measures recall of the exported graph against the exact scan and the baselines. Returns the digest of its artifact."""
+    from components.adapters import run_step
+
+    return run_step(
+        "evaluate",
+        reads={"converted_model": converted_model.path, "dataset": dataset.path},
+        output=evaluation,
+        metrics=metrics,
+        summary=summary,
+        config=config,
+        run_dir=run_dir,
+        start_from=start_from,
+        overwrite=overwrite,
+    )

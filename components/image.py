@@ -1,0 +1,46 @@
+"""The one place that says which container image the components run in.
+
+`containers/images.lock` (YAML, ``cpu: registry/name@sha256:...``) names released images by digest. Without it the image is tagged with
+the commit of the source tree, or with the package version where there is no commit; never `latest`.
+"""
+
+import functools
+import re
+import subprocess
+from pathlib import Path
+
+import nann
+from nann.errors import NannError
+
+REPOSITORY = "nann-pipeline"
+LOCK_PATH = Path(__file__).parent.parent / "containers" / "images.lock"
+
+
+@functools.cache
+def image(flavour: str = "cpu", lock: Path = LOCK_PATH) -> str:
+    """Reference of the image of a flavour ("cpu" or "gpu").
+
+    Raises:
+        NannError: the lock has no such flavour, or names an image without a digest.
+    """
+    if lock.is_file():
+        import yaml
+
+        images = yaml.safe_load(lock.read_text(encoding="utf-8")) or {}
+        reference = str(images.get(flavour, ""))
+        if not re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", reference):
+            raise NannError(f"{lock} must name an image with its digest for {flavour!r}, but it has {reference!r}")
+        return reference
+    return f"{REPOSITORY}:{source_tag()}-{flavour}"
+
+
+def source_tag() -> str:
+    """The commit of the source tree (12 digits), or ``v`` and the package version outside a checkout."""
+    root = Path(nann.__file__).parent.parent
+    if (root / ".git").exists():
+        try:
+            done = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+            return done.stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            pass
+    return "v" + nann.__version__.replace("+", "-")

@@ -1,0 +1,37 @@
+"""The kfp component of the step `rewrite`."""
+
+from kfp import dsl
+
+from components.image import image
+
+
+@dsl.component(base_image=image(), install_kfp_package=False)
+def rewrite(
+    model: dsl.Input[dsl.Model],
+    dataset: dsl.Input[dsl.Dataset],
+    embeddings: dsl.Input[dsl.Artifact],
+    index: dsl.Input[dsl.Artifact],
+    converted_model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+    config: dict,
+    input_digest: str,
+    code_digest: str,
+    run_dir: str,
+    start_from: str,
+    overwrite: bool,
+) -> str:
+    """Freezes the scorer and exports the retrieval graph. Returns the digest of its artifact."""
+    from components.adapters import run_step
+
+    return run_step(
+        "rewrite",
+        reads={"model": model.path, "dataset": dataset.path, "embeddings": embeddings.path, "index": index.path},
+        output=converted_model,
+        metrics=metrics,
+        summary=summary,
+        config=config,
+        run_dir=run_dir,
+        start_from=start_from,
+        overwrite=overwrite,
+    )

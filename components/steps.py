@@ -1,0 +1,92 @@
+"""The table of steps, from which the single-step commands, the components and the DAG take names, paths and configs.
+
+The name of a step is its command, its component, its DAG task and (with an underscore) its module in `nann.steps`. The name of an
+artifact is its directory under a run directory, the keyword of the step functions and (with a dash) the option that names its path.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the pipeline.
+
+    Attributes:
+        name: as on the command line.
+        config: "module:Class" of its config, or "" when it takes none.
+        reads: names of the artifacts it reads.
+        writes: name of the artifact it writes.
+        help: one sentence for people.
+    """
+
+    name: str
+    config: str
+    reads: tuple[str, ...]
+    writes: str
+    help: str
+
+    def load_function(self) -> Callable[..., Any]:
+        """Imports the step function (and with it, for most steps, TensorFlow)."""
+        module_name = self.name.replace("-", "_")
+        return getattr(importlib.import_module(f"nann.steps.{module_name}"), module_name)
+
+    def load_config(self) -> type | None:
+        """Imports the pydantic model of its config; cheap."""
+        return load_object(self.config) if self.config else None
+
+
+def load_object(reference: str) -> Any:
+    """Imports "module:name"."""
+    module, name = reference.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+STEPS: tuple[Step, ...] = (
+    Step("convert", "data_prep.config:ConvertConfig", (), "dataset", "Turn interaction logs into training, validation and test records."),
+    Step("train", "nann.config:TrainConfig", ("dataset",), "model", "Train the scorer on a dataset."),
+    Step("extract", "nann.config:ExtractConfig", ("model", "dataset"), "embeddings", "Compute the vectors of all items."),
+    Step("build-index", "nann.config:BuildIndexConfig", ("embeddings",), "index", "Build the HNSW graph over the item vectors."),
+    Step(
+        "rewrite",
+        "nann.config:RewriteConfig",
+        ("model", "dataset", "embeddings", "index"),
+        "converted_model",
+        "Freeze the scorer and export the retrieval graph.",
+    ),
+    Step(
+        "evaluate",
+        "nann.config:EvaluateConfig",
+        ("converted_model", "dataset"),
+        "evaluation",
+        "Measure recall of the exported graph against the exact scan and the baselines.",
+    ),
+    Step(
+        "benchmark",
+        "nann.config:BenchmarkConfig",
+        ("converted_model", "dataset"),
+        "benchmark",
+        "Measure latency and throughput of the exported graph.",
+    ),
+    Step(
+        "report",
+        "",
+        ("dataset", "model", "embeddings", "index", "converted_model", "evaluation", "benchmark"),
+        "report",
+        "Write one HTML page about a whole run.",
+    ),
+)
+STEP_NAMES: tuple[str, ...] = tuple(step.name for step in STEPS)
+STEP_BY_NAME: dict[str, Step] = {step.name: step for step in STEPS}
+MAKER_OF: dict[str, str] = {step.writes: step.name for step in STEPS}
+
+# Sections a config file may have: every step with a config, and the two commands that are no step of the DAG.
+CONFIGS: dict[str, str] = {
+    "generate": "data_prep.config:GenerateConfig",
+    **{step.name: step.config for step in STEPS if step.config},
+    "infer": "nann.config:InferConfig",
+}

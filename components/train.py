@@ -1,0 +1,34 @@
+"""The kfp component of the step `train`."""
+
+from kfp import dsl
+
+from components.image import image
+
+
+@dsl.component(base_image=image(), install_kfp_package=False)
+def train(
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+    config: dict,
+    input_digest: str,
+    code_digest: str,
+    run_dir: str,
+    start_from: str,
+    overwrite: bool,
+) -> str:
+    """Trains the scorer on a dataset. Returns the digest of its artifact."""
+    from components.adapters import run_step
+
+    return run_step(
+        "train",
+        reads={"dataset": dataset.path},
+        output=model,
+        metrics=metrics,
+        summary=summary,
+        config=config,
+        run_dir=run_dir,
+        start_from=start_from,
+        overwrite=overwrite,
+    )

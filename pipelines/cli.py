@@ -1,0 +1,66 @@
+"""The root command `nann`: the single-step commands and the pipeline, with errors mapped to exit codes.
+
+Exit 0: done; 1: a failed step, told in one line when it is the operator's to act on, with a traceback when it is not; 2: usage;
+130: interrupted.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+import nann
+from components.cli import step_commands
+from components.errors import operator_message
+from pipelines.commands import pipeline_group
+
+
+class OneLineError(click.ClickException):
+    """Ends the command with one line on stderr and its exit code."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Prints the line."""
+        click.echo(self.message, file=file, err=file is None)
+
+
+class RootGroup(click.Group):
+    """A group that maps the errors of every subcommand."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the subcommand; errors an operator can act on become one line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise OneLineError("interrupted", exit_code=130) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            message = operator_message(error)
+            if message is None:
+                raise
+            raise OneLineError(f"error: {message}") from error
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the pipeline, not of the alphabet."""
+        return list(self.commands)
+
+
+@click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(nann.__version__, prog_name="nann")
+def main() -> None:
+    """Deep retrieval offline: raw interaction logs in, a servable retrieval graph with measured recall and latency out.
+
+    Run the steps one by one, or all of them as one pipeline: `nann pipeline run`.
+    """
+
+
+for _command in (*step_commands(), pipeline_group):
+    main.add_command(_command)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The commands `nann pipeline run` and `nann pipeline compile`; kfp is imported only when they run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from components.cli import PATH, common_options
+from components.configs import make_config, parse_assignments, read_config_file
+from components.errors import ConfigError
+from components.output import set_up_logging
+from components.steps import CONFIGS, STEP_NAMES
+
+
+@click.group("pipeline")
+def pipeline_group() -> None:
+    """Run or compile all steps as one pipeline."""
+
+
+@pipeline_group.command("run")
+@click.option("--input", "inputs", type=PATH, multiple=True, metavar="LOG", help="Interaction log; may be repeated. Default: generate one.")
+@click.option("--run-dir", type=PATH, metavar="DIR", help="Where everything goes; an existing one is resumed. Default: runs/DATE-TIME.")
+@click.option("--config", "config_file", type=PATH, metavar="FILE", help="YAML file with a section per step.")
+@click.option("--set", "assignments", multiple=True, metavar="STEP.OPTION=VALUE", help="Set one option, as train.epochs=1; repeatable.")
+@click.option(
+    "--start-from",
+    type=click.Choice(STEP_NAMES),
+    help="Take the artifacts of the steps before this one as they are, and run anew from here.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace artifacts that were made with other settings.")
+@common_options
+def _run(
+    *,
+    inputs: tuple[Path, ...],
+    run_dir: Path | None,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    start_from: str | None,
+    overwrite: bool,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Run the pipeline on this machine: logs in, a measured retrieval graph and a report out.
+
+    Steps whose artifact is up to date in the run directory are kept, so a run that was stopped goes on where it was.
+    """
+    set_up_logging(verbose=verbose, quiet=quiet)
+    configs = resolve_configs(config_file, assignments)
+    from pipelines import runs
+
+    logs = list(inputs)
+    if start_from:
+        if run_dir is None:
+            raise click.UsageError("--start-from needs --run-dir, the directory of the earlier run.")
+        runs.check_earlier_artifacts(run_dir, start_from)
+    run_dir = run_dir or runs.new_run_dir(Path("runs"))
+    if run_dir.exists() and not run_dir.is_dir():
+        raise ConfigError(f"--run-dir must be a directory, but {run_dir} is a file")
+    logs = logs or runs.recorded_inputs(run_dir)
+    if start_from in (None, "convert"):
+        generated = run_dir / "log.csv"
+        if not logs or logs == [generated.absolute()]:
+            click.echo(f"no --input: generating {generated}", err=True)
+            logs = [runs.generated_log(run_dir, configs["generate"], overwrite=overwrite)]
+        runs.check_inputs(logs)
+    else:
+        logs = [path for path in logs if path.is_file()]
+    runs.record(run_dir, logs, configs)
+    _run_and_show(logs, run_dir, configs, start_from or "", overwrite=overwrite, verbose=verbose, quiet=quiet)
+
+
+def resolve_configs(config_file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
+    """The configs of all steps: the file over the defaults, assignments over the file; refused before any step starts."""
+    from_file, from_flags = read_config_file(config_file), parse_assignments(assignments)
+    return {name: make_config(name, from_file.get(name, {}), from_flags.get(name, {})) for name in CONFIGS}
+
+
+def _run_and_show(
+    logs: list[Path], run_dir: Path, configs: dict[str, Any], start_from: str, *, overwrite: bool, verbose: bool, quiet: bool
+) -> None:
+    from pipelines.runner import StepError, run_locally
+    from pipelines.tables import print_tables
+
+    def show(line: str) -> None:
+        if not quiet or " step " in line:
+            click.echo(line, err=True)
+
+    try:
+        entries = run_locally(
+            inputs=logs, run_dir=run_dir, configs=configs, start_from=start_from, overwrite=overwrite, show=show, everything=verbose
+        )
+    except StepError as error:
+        click.echo(f"--- the last lines of {error.log}", err=True)
+        for line in error.tail:
+            click.echo(line, err=True)
+        click.echo("---", err=True)
+        raise
+    print_tables(entries, run_dir, sys.stdout)
+
+
+@pipeline_group.command("compile")
+@click.option("--output", type=PATH, required=True, metavar="FILE", help="YAML file to write.")
+@click.option("--picture", type=PATH, metavar="FILE", help="Also draw the DAG into this SVG file.")
+def _compile(*, output: Path, picture: Path | None) -> None:
+    """Compile the pipeline for Kubeflow Pipelines."""
+    from pipelines.compilation import compile_pipeline, compiled_spec
+
+    if output.suffix not in (".yaml", ".yml"):
+        raise click.UsageError(f"--output must end in .yaml, but it is {output}.")
+    compile_pipeline(output)
+    click.echo(f"{output} (written)")
+    if picture is not None:
+        from pipelines.picture import draw_pipeline
+
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_text(draw_pipeline(compiled_spec()), encoding="utf-8")
+        click.echo(f"{picture} (written)")

@@ -1,0 +1,192 @@
+"""Runs the training pipeline here, with kfp's local runner and the answers to its traps.
+
+One task after the other, each in a process of its own; artifacts, logs and timings in one run directory, which can be resumed.
+"""
+
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+import nann
+from components.adapters import TIMINGS_NAME
+from components.steps import STEP_NAMES
+from components.task_log import RUNNER_PID_VARIABLE
+from nann.artifacts import code_digest
+from nann.errors import NannError
+from pipelines.run_log import RunLog
+
+TAIL_LINES = 20
+
+
+class StepError(NannError):
+    """A step of a local run failed.
+
+    Attributes:
+        step: its name.
+        log: its log file.
+        tail: the last lines of it.
+    """
+
+    def __init__(self, step: str, log: Path, tail: list[str]) -> None:
+        super().__init__(f"step {step} failed: {_reason(tail)}; the whole log is {log}")
+        self.step = step
+        self.log = log
+        self.tail = tail
+
+
+def run_locally(
+    *,
+    inputs: Sequence[Path],
+    run_dir: Path,
+    configs: Mapping[str, BaseModel],
+    start_from: str = "",
+    overwrite: bool = False,
+    show: Callable[[str], None] = lambda line: None,
+    everything: bool = False,
+) -> list[dict[str, Any]]:
+    """Runs the whole DAG and returns one entry per step, as in ``steps.jsonl``.
+
+    Args:
+        inputs: the logs to convert.
+        run_dir: where artifacts, logs and timings go; what is up to date there is kept.
+        configs: step name -> its config.
+        start_from: take the artifacts of the steps before this one as they are, and run anew from here; "": keep what is up to date.
+        overwrite: replace artifacts that were made with other settings.
+        show: called with every line of the steps' logs, as it comes.
+        everything: also show what kfp itself prints.
+
+    Raises:
+        StepError: a step failed.
+    """
+    run_dir = run_dir.absolute()
+    (run_dir / "logs").mkdir(parents=True, exist_ok=True)
+    timings = run_dir / TIMINGS_NAME
+    begin = timings.stat().st_size if timings.is_file() else 0
+    arguments = {
+        "inputs": [str(path.absolute()) for path in inputs],
+        "run_dir": str(run_dir),
+        "start_from": start_from,
+        "overwrite": overwrite,
+        "input_digest": input_fingerprint(inputs),
+        "code_digest": code_digest(),
+        **{
+            f"{step.replace('-', '_')}_config": config.model_dump(mode="json", exclude_none=True)
+            for step, config in configs.items()
+            if step in STEP_NAMES
+        },
+    }
+    with ExitStack() as stack:
+        log = stack.enter_context(RunLog(run_dir / "logs" / "pipeline.log", show=show, everything=everything))
+        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="nann-run-"))
+        stack.enter_context(_kfp_surroundings(Path(temporary)))
+        from kfp import local
+
+        from pipelines.training import training
+
+        local.init(
+            runner=local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(run_dir / "kfp"),
+            workspace_root=str(Path(temporary) / "workspace"),
+        )
+        stack.enter_context(redirect_stdout(log))
+        try:
+            training(**arguments)
+        except RuntimeError as error:
+            failed = _failed_step(str(error))
+            if failed is None:
+                raise
+            path = run_dir / "logs" / f"{failed}.log"
+            if not path.is_file():  # it failed before its own log was opened
+                log.flush()
+                path = run_dir / "logs" / "pipeline.log"
+            raise StepError(failed, path, _tail(path)) from error
+    return read_timings(timings, begin)
+
+
+def input_fingerprint(inputs: Sequence[Path]) -> str:
+    """Names, sizes and modification times of the logs: cheap, and enough to tell a cache that the input changed."""
+    return "; ".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in inputs)
+
+
+def read_timings(path: Path, begin: int = 0) -> list[dict[str, Any]]:
+    """Entries of a ``steps.jsonl`` from byte `begin` on; a line cut off by a kill is left out."""
+    if not path.is_file():
+        return []
+    entries = []
+    with open(path, encoding="utf-8") as file:
+        file.seek(begin)
+        for line in file:
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                continue
+    return entries
+
+
+@contextmanager
+def _kfp_surroundings(temporary: Path) -> Iterator[None]:
+    """What kfp's local runner needs around it, and what it leaves changed, put back.
+
+    - It replaces "python3" in every argument of a task, paths included, by `sys.executable`; with "python3" there, and the directory of
+      the real interpreter first in PATH, the replacement changes nothing.
+    - Tasks import our packages from this source tree, installed or not.
+    - Every task leaves a temporary directory behind.
+    - The root logger and `print` may stay changed after a failure.
+    """
+    import builtins
+
+    environment, executable, print_function = dict(os.environ), sys.executable, builtins.print
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    interpreter = Path(executable)
+    source_root = str(Path(nann.__file__).parent.parent)
+    if (interpreter.parent / "python3").exists():
+        os.environ["PATH"] = f"{interpreter.parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
+        sys.executable = "python3"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source_root, environment.get("PYTHONPATH", "")]))
+    os.environ["PYTHONUNBUFFERED"] = "1"
+    os.environ["TMPDIR"] = str(temporary)
+    os.environ[RUNNER_PID_VARIABLE] = str(os.getpid())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.executable = executable
+        builtins.print = print_function
+        root.setLevel(level)
+        root.handlers[:] = handlers
+
+
+def _failed_step(message: str) -> str | None:
+    found = re.search(r"Inner task failed: .*?'([\w-]+)'", re.sub(r"\x1b\[[0-9;]*m", "", message))
+    return found.group(1) if found else None
+
+
+def _tail(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    return path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-TAIL_LINES:]
+
+
+def _reason(tail: list[str]) -> str:
+    """The operator's line when there is one, else the last line of a traceback, else that there was no word."""
+    for line in reversed(tail):
+        if " error: " in line:
+            return line.partition(" error: ")[2]
+    last = tail[-1].strip() if tail else ""
+    if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit)\b", last):
+        return last
+    return "its process ended without giving a reason (killed, or out of memory?)"

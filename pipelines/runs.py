@@ -1,0 +1,83 @@
+"""Run directories: what is in one before the DAG starts, so that a later call can resume it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from components.steps import STEPS
+from nann.artifacts import MANIFEST_NAME
+from nann.errors import NannError
+
+
+class RunError(NannError):
+    """A run directory does not hold what the call needs."""
+
+
+def new_run_dir(parent: Path) -> Path:
+    """A directory name that says when the run began, to the second."""
+    return parent / datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+def check_inputs(inputs: Sequence[Path]) -> None:
+    """Refuses logs that are no readable files, before anything starts."""
+    for path in inputs:
+        with open(path, "rb"):
+            pass
+
+
+def check_earlier_artifacts(run_dir: Path, start_from: str) -> None:
+    """Refuses a start in the middle when an artifact of an earlier step is not there (it is verified completely by its task).
+
+    Raises:
+        RunError: names the artifact and the step to start from instead.
+    """
+    for step in STEPS:
+        if step.name == start_from:
+            return
+        if not (run_dir / step.writes / MANIFEST_NAME).is_file():
+            raise RunError(f"{run_dir / step.writes} is not there, so the run cannot start from {start_from}; use --start-from {step.name}")
+
+
+def recorded_inputs(run_dir: Path) -> list[Path]:
+    """The logs an earlier call in this directory ran on; empty when there was none."""
+    record = run_dir / "inputs.json"
+    return [Path(path) for path in json.loads(record.read_text(encoding="utf-8"))["inputs"]] if record.is_file() else []
+
+
+def record(run_dir: Path, inputs: Sequence[Path], configs: Mapping[str, BaseModel]) -> None:
+    """Writes ``inputs.json`` and ``config.yaml`` (every option of every step; it can be given to --config)."""
+    import yaml
+
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "inputs.json").write_text(json.dumps({"inputs": [str(path.absolute()) for path in inputs]}) + "\n", encoding="utf-8")
+    sections = {name: config.model_dump(mode="json", exclude_none=True) for name, config in configs.items()}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(sections, sort_keys=False), encoding="utf-8")
+
+
+def generated_log(run_dir: Path, config: BaseModel, *, overwrite: bool) -> Path:
+    """The generated log of a run: ``RUN/log.csv``, made once per config.
+
+    Raises:
+        RunError: there is one of another config, and overwrite is false.
+    """
+    path, stamp = run_dir / "log.csv", run_dir / "log.json"
+    wanted = config.model_dump_json(indent=1) + "\n"
+    if path.is_file():
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+            return path
+        if not overwrite:
+            raise RunError(f"{path} was generated with other settings; give --overwrite to replace it, or another --run-dir")
+    from data_prep.generate import generate_log
+
+    run_dir.mkdir(parents=True, exist_ok=True)
+    partial = run_dir / ".partial-log.csv"
+    generate_log(partial, config)
+    stamp.unlink(missing_ok=True)
+    partial.rename(path)
+    stamp.write_text(wanted, encoding="utf-8")
+    return path
