@@ -9,11 +9,20 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 LIBRARY_NAME = "libnann_ops.so"
+_BUILD_INFO = re.compile(rb"<nann ops built for TensorFlow ([0-9]+\.[0-9]+)[^>]*>")
 logger = logging.getLogger(__name__)
+
+
+def built_for(path: Path) -> str:
+    """The TensorFlow version (major.minor) that a library file was built for, or "unknown"; the file is read, not loaded."""
+    found = _BUILD_INFO.search(path.read_bytes())
+    return found.group(1).decode() if found else "unknown"
 
 
 def _give_up(reason: str, error: Exception | None = None) -> None:
@@ -38,6 +47,9 @@ def load_library() -> Any:
     with resources.as_file(resources.files("ops") / LIBRARY_NAME) as path:
         if not path.is_file():
             return _give_up(f"{path} does not exist")
+        running = ".".join(tf.__version__.split(".")[:2])
+        if built_for(path) != running:
+            return _give_up(f"{path} was built for TensorFlow {built_for(path)}, this is {running}")
         try:
             return tf.load_op_library(str(path))
         except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError, OSError) as error:

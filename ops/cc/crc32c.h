@@ -1,0 +1,25 @@
+// CRC32C (Castagnoli, RFC 3720 appendix B.4) as TFRecord files use it.
+
+#ifndef NANN_OPS_CC_CRC32C_H_
+#define NANN_OPS_CC_CRC32C_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace nann {
+
+// CRC32C of `size` bytes. Uses the SSE4.2 instruction where the processor has it, eight table look-ups per eight bytes elsewhere.
+uint32_t Crc32c(const uint8_t* data, size_t size);
+
+// The same by tables only; the oracle of the other.
+uint32_t Crc32cByTable(const uint8_t* data, size_t size);
+
+// The masking of tensorflow/core/lib/hash/crc32c.h: rotate right by 15, add a constant.
+inline uint32_t MaskedCrc32c(const uint8_t* data, size_t size) {
+  const uint32_t crc = Crc32c(data, size);
+  return ((crc >> 15) | (crc << 17)) + 0xa282ead8u;
+}
+
+}  // namespace nann
+
+#endif  // NANN_OPS_CC_CRC32C_H_
