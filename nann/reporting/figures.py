@@ -1,0 +1,175 @@
+"""The pictures of the reports: plain numbers in, one ``<svg>`` element out.
+
+Each function takes a ``name`` that is unique within the page (see `svg.to_svg`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from nann.reporting import svg
+from nann.reporting.text import bytes_text, number_text, seconds_text
+
+INTERVAL = 1.96  # standard errors on either side: a 95 % interval
+
+
+def loss_curve(steps: Sequence[float], losses: Sequence[float], *, name: str) -> str:
+    """Training loss by step: the logged values faint, their running mean over a twentieth of the curve in front."""
+    values = np.asarray(losses, dtype=np.float64)
+    with svg.style():
+        figure, (axes,) = svg.new_figure(height=3.0)
+        window = max(1, len(values) // 20)
+        smooth = len(values) >= 20
+        marker = None if len(values) > 60 else "o"
+        axes.plot(steps, values, color=svg.LIGHT_BLUE if smooth else svg.BLUE, linewidth=1.2, marker=None if smooth else marker)
+        if smooth:
+            axes.plot(steps[window - 1 :], np.convolve(values, np.ones(window) / window, mode="valid"), color=svg.BLUE)
+        _thousands(axes, "x")
+        axes.set(xlabel="training step", ylabel="loss")
+        return svg.to_svg(figure, name=name, label="Training loss by step")
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One series of the recall bars: a label, a colour, and per list length K a value and its standard error."""
+
+    label: str
+    color: str
+    values: Sequence[float]
+    errors: Sequence[float]
+
+
+def recall_bars(ks: Sequence[int], series: Sequence[Bars], *, name: str) -> str:
+    """Recall at each K, one bar per series, with 95 % intervals and the values written out."""
+    with svg.style():
+        figure, (axes,) = svg.new_figure(height=3.6)
+        width = 0.82 / max(1, len(series))
+        top = 1e-9
+        for place, bars in enumerate(series):
+            x = np.arange(len(ks)) + (place - (len(series) - 1) / 2) * width
+            whiskers = INTERVAL * np.asarray(bars.errors)
+            axes.bar(x, bars.values, width * 0.92, color=bars.color, label=bars.label)
+            axes.errorbar(x, bars.values, whiskers, fmt="none", ecolor=svg.INK, elinewidth=0.9, capsize=2.5)
+            for at, value, whisker in zip(x, bars.values, whiskers, strict=True):
+                axes.annotate(f"{value:.3f}", (at, value + whisker), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7.5)
+                top = max(top, value + whisker)
+        axes.set_xticks(np.arange(len(ks)), [f"recall@{k}" for k in ks])
+        axes.tick_params(axis="x", length=0)
+        axes.set_ylim(0, top * 1.12)
+        axes.set_ylabel("share of users")
+        figure.legend(loc="outside upper left", ncols=len(series))
+        return svg.to_svg(figure, name=name, label="Recall of the model and of the baselines at each list length")
+
+
+@dataclass(frozen=True)
+class WidthCurve:
+    """Quality against cost: per search width the items scored per user and, per K, coverage and recall.
+
+    Attributes:
+        items_scored: [P] mean number of items scored per user, ascending.
+        coverage: K -> [P] mean coverage.
+        recall: K -> [P] mean recall.
+        recall_exact: K -> recall of the exact scan on the same users.
+        chosen: index of the exported setting among the P, or None.
+    """
+
+    items_scored: Sequence[float]
+    coverage: Mapping[int, Sequence[float]]
+    recall: Mapping[int, Sequence[float]]
+    recall_exact: Mapping[int, float]
+    chosen: int | None
+
+
+def width_curves(curve: WidthCurve, *, name: str) -> str:
+    """Coverage (left) and recall (right) against items scored; the exported setting ringed, exact recall dashed."""
+    with svg.style():
+        figure, panels = svg.new_figure(height=3.5, columns=2)
+        for axes, values, title in zip(panels, (curve.coverage, curve.recall), ("coverage of the exact list", "recall"), strict=True):
+            for place, (k, series) in enumerate(values.items()):
+                color = svg.SERIES[place % len(svg.SERIES)]
+                axes.plot(curve.items_scored, series, marker="o", color=color, label=f"@{k}")
+                if values is curve.recall and k in curve.recall_exact:
+                    axes.axhline(curve.recall_exact[k], color=color, linestyle=(0, (4, 3)), linewidth=1)
+                if curve.chosen is not None:
+                    place_x, place_y = [curve.items_scored[curve.chosen]], [series[curve.chosen]]
+                    axes.plot(place_x, place_y, "o", markersize=10, markerfacecolor="none", markeredgecolor=svg.INK)
+            axes.set(title=title, xlabel="items scored per user")
+            axes.set_ylim(bottom=0)
+            axes.set_xlim(left=0)
+            _thousands(axes, "x")
+        panels[0].set_ylim(0, 1.03)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
+        return svg.to_svg(figure, name=name, label="Coverage and recall against the number of items scored per user")
+
+
+def latency_histogram(latency_ms: NDArray[np.float64], percentiles: Mapping[str, float], *, name: str) -> str:
+    """Requests by latency, with lines at the given percentiles (label -> ms); the last 0.5 % beyond the picture are counted in a note."""
+    with svg.style():
+        figure, (axes,) = svg.new_figure(height=3.2)
+        low = float(latency_ms.min())
+        high = max(float(np.quantile(latency_ms, 0.995)), max(percentiles.values())) * 1.02
+        high = high if high > low else low + 1e-3
+        axes.hist(latency_ms, bins=[float(edge) for edge in np.linspace(low, high, 61)], color=svg.LIGHT_BLUE)
+        for place, (label, value) in enumerate(percentiles.items()):
+            axes.axvline(value, color=svg.BLUE, linewidth=1.2)
+            inside = value < low + 0.75 * (high - low)
+            axes.annotate(
+                f"{label} {number_text(value)} ms",
+                (value, 1 - 0.08 * place),
+                xycoords=("data", "axes fraction"),
+                xytext=(3 if inside else -3, -2),
+                textcoords="offset points",
+                va="top",
+                ha="left" if inside else "right",
+            )
+        beyond = int(np.count_nonzero(latency_ms > high))
+        if beyond:
+            note = f"{beyond} slower, up to {number_text(float(latency_ms.max()))} ms"
+            axes.annotate(note, (1, 0.5), xycoords="axes fraction", ha="right", va="bottom", fontsize=7.5, color=svg.GREY)
+        _thousands(axes, "y")
+        axes.set(xlabel="latency in ms", ylabel="requests")
+        return svg.to_svg(figure, name=name, label="Histogram of request latency")
+
+
+def step_durations(steps: Sequence[str], seconds: Sequence[float], reused: Sequence[bool], *, name: str) -> str:
+    """Seconds per step as horizontal bars, first step on top; steps that kept an equal artifact are grey."""
+    colors = [svg.LIGHT_GREY if kept else svg.BLUE for kept in reused]
+    texts = [seconds_text(value) + (" (kept)" if kept else "") for value, kept in zip(seconds, reused, strict=True)]
+    return _horizontal_bars(steps, seconds, colors, texts, name=name, label="Duration of each step", xlabel="seconds")
+
+
+def artifact_sizes(artifacts: Sequence[str], sizes_bytes: Sequence[int], *, name: str) -> str:
+    """Size of each artifact as horizontal bars, in MB (10^6 bytes)."""
+    megabytes = [size / 1e6 for size in sizes_bytes]
+    texts = [bytes_text(size) for size in sizes_bytes]
+    return _horizontal_bars(artifacts, megabytes, [svg.BLUE] * len(artifacts), texts, name=name, label="Size of each artifact", xlabel="MB")
+
+
+def _horizontal_bars(
+    labels: Sequence[str], values: Sequence[float], colors: Sequence[str], texts: Sequence[str], *, name: str, label: str, xlabel: str
+) -> str:
+    with svg.style():
+        figure, (axes,) = svg.new_figure(height=0.7 + 0.27 * len(labels))
+        y = np.arange(len(labels))[::-1]
+        axes.barh(y, values, 0.66, color=colors)
+        for at, value, text in zip(y, values, texts, strict=True):
+            axes.annotate(text, (value, at), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.set_yticks(y, labels)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+        axes.grid(visible=True, axis="x")
+        axes.set_xlim(0, max([*values, 1e-9]) * 1.14)
+        axes.set_xlabel(xlabel)
+        _thousands(axes, "x")
+        return svg.to_svg(figure, name=name, label=label)
+
+
+def _thousands(axes: Axes, which: str) -> None:
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value == round(value) else f"{value:g}")

@@ -1,0 +1,80 @@
+"""The page all reports share: headline numbers, then sections of text, pictures and tables.
+
+Everything that reaches the template is escaped; only pictures made by `figures` are marked as markup. A page is one file
+without scripts or links to anything outside itself, so it can be mailed, archived, or shown in a sandboxed frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import jinja2
+from markupsafe import Markup
+
+import nann
+
+
+@dataclass(frozen=True)
+class Card:
+    """One headline number: what it is, its value as text, and a short note (uncertainty, unit, comparison)."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; all columns but the first ``text_columns`` are aligned right, as numbers are."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+    text_columns: int = 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a page, in this order: lead text, pictures, explanation below them, tables, folded tables.
+
+    Attributes:
+        anchor: id within the page, for the contents line.
+        title: heading.
+        lead: plain text before the pictures.
+        pictures: ``<svg>`` elements from `figures`.
+        explanation: plain text under the pictures: what they show and how to read them.
+        tables: shown.
+        folded: shown when opened; each has its caption as title.
+    """
+
+    anchor: str
+    title: str
+    lead: str = ""
+    pictures: Sequence[str] = ()
+    explanation: str = ""
+    tables: Sequence[Table] = ()
+    folded: Sequence[Table] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report."""
+
+    title: str
+    subtitle: str
+    cards: Sequence[Card] = field(default_factory=tuple)
+    sections: Sequence[Section] = field(default_factory=tuple)
+
+
+def render(page: Page) -> str:
+    """The page as HTML text; equal pages give equal bytes."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("nann.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["picture"] = Markup
+    return environment.get_template("page.html.j2").render(page=page, version=nann.__version__)

@@ -1,0 +1,176 @@
+"""The report of a whole run on one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nann.artifacts import Artifact
+from nann.reporting import figures
+from nann.reporting.benchmark_page import latency_cards, latency_section
+from nann.reporting.evaluation_page import curve_section, recall_cards, recall_section, search_section
+from nann.reporting.page import Page, Section, Table
+from nann.reporting.text import bytes_text, number_text, seconds_text
+
+
+@dataclass(frozen=True)
+class StepTiming:
+    """How long a step took; ``reused`` when it only found an equal artifact."""
+
+    step: str
+    seconds: float
+    reused: bool
+
+
+@dataclass(frozen=True)
+class RunNumbers:
+    """Everything the page shows.
+
+    Attributes:
+        artifacts: name -> artifact, in pipeline order.
+        meta: the dataset's ``meta.json``.
+        training: records with "step" and "loss", in order; may be empty.
+        metrics: ``metrics.json`` of the evaluation.
+        curve: ``curve.json`` of the evaluation, or None.
+        latency: ``latency.json`` of the benchmark.
+        latency_ms: [R] latency of every measured request.
+        timings: one per step, in the order they ran; may be empty.
+    """
+
+    artifacts: Mapping[str, Artifact]
+    meta: Mapping[str, Any]
+    training: Sequence[Mapping[str, Any]]
+    metrics: Mapping[str, Any]
+    curve: Mapping[str, Any] | None
+    latency: Mapping[str, Any]
+    latency_ms: NDArray[np.float64]
+    timings: Sequence[StepTiming]
+
+
+def run_page(run: RunNumbers) -> Page:
+    """The page of one run."""
+    sections = [recall_section(run.metrics), search_section(run.metrics)]
+    if run.curve is not None:
+        sections.append(curve_section(run.curve))
+    sections += [latency_section(run.latency, run.latency_ms), _training_section(run), _data_section(run.meta)]
+    sections += [_cost_section(run), _lineage_section(run.artifacts)]
+    meta = run.meta
+    return Page(
+        title="Retrieval run",
+        subtitle=f"{meta['num_events']:,} events, {meta['num_users']:,} users, {meta['num_items']:,} items",
+        cards=[*recall_cards(run.metrics), *latency_cards(run.latency)],
+        sections=sections,
+    )
+
+
+def _training_section(run: RunNumbers) -> Section:
+    records = [record for record in run.training if "loss" in record and "step" in record]
+    pictures = []
+    if records:
+        pictures = [figures.loss_curve([record["step"] for record in records], [record["loss"] for record in records], name="loss")]
+    model = run.artifacts["model"]
+    rows = [[name, _text(value)] for name, value in sorted(model.metrics.items()) if not isinstance(value, (dict, list))]
+    return Section(
+        anchor="training",
+        title="Training",
+        pictures=pictures,
+        explanation=(
+            "The training loss; the light line is what was logged, the dark one its running mean. It should fall and then flatten. Its "
+            "height depends on the number of negatives and on the loss chosen, so it compares only runs with equal settings; recall "
+            "compares all."
+            if records
+            else "No losses were logged."
+        ),
+        tables=[Table(["measure", "value"], rows)] if rows else [],
+    )
+
+
+def _data_section(meta: Mapping[str, Any]) -> Section:
+    plain = [[name.replace("_", " "), _text(value)] for name, value in sorted(meta.items()) if not isinstance(value, (dict, list))]
+    splits = [name for name in ("train", "validate", "test") if name in meta.get("num_users_per_split", {})]
+    tables = [Table(["measure", "value"], plain)]
+    if splits:
+        rows = [[split, _text(meta["num_users_per_split"][split]), _text(meta["num_samples"][split])] for split in splits]
+        tables.insert(0, Table(["split", "users", "samples"], rows))
+    dropped = meta.get("dropped_rows") or {}
+    drops = ", ".join(f"{_text(count)} {reason}" for reason, count in sorted(dropped.items()) if count)
+    return Section(
+        anchor="data",
+        title="Data",
+        lead=f"Rows of the log left out: {drops}." if drops else "No row of the log was left out.",
+        tables=tables,
+        explanation=(
+            "Test and validation users are drawn at random and leave training altogether; each gives one sample, from the middle of the "
+            "user's events."
+        ),
+    )
+
+
+def _cost_section(run: RunNumbers) -> Section:
+    pictures = []
+    if run.timings:
+        order = list(run.timings)
+        pictures.append(
+            figures.step_durations(
+                [timing.step for timing in order], [timing.seconds for timing in order], [timing.reused for timing in order], name="steps"
+            )
+        )
+    sizes = [artifact.size_bytes for artifact in run.artifacts.values()]
+    pictures.append(figures.artifact_sizes(list(run.artifacts), sizes, name="sizes"))
+    total = f"All steps together took {seconds_text(sum(timing.seconds for timing in run.timings))}. " if run.timings else ""
+    return Section(
+        anchor="cost",
+        title="Time and space",
+        pictures=pictures,
+        explanation=(
+            f"{total}{'Above: the time of each step; below: ' if run.timings else 'Shown: '}the size of what each step left on disk, "
+            f"{bytes_text(sum(sizes))} in all. Grey steps found their artifact already made."
+        ),
+    )
+
+
+def _lineage_section(artifacts: Mapping[str, Artifact]) -> Section:
+    rows = [
+        [name, artifact.step, artifact.digest[:16], ", ".join(sorted(artifact.manifest["inputs"])), bytes_text(artifact.size_bytes)]
+        for name, artifact in artifacts.items()
+    ]
+    code = sorted({f"{artifact.manifest['code_version']} ({artifact.manifest['code_digest'][:12]})" for artifact in artifacts.values()})
+    folded = [
+        Table(
+            ["option", "value"],
+            [[key, _text(value)] for key, value in sorted(artifact.params.items())],
+            caption=f"{artifact.step}: configuration",
+            text_columns=2,
+        )
+        for artifact in artifacts.values()
+        if artifact.params
+    ]
+    digests = [
+        [f"{name} ← {source}", digest] for name, artifact in artifacts.items() for source, digest in sorted(artifact.lineage.items())
+    ]
+    digests = [*[[name, artifact.digest] for name, artifact in artifacts.items()], *digests]
+    folded.append(Table(["artifact", "sha256"], digests, caption="Full digests and lineage", text_columns=2))
+    return Section(
+        anchor="lineage",
+        title="Configuration and lineage",
+        lead=f"Code: {', '.join(code)}.",
+        tables=[Table(["artifact", "step", "digest", "made from", "size"], rows, text_columns=4)],
+        explanation=(
+            "A digest identifies an artifact's content, parameters and ancestry together: two runs with equal digests are the same run. "
+            "Open the lines below for every option."
+        ),
+        folded=folded,
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, (int, float)):
+        return number_text(value)
+    return value if isinstance(value, str) else json.dumps(value)
