@@ -93,10 +93,8 @@ def _run_and_show(
             inputs=logs, run_dir=run_dir, configs=configs, start_from=start_from, overwrite=overwrite, show=show, everything=verbose
         )
     except StepError as error:
-        click.echo(f"--- the last lines of {error.log}", err=True)
-        for line in error.tail:
-            click.echo(line, err=True)
-        click.echo("---", err=True)
+        if quiet or not error.explained:
+            click.echo("\n".join([f"--- the last lines of {error.log}", *error.tail, "---"]), err=True)
         raise
     print_tables(entries, run_dir, sys.stdout)
 

@@ -35,10 +35,12 @@ class StepError(NannError):
         step: its name.
         log: its log file.
         tail: the last lines of it.
+        explained: whether the step itself gave a one-line reason, which is then in the message.
     """
 
     def __init__(self, step: str, log: Path, tail: list[str]) -> None:
-        super().__init__(f"step {step} failed: {_reason(tail)}; the whole log is {log}")
+        reason, self.explained = _reason(tail)
+        super().__init__(f"step {step} failed: {reason}; the whole log is {log}")
         self.step = step
         self.log = log
         self.tail = tail
@@ -181,12 +183,12 @@ def _tail(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-TAIL_LINES:]
 
 
-def _reason(tail: list[str]) -> str:
-    """The operator's line when there is one, else the last line of a traceback, else that there was no word."""
+def _reason(tail: list[str]) -> tuple[str, bool]:
+    """The operator's line (and True) when there is one, else the last line of a traceback, else that there was no word."""
     for line in reversed(tail):
         if " error: " in line:
-            return line.partition(" error: ")[2]
+            return line.partition(" error: ")[2], True
     last = tail[-1].strip() if tail else ""
     if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit)\b", last):
-        return last
-    return "its process ended without giving a reason (killed, or out of memory?)"
+        return last, False
+    return "its process ended without giving a reason (killed, or out of memory?)", False

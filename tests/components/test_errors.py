@@ -1,0 +1,44 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+import nann
+from components.errors import ConfigError, operator_message
+from data_prep import DataError
+from nann.config import TrainConfig
+from nann.errors import ArtifactError, TrainingError
+
+
+@pytest.mark.parametrize("kind", [ArtifactError, TrainingError, DataError, ConfigError])
+def test_own_errors_become_one_line(kind: type[Exception]) -> None:
+    assert operator_message(kind("rule broken;\n  do this")) == "rule broken; do this"
+
+
+def test_unreadable_paths_are_the_operators(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        open(tmp_path / "nothing.csv")  # noqa: SIM115
+    assert operator_message(caught.value) == f"{tmp_path / 'nothing.csv'}: No such file or directory"
+
+
+def test_a_full_disk_is_the_operators() -> None:
+    assert operator_message(OSError(errno.ENOSPC, "No space left on device")) == "No space left on device"
+
+
+def test_files_missing_from_the_code_are_not() -> None:
+    path = Path(nann.__file__).parent / "no_template.j2"
+    assert operator_message(FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))) is None
+
+
+@pytest.mark.parametrize("error", [ValueError("shape"), KeyError("x"), RuntimeError("bug"), OSError("odd")])
+def test_anything_else_is_not(error: Exception) -> None:
+    assert operator_message(error) is None
+
+
+def test_validation_errors_name_field_rule_and_value() -> None:
+    with pytest.raises(ValueError, match="epochs") as caught:
+        TrainConfig(epochs=0, nothing=1)
+    message = operator_message(caught.value)
+    assert message is not None
+    assert "epochs: input should be greater than 0, but it is 0" in message
+    assert "nothing: no such option" in message
