@@ -46,10 +46,10 @@ run: install  ## Run the pipeline on a generated log, or on INPUT=log.csv.gz (al
 	$(BIN)/nann pipeline run $(if $(INPUT),--input "$(INPUT)") $(if $(RUN_DIR),--run-dir "$(RUN_DIR)") $(if $(CONFIG),--config "$(CONFIG)") $(ARGS)
 
 test: install  ## Run the quick tests (ARGS= goes to pytest)
-	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -m "not slow" $(ARGS)
+	NANN_REQUIRE_NATIVE=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-all: install  ## Run all tests, the slow ones too
-	TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest $(ARGS)
+	NANN_REQUIRE_NATIVE=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest $(ARGS)
 
 lint: install  ## Check style, formatting, types and layers
 	$(BIN)/ruff check .
