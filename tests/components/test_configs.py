@@ -64,7 +64,7 @@ def test_assignments() -> None:
 
 @pytest.mark.parametrize("text", ["train", "train.epochs", "epochs=1", "=1", "train.=1"])
 def test_malformed_assignments(text: str) -> None:
-    with pytest.raises(ConfigError, match="--set needs STEP.OPTION=VALUE"):
+    with pytest.raises(ConfigError, match=r"--set needs STEP\.OPTION=VALUE"):
         parse_assignments([text])
 
 

@@ -42,16 +42,14 @@ def test_every_option_and_command_has_help(path: tuple[str, ...]) -> None:
 
 
 def test_help_imports_neither_tensorflow_nor_kfp() -> None:
-    code = """
+    code = f"""
 import sys
 from click.testing import CliRunner
 from pipelines.cli import main
-paths = %r
-for path in paths:
+for path in {commands()!r}:
     assert CliRunner().invoke(main, [*path, "--help"]).exit_code == 0, path
-heavy = {"tensorflow", "kfp", "pyarrow", "matplotlib", "numpy", "hnswlib", "scipy", "rich"} & set(sys.modules)
-print(sorted(heavy))
-""" % (commands(),)
+print(sorted({{"tensorflow", "kfp", "pyarrow", "matplotlib", "numpy", "hnswlib", "scipy", "rich"}} & set(sys.modules)))
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
