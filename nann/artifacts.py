@@ -116,7 +116,9 @@ def open_artifact(path: Path, *, step: str) -> Artifact:
     if not path.is_dir():
         raise ArtifactError(f"{path} does not exist; run `nann {step}` first")
     if not manifest_path.is_file():
-        raise ArtifactError(f"{path} has no {MANIFEST_NAME}, so it is no artifact of `nann {step}`; run that step, or name its output directory")
+        raise ArtifactError(
+            f"{path} has no {MANIFEST_NAME}, so it is no artifact of `nann {step}`; run that step, or name its output directory"
+        )
     raw = manifest_path.read_bytes()
     try:
         manifest = json.loads(raw)
@@ -132,9 +134,7 @@ def open_artifact(path: Path, *, step: str) -> Artifact:
         if not file.is_file():
             raise ArtifactError(f"{file} is listed in the manifest but missing; run `nann {step}` again")
         if file.stat().st_size != entry["size_bytes"]:
-            raise ArtifactError(
-                f"{file} has {file.stat().st_size} bytes, its manifest says {entry['size_bytes']}; run `nann {step}` again"
-            )
+            raise ArtifactError(f"{file} has {file.stat().st_size} bytes, its manifest says {entry['size_bytes']}; run `nann {step}` again")
         if sha256_file(file) != entry["sha256"]:
             raise ArtifactError(f"{file} was changed after `nann {step}` wrote it (its sha256 differs); run that step again")
     return Artifact(path=path, manifest=manifest, digest=hashlib.sha256(raw).hexdigest())

@@ -23,18 +23,27 @@ class TrainConfig(StepConfig):
 
     scorer: Literal["nann", "nann-pool", "two-sided"] = Field("nann", description="model family: attention, sum pooling, or inner product")
     emb_dim: int = Field(32, ge=1, description="size of the item embedding and of the category embedding")
-    max_length: int = Field(0, ge=0, description="history items the model reads; 0: as converted")
-    num_neg: int = Field(200, ge=1, description="negatives per positive")
-    negatives: Literal["per-sample", "shared"] = Field("per-sample", description="draw negatives for each sample, or once per batch")
-    loss: Literal["nce", "sampled-softmax"] = Field("nce", description="noise-contrastive sigmoid loss, or softmax over the candidates")
-    adv_eps: float = Field(3e-5, ge=0, description="size of the adversarial perturbation of the item vector; 0: none")
-    batch_size: int = Field(800, ge=1, description="samples per replica and step")
+    max_length: int = Field(20, ge=0, description="newest history items the model reads; 0: as many as converted")
+    num_neg: int = Field(128, ge=1, description="sampled negatives: per sample, or per batch when shared")
+    negatives: Literal["per-sample", "shared"] = Field(
+        "shared", description="draw negatives for each sample, or once per batch, which then also scores the batch's other targets"
+    )
+    loss: Literal["nce", "sampled-softmax"] = Field(
+        "sampled-softmax", description="noise-contrastive sigmoid loss, or softmax over the candidates"
+    )
+    adv_eps: float = Field(0.0, ge=0, description="size of the adversarial perturbation of the item vector; 0: none")
+    batch_size: int = Field(128, ge=1, description="samples per replica and step")
     epochs: float = Field(5, gt=0, description="passes over the training samples")
     max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: no limit")
-    learning_rate: float = Field(3e-3, gt=0, description="AdamW learning rate")
+    learning_rate: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate after warm-up: constant, or a cosine to 0")
+    warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
     mixed_precision: bool = Field(False, description="compute the networks in bfloat16 (GPU and recent CPUs)")
     xla: bool = Field(True, description="compile the networks' part of the step with XLA")
+    log_steps: int = Field(100, ge=1, description="steps between records of the loss")
+    validate_users: int = Field(500, ge=0, description="validation users whose recall is measured during training; 0: none")
+    validations: int = Field(4, ge=0, description="how often recall is measured, the last time at the end")
     checkpoint_seconds: float = Field(60, gt=0, description="seconds between checkpoints")
     seed: int = Field(1, description="seed of initial values, order and negatives")
 

@@ -213,9 +213,7 @@ class AttentionScorer(Scorer):
         scale = ATTENTION_SIZE**-0.5
         keys = self.key_network(sequence)
         folded = scale * tf.matmul(keys, tf.cast(self.query_second.kernel, keys.dtype), transpose_b=True)
-        bias = scale * tf.linalg.matvec(keys, tf.cast(self.query_second.bias, keys.dtype)) + tf.cast(
-            self.recency(mask)[..., 0], keys.dtype
-        )
+        bias = scale * tf.linalg.matvec(keys, tf.cast(self.query_second.bias, keys.dtype)) + tf.cast(self.recency(mask)[..., 0], keys.dtype)
         bias = tf.where(mask, bias, tf.constant(MASKED_LOGIT, bias.dtype))
         present = tf.cast(mask, sequence.dtype)[..., tf.newaxis]
         return folded, bias, self.value_first(sequence) * present, self.interest(sequence, mask)

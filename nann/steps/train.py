@@ -1,0 +1,89 @@
+"""Step `train`: a dataset in, a trained scorer out."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from nann.artifacts import ArtifactWriter, StepResult, open_artifact
+from nann.config import TrainConfig
+from nann.errors import TrainingError
+from nann.models import save_model
+from nann.samples import Samples, load_histories, load_items, load_meta, load_samples
+from nann.training.batches import BatchSource, NoiseSampler
+from nann.training.loop import train_scorer
+
+logger = logging.getLogger(__name__)
+
+
+def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = False) -> StepResult:
+    """Trains a scorer on all visible GPUs (one CPU replica without) and writes it with its loss record.
+
+    A run that was killed resumes from its last checkpoint when the same command is given again, and ends with the same weights.
+
+    Args:
+        dataset: artifact of `convert`.
+        model: directory to write: ``config.json``, ``weights.*``, ``training.json``, ``events/`` (TensorBoard).
+        config: the options.
+        overwrite: replace a differing artifact.
+
+    Raises:
+        ArtifactError: the dataset is unusable, or ``model`` holds something else.
+        TrainingError: there is nothing to train on, or a loss is not finite.
+    """
+    source_artifact = open_artifact(dataset, step="convert")
+    writer = ArtifactWriter(
+        model, step="train", params=config.model_dump(), inputs={"dataset": source_artifact}, resumable=True, overwrite=overwrite
+    )
+    if writer.is_current:
+        return writer.current()
+    items, histories, meta = load_items(dataset), load_histories(dataset), load_meta(dataset)
+    max_length = min(config.max_length or meta["max_length"], meta["max_length"])
+    strategy = training_strategy()
+    try:
+        sampler = NoiseSampler(items.train_counts)
+        source = BatchSource(histories, max_length=max_length, sampler=sampler, config=config, replicas=strategy.num_replicas_in_sync)
+    except ValueError as error:
+        raise TrainingError(f"{dataset}: {error}; convert a longer log, or with a smaller --train-min-length") from error
+    logger.info(
+        "%s samples an epoch, %d steps of %d on %d replica(s), %s items, %s categories",
+        f"{source.num_samples:,}",
+        source.steps,
+        source.batch_size,
+        strategy.num_replicas_in_sync,
+        f"{len(items.item_ids) - 1:,}",
+        f"{items.num_categories:,}",
+    )
+    with writer as directory:
+        scorer, summary = train_scorer(
+            source,
+            items,
+            _validation_samples(dataset, config),
+            log_probability=sampler.log_probability,
+            max_length=max_length,
+            config=config,
+            strategy=strategy,
+            directory=directory,
+        )
+        save_model(scorer, directory, config=config, max_length=max_length)
+        shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+        writer.metrics.update(summary)
+    return writer.result()
+
+
+def training_strategy() -> tf.distribute.Strategy:
+    """MirroredStrategy over all visible GPUs; the default strategy (one replica) where there are fewer than two."""
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def _validation_samples(dataset: Path, config: TrainConfig) -> Samples | None:
+    if not config.validate_users:
+        return None
+    samples = load_samples(dataset, "validate")
+    chosen = np.sort(np.random.default_rng(config.seed).permutation(len(samples.targets))[: config.validate_users])
+    return Samples(samples.histories[chosen], samples.targets[chosen], samples.user_ids[chosen])

@@ -1,0 +1,130 @@
+"""Training batches as a pure function of the step number: what makes resuming exact and runs repeatable.
+
+Histories stay in memory as one flat array (4 bytes an event); a batch cuts its windows from it with vectorised indexing. Sample order and
+negatives are keyed by (seed, epoch) and (seed, step), so step s is the same batch whether or not the run was interrupted before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nann.config import TrainConfig
+from nann.samples import Histories
+
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+_ORDER, _NEGATIVES = 0, 1  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch (B samples, L history positions, S negatives).
+
+    Attributes:
+        histories: [B, L] int32 item rows, oldest first, zeros at the end.
+        targets: [B] int32 item rows.
+        negatives: [B, S] int32 item rows, or [1, S] when the batch shares them.
+    """
+
+    histories: Int32Array
+    targets: Int32Array
+    negatives: Int32Array
+
+
+class NoiseSampler:
+    """Draws items from the unigram distribution of the training events.
+
+    Args:
+        counts: [num_items + 1] training events per item row; row 0 must be 0.
+
+    Raises:
+        ValueError: no item has an event.
+    """
+
+    def __init__(self, counts: npt.NDArray[np.integer]) -> None:
+        total = int(counts.sum())
+        if total <= 0:
+            raise ValueError("the noise distribution needs at least one training event, all counts are 0")
+        self._cumulative = np.cumsum(counts, dtype=np.int64)
+        share = np.maximum(counts, 1).astype(np.float64) / total
+        self.log_probability: Float32Array = np.log(share).astype(np.float32)
+        self._total = total
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Int32Array:
+        """Item rows of the given shape, drawn independently with replacement."""
+        draws = rng.integers(0, self._total, size=shape)
+        return np.searchsorted(self._cumulative, draws, side="right").astype(np.int32)
+
+
+class BatchSource:
+    """Batches of one training run.
+
+    Args:
+        histories: the training users' events and the first position that is a target.
+        max_length: L.
+        sampler: of the negatives.
+        config: batch size, number of negatives, seed, epochs.
+        replicas: the global batch is ``config.batch_size * replicas``.
+
+    Raises:
+        ValueError: no user has an event at or after ``first_target``.
+    """
+
+    def __init__(
+        self,
+        histories: Histories,
+        *,
+        max_length: int,
+        sampler: NoiseSampler,
+        config: TrainConfig,
+        replicas: int = 1,
+    ) -> None:
+        self._item_rows, self._row_splits = histories.item_rows, histories.row_splits
+        self.max_length, self._sampler, self._config = max_length, sampler, config
+        starts = np.repeat(histories.row_splits[:-1], np.diff(histories.row_splits))
+        self._positions = np.flatnonzero(np.arange(len(starts)) - starts >= histories.first_target)
+        self.num_samples = len(self._positions)
+        if self.num_samples == 0:
+            raise ValueError(f"no training user has more than {histories.first_target} events, so there is no sample to train on")
+        self.batch_size = config.batch_size * replicas
+        self.steps = max(1, int(np.ceil(config.epochs * self.num_samples / self.batch_size)))
+        if config.max_steps:
+            self.steps = min(self.steps, config.max_steps)
+        self._order_epoch = -1
+        self._order: Int64Array = np.zeros(0, np.int64)
+
+    def _samples(self, first: int, last: int) -> Int64Array:
+        """Positions of samples first..last-1 of the endless sequence of shuffled epochs."""
+        parts = []
+        while first < last:
+            epoch, start = divmod(first, self.num_samples)
+            if epoch != self._order_epoch:
+                rng = np.random.default_rng([self._config.seed, _ORDER, epoch])
+                self._order, self._order_epoch = rng.permutation(self._positions), epoch
+            stop = min(self.num_samples, start + last - first)
+            parts.append(self._order[start:stop])
+            first += stop - start
+        return np.concatenate(parts)
+
+    def windows(self, positions: Int64Array) -> Int32Array:
+        """Histories [len(positions), L] before the given positions of ``item_rows``."""
+        starts = self._row_splits[np.searchsorted(self._row_splits, positions, side="right") - 1]
+        first = np.maximum(starts, positions - self.max_length)
+        columns = first[:, np.newaxis] + np.arange(self.max_length)
+        inside = columns < positions[:, np.newaxis]
+        return np.where(inside, self._item_rows[np.minimum(columns, len(self._item_rows) - 1)], 0).astype(np.int32)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, from 0 on; always full (the end of an epoch is filled up from the next)."""
+        positions = self._samples(step * self.batch_size, (step + 1) * self.batch_size)
+        rng = np.random.default_rng([self._config.seed, _NEGATIVES, step])
+        rows = 1 if self._config.negatives == "shared" else self.batch_size
+        return Batch(
+            histories=self.windows(positions),
+            targets=self._item_rows[positions],
+            negatives=self._sampler.sample(rng, (rows, self._config.num_neg)),
+        )

@@ -1,0 +1,271 @@
+"""The training loop: batches in, checkpoints, TensorBoard events and a record of the loss out; resumes where it was killed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nann.config import TrainConfig
+from nann.errors import TrainingError
+from nann.models import Scorer, build_model
+from nann.samples import Items, Samples
+from nann.training.batches import BatchSource
+from nann.training.step import TrainingStep, trained_variables
+from nann.training.validation import RecallProbe
+from ops.optimizers import LazyAdamW
+
+logger = logging.getLogger(__name__)
+PROGRESS_SECONDS = 10.0
+VALIDATION_KS = (50, 200)
+# marks a tensor event as a scalar for TensorBoard, without needing its package for writing
+_SCALAR = tf.compat.v1.SummaryMetadata(plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"))
+
+
+def learning_rate_at(step: int, *, steps: int, config: TrainConfig) -> float:
+    """Learning rate of a step: linear warm-up, then constant or a half cosine that ends at 0 (arXiv 1608.03983, equation 5)."""
+    warmup = min(config.warmup_steps, steps // 10)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    if config.schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def train_scorer(
+    source: BatchSource,
+    items: Items,
+    validation: Samples | None,
+    *,
+    log_probability: np.ndarray,
+    max_length: int,
+    config: TrainConfig,
+    strategy: tf.distribute.Strategy,
+    directory: Path,
+) -> tuple[Scorer, dict[str, Any]]:
+    """Trains a scorer, from the newest checkpoint in ``directory`` when there is one.
+
+    Args:
+        source: the batches.
+        items: the catalogue.
+        validation: held-out samples for recall during training, or None.
+        log_probability: [N + 1] float32 log of the noise probability by item row.
+        max_length: history items the model reads.
+        config: the options.
+        strategy: where the replicas are; ``source`` must yield their global batch.
+        directory: receives ``checkpoints/``, ``events/`` and ``training.jsonl``.
+
+    Returns:
+        the trained scorer, and a summary: steps, samples, samples_per_s (of this process), loss of the last record.
+
+    Raises:
+        TrainingError: a loss is not finite.
+    """
+    records = Records(directory)
+    with strategy.scope():
+        scorer = build_model(config, num_items=len(items.category_rows) - 1, num_categories=items.num_categories)
+        optimizer = LazyAdamW(trained_variables(scorer), weight_decay=config.weight_decay)
+    checkpoint = tf.train.Checkpoint(scorer=scorer, optimizer=optimizer)
+    manager = tf.train.CheckpointManager(checkpoint, str(directory / "checkpoints"), max_to_keep=1)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        logger.info("resuming from step %d of %d", int(optimizer.step), source.steps)
+    start = int(optimizer.step)
+    records.truncate(start)
+
+    step_of = TrainingStep(
+        scorer,
+        optimizer,
+        config,
+        categories=tf.constant(items.category_rows),
+        log_probability=tf.constant(log_probability),
+        replicas=strategy.num_replicas_in_sync,
+    )
+    distributed = _distributed(source, start, config, strategy)
+
+    @tf.function(autograph=False)
+    def train_step(histories: Any, targets: Any, negatives: Any, learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        losses, divergences = strategy.run(step_of, args=(histories, targets, negatives, learning_rate))
+        mean = tf.distribute.ReduceOp.MEAN
+        return strategy.reduce(mean, losses, axis=None), strategy.reduce(mean, divergences, axis=None)
+
+    probe = None
+    if validation is not None and len(validation.targets) and config.validations:
+        probe = RecallProbe(scorer, validation, categories=items.category_rows, max_length=max_length)
+    validate_at = {math.ceil(source.steps * (number + 1) / config.validations) for number in range(config.validations)} if probe else set()
+
+    writer = tf.summary.create_file_writer(str(directory / "events"))
+    clock = _Clock(start, source)
+    losses: list[tf.Tensor] = []
+    divergences: list[tf.Tensor] = []
+    for step in range(start, source.steps):
+        rate = learning_rate_at(step, steps=source.steps, config=config)
+        loss, divergence = train_step(*next(distributed), tf.constant(rate, tf.float32))
+        losses.append(loss)
+        divergences.append(divergence)
+        done = step + 1
+        if done % config.log_steps and done != source.steps and done not in validate_at:
+            continue
+        record: dict[str, Any] = {
+            "step": done,
+            "epoch": done * source.batch_size / source.num_samples,
+            "loss": float(np.mean([value.numpy() for value in losses])),
+            "divergence": float(np.mean([value.numpy() for value in divergences])),
+            "learning_rate": rate,
+        }
+        losses, divergences = [], []
+        if not math.isfinite(record["loss"]):
+            raise TrainingError(
+                f"the loss is {record['loss']} within the {config.log_steps} steps up to step {done}; "
+                "lower --learning-rate, or look for extreme values in the input"
+            )
+        if probe and done in validate_at:
+            with clock.paused():
+                record.update(probe.recall(VALIDATION_KS))
+        records.add(record, samples_per_s=clock.samples_per_s(done))
+        with writer.as_default(step=done):
+            for name in record.keys() - {"step"}:
+                tf.summary.write(name, tf.constant(record[name], tf.float32), metadata=_SCALAR)
+        clock.report(record, force=done == source.steps or done in validate_at)
+        if clock.checkpoint_due(config.checkpoint_seconds) and done < source.steps:
+            manager.save(checkpoint_number=done)
+    writer.close()
+    records.finish()
+    last = records.last()
+    summary = {
+        "steps": source.steps,
+        "samples": source.steps * source.batch_size,
+        "samples_per_epoch": source.num_samples,
+        **{name: last[name] for name in ("loss", "divergence", *(f"recall_all@{k}" for k in VALIDATION_KS)) if name in last},
+    }
+    return scorer, summary
+
+
+def _distributed(source: BatchSource, start: int, config: TrainConfig, strategy: tf.distribute.Strategy) -> Iterator[tuple[Any, Any, Any]]:
+    """Batches from a step on, prefetched in a thread and split over the replicas."""
+    shared = config.negatives == "shared"
+    replicas = strategy.num_replicas_in_sync
+
+    def generate() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for step in range(start, source.steps):
+            batch = source.batch(step)
+            negatives = np.repeat(batch.negatives, replicas, axis=0) if shared else batch.negatives
+            yield batch.histories, batch.targets, negatives
+
+    spec = tuple(tf.TensorSpec([None, *shape], tf.int32) for shape in ((source.max_length,), (), (config.num_neg,)))
+    stream = tf.data.Dataset.from_generator(generate, output_signature=spec).prefetch(4)
+    if replicas == 1:
+        return iter(stream)
+    per_replica = [
+        stream.map(
+            lambda histories, targets, negatives, index=index: tuple(
+                tf.split(part, replicas)[index] for part in (histories, targets, negatives)
+            )
+        )
+        for index in range(replicas)
+    ]
+    return _zip_replicas(per_replica, strategy)
+
+
+def _zip_replicas(per_replica: list[tf.data.Dataset], strategy: tf.distribute.Strategy) -> Iterator[tuple[Any, Any, Any]]:
+    for parts in zip(*per_replica, strict=True):
+        yield tuple(
+            strategy.experimental_distribute_values_from_function(
+                lambda context, column=column: parts[context.replica_id_in_sync_group][column]  # noqa: B023 - used at once
+            )
+            for column in range(3)
+        )
+
+
+class Records:
+    """``training.jsonl``: one JSON line per record while training; ``training.json``: the list of them at the end."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path, self._final = directory / "training.jsonl", directory / "training.json"
+        self._records: list[dict[str, Any]] = []
+        if self._path.is_file():
+            for line in self._path.read_text(encoding="utf-8").splitlines():
+                try:
+                    self._records.append(json.loads(line))
+                except ValueError:  # the line a killed process was writing
+                    break
+
+    def truncate(self, step: int) -> None:
+        """Forgets records after a step: training resumes there and writes them again."""
+        self._records = [record for record in self._records if record["step"] <= step]
+        self._path.write_text("".join(json.dumps(record) + "\n" for record in self._records), encoding="utf-8")
+
+    def add(self, record: dict[str, Any], *, samples_per_s: float) -> None:
+        """Appends a record."""
+        self._records.append({**record, "samples_per_s": round(samples_per_s, 1)})
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(self._records[-1]) + "\n")
+
+    def last(self) -> dict[str, Any]:
+        """The newest record."""
+        return self._records[-1]
+
+    def finish(self) -> None:
+        """Writes the final list and drops the running one."""
+        self._final.write_text(json.dumps(self._records, indent=1) + "\n", encoding="utf-8")
+        self._path.unlink()
+
+
+class _Clock:
+    """Speed, progress lines and checkpoint times of this process; pauses (validation) do not count as training."""
+
+    def __init__(self, start: int, source: BatchSource) -> None:
+        self._start, self._source = start, source
+        self._began = self._reported = self._saved = time.monotonic()
+
+    def samples_per_s(self, done: int) -> float:
+        return (done - self._start) * self._source.batch_size / max(1e-9, time.monotonic() - self._began)
+
+    def paused(self) -> _Pause:
+        return _Pause(self)
+
+    def skip(self, seconds: float) -> None:
+        self._began += seconds
+
+    def report(self, record: dict[str, Any], *, force: bool) -> None:
+        now = time.monotonic()
+        if not force and now - self._reported < PROGRESS_SECONDS:
+            return
+        self._reported = now
+        speed = self.samples_per_s(record["step"])
+        left = (self._source.steps - record["step"]) * self._source.batch_size / max(speed, 1e-9)
+        recalls = "".join(f"  {name} {record[name]:.3f}" for name in record if name.startswith("recall"))
+        logger.info(
+            "step %d/%d  epoch %.2f  loss %.4f%s  %.0f samples/s  %d:%02d left",
+            record["step"],
+            self._source.steps,
+            record["epoch"],
+            record["loss"],
+            recalls,
+            speed,
+            *divmod(round(left), 60),
+        )
+
+    def checkpoint_due(self, seconds: float) -> bool:
+        if time.monotonic() - self._saved < seconds:
+            return False
+        self._saved = time.monotonic()
+        return True
+
+
+class _Pause:
+    def __init__(self, clock: _Clock) -> None:
+        self._clock = clock
+
+    def __enter__(self) -> None:
+        self._since = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._clock.skip(time.monotonic() - self._since)

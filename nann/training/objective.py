@@ -1,0 +1,96 @@
+"""The training objective: a candidate loss with expected-count correction, and its adversarial part.
+
+Noise-contrastive estimation: Gutmann and Hyvarinen, AISTATS 2010; in the form of Mnih and Teh, arXiv 1206.6426. Sampled softmax with
+log-expected-count correction: Jean et al., arXiv 1412.2007. Adversarial part: NANN, arXiv 2202.10226, section 3.3.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from nann.config import TrainConfig
+from nann.models import Scorer
+
+
+def candidate_loss(logits: tf.Tensor, log_expected: tf.Tensor, is_target: tf.Tensor, ignored: tf.Tensor, kind: str) -> tf.Tensor:
+    """Loss per sample over a target and sampled candidates.
+
+    Args:
+        logits: [B, n] scores, float32.
+        log_expected: [B or 1, n] log of the count with which each candidate is expected among the negatives.
+        is_target: [B, n] bool, true for each sample's one target.
+        ignored: [B, n] bool, candidates that happen to be the sample's target a second time.
+        kind: "nce" (sigmoid cross entropy, summed over the candidates) or "sampled-softmax".
+
+    Returns:
+        [B] float32.
+
+    Raises:
+        ValueError: ``kind`` is neither.
+    """
+    corrected = logits - log_expected
+    if kind == "nce":
+        labels = tf.cast(is_target, logits.dtype)
+        each = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=corrected)
+        return tf.reduce_sum(tf.where(ignored, tf.zeros_like(each), each), axis=1)
+    if kind == "sampled-softmax":
+        corrected = tf.where(ignored, tf.fill(tf.shape(corrected), -1e9), corrected)
+        target = tf.reduce_sum(tf.where(is_target, corrected, tf.zeros_like(corrected)), axis=1)
+        return tf.reduce_logsumexp(corrected, axis=1) - target
+    raise ValueError(f"loss must be nce or sampled-softmax, got {kind!r}")
+
+
+def score_divergence(clean: tf.Tensor, perturbed: tf.Tensor) -> tf.Tensor:
+    """KL divergence [B] between the softmax distributions of clean (a constant) and perturbed logits [B, n]."""
+    clean_log = tf.nn.log_softmax(tf.stop_gradient(clean))
+    return tf.reduce_sum(tf.exp(clean_log) * (clean_log - tf.nn.log_softmax(perturbed)), axis=1)
+
+
+def loss_and_gradients(
+    scorer: Scorer,
+    config: TrainConfig,
+    *,
+    sequence: tf.Tensor,
+    mask: tf.Tensor,
+    embedded: tf.Tensor,
+    log_expected: tf.Tensor,
+    is_target: tf.Tensor,
+    ignored: tf.Tensor,
+    scale: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...], tf.Tensor, tf.Tensor]:
+    """One forward and backward pass over looked-up embeddings, so that it compiles as one XLA program of fixed shapes.
+
+    Args:
+        scorer: its networks are used, its tables are not.
+        config: loss kind, ``adv_eps``, precision.
+        sequence: [B, L, E] embedded histories.
+        mask: [B, L] bool.
+        embedded: [B, n, E] embedded candidates, or [1, n, E] when the batch shares them.
+        log_expected: [B or 1, n].
+        is_target: [B, n] bool.
+        ignored: [B, n] bool.
+        scale: scalar the mean over B is multiplied by before differentiation (1 / replicas).
+
+    Returns:
+        loss (scalar mean over B, without the adversarial part), divergence (scalar), gradients of the network variables, gradient of
+        ``sequence`` and gradient of ``embedded``.
+    """
+    compute = tf.bfloat16 if config.mixed_precision else tf.float32
+    variables = scorer.network_variables
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch([sequence, embedded, *variables])
+        user_state = scorer.encode_user(tf.cast(sequence, compute), mask)
+        items = scorer.item_network(tf.cast(embedded, compute), training=True)
+        with tf.GradientTape(watch_accessed_variables=False) as inner:
+            inner.watch(items)
+            logits = tf.cast(scorer.score(user_state, items, training=True), tf.float32)
+            loss = tf.reduce_mean(candidate_loss(logits, log_expected, is_target, ignored, config.loss))
+        total, divergence = loss, tf.zeros([])
+        if config.adv_eps > 0:
+            direction = tf.sign(tf.stop_gradient(inner.gradient(loss, items)))
+            perturbed = scorer.score(user_state, items + tf.cast(config.adv_eps, compute) * direction, training=True)
+            divergence = tf.reduce_mean(score_divergence(logits, tf.cast(perturbed, tf.float32)))
+            total = loss + divergence
+        total *= scale
+    gradients = tape.gradient(total, [sequence, embedded, *variables], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return loss, divergence, tuple(gradients[2:]), gradients[0], gradients[1]

@@ -1,0 +1,100 @@
+"""One training step on one replica: look up, differentiate, update."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from nann.config import TrainConfig
+from nann.models import Scorer
+from nann.training.objective import loss_and_gradients
+from ops.optimizers import LazyAdamW
+
+
+class TrainingStep:
+    """The step of one replica as a callable for `tf.distribute.Strategy.run`.
+
+    The tables are read outside the compiled part and receive row gradients, so a step costs what the batch touches; the networks run as
+    one XLA program of fixed shapes.
+
+    Args:
+        scorer, optimizer: created under the strategy's scope; the optimizer over `trained_variables(scorer)`.
+        config: the training options.
+        categories: [num_items + 1] int32 category row by item row.
+        log_probability: [num_items + 1] float32 log of the noise probability by item row.
+        replicas: number of replicas in sync.
+    """
+
+    def __init__(
+        self, scorer: Scorer, optimizer: LazyAdamW, config: TrainConfig, *, categories: tf.Tensor, log_probability: tf.Tensor, replicas: int
+    ) -> None:
+        self._scorer, self._optimizer, self._config = scorer, optimizer, config
+        self._categories, self._log_probability, self._replicas = categories, log_probability, replicas
+        self._differentiate = tf.function(loss_and_gradients, jit_compile=config.xla, autograph=False)
+
+    def __call__(
+        self, histories: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor, learning_rate: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Trains on one batch.
+
+        Args:
+            histories: [B, L] int32.
+            targets: [B] int32.
+            negatives: [B, S] int32, or [1, S] when shared.
+            learning_rate: scalar float32.
+
+        Returns:
+            loss and divergence, scalars.
+        """
+        scorer = self._scorer
+        batch = tf.shape(targets)[0]
+        sampled = tf.shape(negatives)[1]
+        if self._config.negatives == "shared":
+            # every sample scores all targets of the batch and the shared negatives; its own target is at its own place
+            candidates = tf.concat([targets, negatives[0]], axis=0)[tf.newaxis, :]
+            is_target = tf.one_hot(tf.range(batch), batch + sampled, on_value=True, off_value=False, dtype=tf.bool)
+            expected = batch - 1 + sampled
+        else:
+            candidates = tf.concat([targets[:, tf.newaxis], negatives], axis=1)
+            is_target = tf.tile(tf.range(sampled + 1)[tf.newaxis, :] == 0, [batch, 1])
+            expected = sampled
+        ignored = tf.logical_and(tf.equal(candidates, targets[:, tf.newaxis]), tf.logical_not(is_target))
+        log_expected = tf.gather(self._log_probability, candidates) + tf.math.log(tf.cast(expected, tf.float32))
+        sequence, mask = scorer.history(histories, tf.gather(self._categories, histories))
+        candidate_categories = tf.gather(self._categories, candidates)
+        embedded = scorer.embed_items(candidates, candidate_categories)
+        loss, divergence, network_gradients, sequence_gradient, embedded_gradient = self._differentiate(
+            scorer,
+            self._config,
+            sequence=sequence,
+            mask=mask,
+            embedded=embedded,
+            log_expected=log_expected,
+            is_target=is_target,
+            ignored=ignored,
+            scale=tf.constant(1.0 / self._replicas),
+        )
+        table_gradients = self._table_gradients(histories, candidates, sequence_gradient, embedded_gradient)
+        self._optimizer.apply([*table_gradients, *network_gradients], learning_rate)
+        return loss, divergence
+
+    def _table_gradients(
+        self, histories: tf.Tensor, candidates: tf.Tensor, sequence_gradient: tf.Tensor, embedded_gradient: tf.Tensor
+    ) -> list[tf.IndexedSlices]:
+        """Row gradients of the item and the category table; what belongs to row 0 (padding) is dropped."""
+        rows = tf.concat([tf.reshape(histories, [-1]), tf.reshape(candidates, [-1])], axis=0)
+        width = self._scorer.embedded_dim
+        values = tf.concat([tf.reshape(sequence_gradient, [-1, width]), tf.reshape(embedded_gradient, [-1, width])], axis=0)
+        present = tf.where(rows > 0)[:, 0]
+        rows, values = tf.gather(rows, present), tf.gather(values, present)
+        item_values, category_values = tf.split(values, [self._scorer.emb_dim] * 2, axis=1)
+        categories = tf.gather(self._categories, rows)
+        known = tf.where(categories > 0)[:, 0]
+        return [
+            tf.IndexedSlices(item_values, rows),
+            tf.IndexedSlices(tf.gather(category_values, known), tf.gather(categories, known)),
+        ]
+
+
+def trained_variables(scorer: Scorer) -> list[tf.Variable]:
+    """The variables a step trains, in the order of its gradients: tables first."""
+    return [*scorer.tables, *scorer.network_variables]

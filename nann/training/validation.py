@@ -1,0 +1,63 @@
+"""Recall during training: the exact scan on a few validation users, by counting the items that score above the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from nann.models import Scorer
+from nann.samples import Samples
+
+ITEM_BLOCK = 8192
+USER_BLOCK = 16
+
+
+class RecallProbe:
+    """Measures recall-all of a scorer on fixed users.
+
+    Args:
+        scorer: the scorer in training.
+        samples: held-out samples; histories are cut to the newest ``max_length`` items.
+        categories: [N + 1] int32 category row by item row.
+        max_length: history items the model reads.
+    """
+
+    def __init__(self, scorer: Scorer, samples: Samples, *, categories: npt.NDArray[np.int32], max_length: int) -> None:
+        self._scorer, self._targets = scorer, samples.targets
+        self._histories = newest(samples.histories, max_length)
+        self._categories = categories
+        self._score = tf.function(lambda state, items: scorer.score(state, items), autograph=False, reduce_retracing=True)
+        self._encode_user = tf.function(
+            lambda rows, cates: scorer.encode_user(*scorer.history(rows, cates)), autograph=False, reduce_retracing=True
+        )
+        self._encode_item = tf.function(scorer.encode_item, autograph=False, reduce_retracing=True)
+
+    def recall(self, ks: Sequence[int]) -> dict[str, float]:
+        """``recall_all@K`` for each K: the share of users whose target has fewer than K items above it."""
+        ranks = self._ranks()
+        return {f"recall_all@{k}": float(np.mean(ranks < k)) for k in ks}
+
+    def _ranks(self) -> npt.NDArray[np.int64]:
+        count = len(self._categories)
+        rows = [np.arange(first, min(first + ITEM_BLOCK, count), dtype=np.int32) for first in range(1, count, ITEM_BLOCK)]
+        blocks = [self._encode_item(block, self._categories[block])[tf.newaxis] for block in rows]
+        ranks = []
+        for first in range(0, len(self._targets), USER_BLOCK):
+            history = self._histories[first : first + USER_BLOCK]
+            targets = self._targets[first : first + USER_BLOCK]
+            state = self._encode_user(history, self._categories[history])
+            scores = np.concatenate([self._score(state, block).numpy() for block in blocks], axis=1)
+            own = scores[np.arange(len(targets)), targets - 1]
+            ranks.append(np.sum(scores > own[:, np.newaxis], axis=1))
+        return np.concatenate(ranks)
+
+
+def newest(histories: npt.NDArray[np.int32], length: int) -> npt.NDArray[np.int32]:
+    """The newest ``length`` items of histories [S, L] that end in zeros, as [S, length]."""
+    filled = np.count_nonzero(histories, axis=1)
+    columns = np.maximum(filled - length, 0)[:, np.newaxis] + np.arange(length)
+    inside = columns < filled[:, np.newaxis]
+    return np.where(inside, np.take_along_axis(histories, np.minimum(columns, histories.shape[1] - 1), axis=1), 0).astype(np.int32)
