@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from nann.reporting import svg
@@ -18,20 +19,39 @@ from nann.reporting.text import bytes_text, number_text, seconds_text
 INTERVAL = 1.96  # standard errors on either side: a 95 % interval
 
 
-def loss_curve(steps: Sequence[float], losses: Sequence[float], *, name: str) -> str:
-    """Training loss by step: the logged values faint, their running mean over a twentieth of the curve in front."""
+def training_curves(
+    steps: Sequence[float], losses: Sequence[float], recall: Mapping[str, Sequence[tuple[float, float]]] | None = None, *, name: str
+) -> str:
+    """Training loss by step, and beside it recall on validation users if it was measured.
+
+    Args:
+        steps: [R] step of each logged loss.
+        losses: [R] losses; drawn faint, with their centred running mean over a twentieth of the curve in front.
+        recall: label -> (step, recall) pairs.
+        name: unique within the page.
+    """
     values = np.asarray(losses, dtype=np.float64)
     with svg.style():
-        figure, (axes,) = svg.new_figure(height=3.0)
+        figure, panels = svg.new_figure(height=3.0, columns=2 if recall else 1)
         window = max(1, len(values) // 20)
-        smooth = len(values) >= 20
-        marker = None if len(values) > 60 else "o"
-        axes.plot(steps, values, color=svg.LIGHT_BLUE if smooth else svg.BLUE, linewidth=1.2, marker=None if smooth else marker)
+        smooth = window > 1
+        panels[0].plot(steps, values, color=svg.LIGHT_BLUE if smooth else svg.BLUE, linewidth=1.2, marker=None if smooth else "o")
         if smooth:
-            axes.plot(steps[window - 1 :], np.convolve(values, np.ones(window) / window, mode="valid"), color=svg.BLUE)
-        _thousands(axes, "x")
-        axes.set(xlabel="training step", ylabel="loss")
-        return svg.to_svg(figure, name=name, label="Training loss by step")
+            middle = window // 2
+            means = np.convolve(values, np.ones(window) / window, mode="valid")
+            panels[0].plot(steps[middle : middle + len(means)], means, color=svg.BLUE)
+        panels[0].set(title="loss", xlabel="training step")
+        for place, (label, points) in enumerate((recall or {}).items()):
+            x, y = zip(*points, strict=True)
+            panels[1].plot(x, y, marker="o", color=svg.SERIES[place % len(svg.SERIES)], label=label)
+        if recall:
+            panels[1].set(title="recall of the exact scan, validation users", xlabel="training step")
+            panels[1].set_ylim(bottom=0)
+            panels[1].legend(loc="lower right", ncols=len(recall))
+        for axes in panels:
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            _thousands(axes, "x")
+        return svg.to_svg(figure, name=name, label="Training loss by step, and recall on validation users")
 
 
 @dataclass(frozen=True)
@@ -99,10 +119,11 @@ def width_curves(curve: WidthCurve, *, name: str) -> str:
                     place_x, place_y = [curve.items_scored[curve.chosen]], [series[curve.chosen]]
                     axes.plot(place_x, place_y, "o", markersize=10, markerfacecolor="none", markeredgecolor=svg.INK)
             axes.set(title=title, xlabel="items scored per user")
-            axes.set_ylim(bottom=0)
+            top = max(value for series in values.values() for value in series)
+            axes.set_ylim(0, 1.08 * max(top, *(curve.recall_exact.values() if values is curve.recall else ()), 1e-9))
             axes.set_xlim(left=0)
+            axes.xaxis.set_major_locator(MaxNLocator(6))
             _thousands(axes, "x")
-        panels[0].set_ylim(0, 1.03)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
         return svg.to_svg(figure, name=name, label="Coverage and recall against the number of items scored per user")
@@ -131,7 +152,7 @@ def latency_histogram(latency_ms: NDArray[np.float64], percentiles: Mapping[str,
         beyond = int(np.count_nonzero(latency_ms > high))
         if beyond:
             note = f"{beyond} slower, up to {number_text(float(latency_ms.max()))} ms"
-            axes.annotate(note, (1, 0.5), xycoords="axes fraction", ha="right", va="bottom", fontsize=7.5, color=svg.GREY)
+            axes.annotate(note, (1, 0.6), xycoords="axes fraction", ha="right", va="bottom", fontsize=7.5)
         _thousands(axes, "y")
         axes.set(xlabel="latency in ms", ylabel="requests")
         return svg.to_svg(figure, name=name, label="Histogram of request latency")

@@ -14,7 +14,7 @@ from nann.artifacts import Artifact
 from nann.reporting import figures
 from nann.reporting.benchmark_page import latency_cards, latency_section
 from nann.reporting.evaluation_page import curve_section, recall_cards, recall_section, search_section
-from nann.reporting.page import Page, Section, Table
+from nann.reporting.page import Card, Page, Section, Table
 from nann.reporting.text import bytes_text, number_text, seconds_text
 
 
@@ -34,7 +34,7 @@ class RunNumbers:
     Attributes:
         artifacts: name -> artifact, in pipeline order.
         meta: the dataset's ``meta.json``.
-        training: records with "step" and "loss", in order; may be empty.
+        training: records with "step", "loss" and at times "recall_all@K", in order; may be empty.
         metrics: ``metrics.json`` of the evaluation.
         curve: ``curve.json`` of the evaluation, or None.
         latency: ``latency.json`` of the benchmark.
@@ -60,10 +60,14 @@ def run_page(run: RunNumbers) -> Page:
     sections += [latency_section(run.latency, run.latency_ms), _training_section(run), _data_section(run.meta)]
     sections += [_cost_section(run), _lineage_section(run.artifacts)]
     meta = run.meta
+    logs = sorted(name.removeprefix("log:") for name in run.artifacts["dataset"].manifest["inputs"] if name.startswith("log:"))
+    cards = [*recall_cards(run.metrics), *latency_cards(run.latency)]
+    if run.timings:
+        cards.append(Card("time", seconds_text(sum(timing.seconds for timing in run.timings)), "all steps together"))
     return Page(
-        title="Retrieval run",
+        title="Retrieval run" + (f" on {', '.join(logs)}" if logs else ""),
         subtitle=f"{meta['num_events']:,} events, {meta['num_users']:,} users, {meta['num_items']:,} items",
-        cards=[*recall_cards(run.metrics), *latency_cards(run.latency)],
+        cards=cards,
         sections=sections,
     )
 
@@ -72,7 +76,14 @@ def _training_section(run: RunNumbers) -> Section:
     records = [record for record in run.training if "loss" in record and "step" in record]
     pictures = []
     if records:
-        pictures = [figures.loss_curve([record["step"] for record in records], [record["loss"] for record in records], name="loss")]
+        names = sorted(
+            {name for record in records for name in record if name.startswith("recall_all@")}, key=lambda name: (len(name), name)
+        )
+        recall = {
+            name.replace("recall_all", ""): [(record["step"], record[name]) for record in records if name in record] for name in names
+        }
+        losses = [record["loss"] for record in records]
+        pictures = [figures.training_curves([record["step"] for record in records], losses, recall, name="loss")]
     model = run.artifacts["model"]
     rows = [[name, _text(value)] for name, value in sorted(model.metrics.items()) if not isinstance(value, (dict, list))]
     return Section(
@@ -80,9 +91,9 @@ def _training_section(run: RunNumbers) -> Section:
         title="Training",
         pictures=pictures,
         explanation=(
-            "The training loss; the light line is what was logged, the dark one its running mean. It should fall and then flatten. Its "
-            "height depends on the number of negatives and on the loss chosen, so it compares only runs with equal settings; recall "
-            "compares all."
+            "Left, the training loss; the light line is what was logged, the dark one its running mean. It should fall and then flatten. "
+            "Its height depends on the number of negatives and on the loss chosen, so it compares only runs with equal settings; recall "
+            "compares all. Right, where it was measured: recall on validation users when every item is scored."
             if records
             else "No losses were logged."
         ),

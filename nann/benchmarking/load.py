@@ -1,0 +1,162 @@
+"""Closed-loop load: N clients that each send the next request when the last one is answered."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the measured part of a load brought (R requests answered).
+
+    Attributes:
+        request: [R] int64 number of the request, ascending; requests before the first measured one were warm-up.
+        client: [R] int64 client that sent it, from 0.
+        start_s: [R] float64 seconds since measuring began.
+        latency_ms: [R] float64.
+        errors: measured requests that failed.
+        warmup_requests: requests of the warm-up, failed ones included.
+        measured_seconds: from the begin of measuring to the last answer.
+    """
+
+    request: NDArray[np.int64]
+    client: NDArray[np.int64]
+    start_s: NDArray[np.float64]
+    latency_ms: NDArray[np.float64]
+    errors: int
+    warmup_requests: int
+    measured_seconds: float
+
+
+@dataclass
+class _Client:
+    number: int
+    rows: list[tuple[int, int, float, float]] = field(default_factory=list)
+    errors: int = 0
+    warmup_requests: int = 0
+    end: float = 0.0
+    failure: BaseException | None = None
+
+
+def run_closed_loop(
+    request: Callable[[int], object],
+    *,
+    threads: int,
+    warmup_seconds: float,
+    duration_seconds: float,
+    counted_errors: tuple[type[Exception], ...] = (),
+) -> Load:
+    """Sends requests from ``threads`` clients at once: first a warm-up that is not counted, then the measured part.
+
+    Requests are numbered from 0 in the order they are sent, over all clients, so that equal numbers mean equal work. Every
+    client sends at least one measured request, however slow it is.
+
+    Args:
+        request: does request number n and returns when it is answered; called from several threads.
+        threads: number of clients, at least 1.
+        warmup_seconds: clients go over to measured requests when this time is over.
+        duration_seconds: no request is sent later than this after measuring began; what is under way is finished and counted.
+        counted_errors: exceptions that count as an error of the request; any other ends the load.
+
+    Raises:
+        ValueError: ``threads`` < 1.
+        Exception: what ``request`` raised, if it is not among ``counted_errors``.
+    """
+    if threads < 1:
+        raise ValueError(f"threads is {threads}; a load needs at least 1")
+    numbers = itertools.count()  # next() on it is atomic
+    clients = [_Client(number) for number in range(threads)]
+    stop = threading.Event()
+    begin = time.perf_counter() + warmup_seconds
+    deadline = begin + duration_seconds
+
+    def work(client: _Client) -> None:
+        while not stop.is_set():
+            start = time.perf_counter()
+            measured = start >= begin
+            if start >= deadline and (client.rows or client.errors):
+                return
+            number = next(numbers)
+            try:
+                request(number)
+            except counted_errors as error:
+                logger.warning("request %d failed: %s", number, error)
+                client.errors += measured
+                ok = False
+            else:
+                ok = True
+            client.end = time.perf_counter()
+            if not measured:
+                client.warmup_requests += 1
+            elif ok:
+                client.rows.append((number, client.number, start - begin, 1000 * (client.end - start)))
+
+    def guarded(client: _Client) -> None:
+        try:
+            work(client)
+        except BaseException as error:  # carried to the caller's thread, raised there
+            client.failure = error
+            stop.set()
+
+    workers = [threading.Thread(target=guarded, args=(client,), name=f"client-{client.number}") for client in clients]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for client in clients:
+        if client.failure is not None:
+            raise client.failure
+    rows = np.array(sorted(row for client in clients for row in client.rows), dtype=np.float64).reshape(-1, 4)
+    return Load(
+        request=rows[:, 0].astype(np.int64),
+        client=rows[:, 1].astype(np.int64),
+        start_s=rows[:, 2],
+        latency_ms=rows[:, 3],
+        errors=sum(client.errors for client in clients),
+        warmup_requests=sum(client.warmup_requests for client in clients),
+        measured_seconds=max(client.end for client in clients) - begin,
+    )
+
+
+def summarize(load: Load, *, batch_size: int) -> dict[str, float | int]:
+    """The figures of a load: latency percentiles (linear interpolation), mean, and throughput.
+
+    Args:
+        load: with at least one answered request.
+        batch_size: users per request.
+
+    Returns:
+        ``p50_ms``, ``p90_ms``, ``p99_ms``, ``min_ms``, ``max_ms``, ``mean_ms``, ``throughput_users_per_s``,
+        ``throughput_requests_per_s``, ``requests``, ``errors``, ``warmup_requests``, ``measured_seconds``.
+
+    Raises:
+        ValueError: no request was answered.
+    """
+    if not len(load.latency_ms):
+        raise ValueError(f"no request was answered ({load.errors} failed), so there is no latency")
+    p50, p90, p99 = (float(value) for value in np.percentile(load.latency_ms, [50, 90, 99]))
+    per_second = len(load.latency_ms) / load.measured_seconds
+    return {
+        "p50_ms": p50,
+        "p90_ms": p90,
+        "p99_ms": p99,
+        "min_ms": float(load.latency_ms.min()),
+        "max_ms": float(load.latency_ms.max()),
+        "mean_ms": float(load.latency_ms.mean()),
+        "throughput_users_per_s": per_second * batch_size,
+        "throughput_requests_per_s": per_second,
+        "requests": len(load.latency_ms),
+        "errors": load.errors,
+        "warmup_requests": load.warmup_requests,
+        "measured_seconds": load.measured_seconds,
+    }
