@@ -150,11 +150,9 @@ def latency_histogram(latency_ms: NDArray[np.float64], percentiles: Mapping[str,
                 ha="left" if inside else "right",
             )
         beyond = int(np.count_nonzero(latency_ms > high))
-        if beyond:
-            note = f"{beyond} slower, up to {number_text(float(latency_ms.max()))} ms"
-            axes.annotate(note, (1, 0.6), xycoords="axes fraction", ha="right", va="bottom", fontsize=7.5)
+        note = f" ({beyond:,} slower requests not shown, up to {number_text(float(latency_ms.max()))} ms)" if beyond else ""
         _thousands(axes, "y")
-        axes.set(xlabel="latency in ms", ylabel="requests")
+        axes.set(xlabel=f"latency in ms{note}", ylabel="requests")
         return svg.to_svg(figure, name=name, label="Histogram of request latency")
 
 

@@ -1,0 +1,68 @@
+"""Pages: balanced, self-contained, escaped, and holding the numbers they were given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nann.reporting.benchmark_page import benchmark_page
+from nann.reporting.evaluation_page import evaluation_page
+from nann.reporting.page import Card, Page, Section, Table, render
+from nann.reporting.run_page import RunNumbers, run_page
+
+Reader = Callable[[str], Any]
+
+
+@pytest.fixture(params=["evaluation", "benchmark", "run"])
+def page(request: pytest.FixtureRequest, run: RunNumbers) -> Page:
+    if request.param == "evaluation":
+        return evaluation_page(run.metrics, run.curve)
+    return benchmark_page(run.latency, run.latency_ms) if request.param == "benchmark" else run_page(run)
+
+
+def test_page_stands_alone(page: Page, reader: Reader) -> None:
+    html = render(page)
+    found = reader(html)
+    assert len(found.ids) == len(set(found.ids))
+    assert all(link.startswith("#") and link[1:] in found.ids for link in found.links)
+    assert not {"script", "link", "iframe", "img", "object"} & set(found.tags)
+    assert "@import" not in html
+    assert html == render(page)
+
+
+def test_everything_given_as_text_is_escaped(reader: Reader) -> None:
+    bad = "<script>alert('&')</script>"
+    table = Table([bad, bad], [[bad, bad]], caption=bad)
+    section = Section("a", bad, lead=bad, explanation=bad, tables=[table], folded=[table])
+    html = render(Page(bad, bad, cards=[Card(bad, bad, bad)], sections=[section] * 3))
+    found = reader(html)
+    assert "script" not in found.tags
+    assert found.text.count(bad) == 2 + 1 + 3 + 3 * (1 + 3 + 5 + 5)
+
+
+def test_evaluation_page_names_its_numbers(metrics: dict[str, Any], curve: dict[str, Any], reader: Reader) -> None:
+    text = reader(render(evaluation_page(metrics, curve))).text
+    for part in ("0.4500 ± 0.0200", "item-to-item CF", "97.0 %", "40 users of the test split", "× 1 (exported)", "3.0 ×"):
+        assert part in text
+
+
+def test_evaluation_page_without_baselines_curve_and_anything_found(metrics: dict[str, Any], reader: Reader) -> None:
+    for name in metrics:
+        if name.startswith(("recall", "f1", "precision")):
+            metrics[name] = None if "delta" in name else 0.0
+    metrics["baselines"], metrics["standard_errors"]["baselines"] = {}, {}
+    assert "Quality against" not in reader(render(evaluation_page(metrics, None))).text
+
+
+def test_benchmark_page_without_answers_has_no_picture(latency: dict[str, Any], reader: Reader) -> None:
+    assert "svg" not in reader(render(benchmark_page(latency, np.zeros(0)))).tags
+
+
+def test_run_page_shows_config_lineage_drops_and_time(run: RunNumbers, reader: Reader) -> None:
+    found = reader(render(run_page(run)))
+    for part in ("<b>bold</b>", "a&b.csv", "3 bad <time>", "1 min 16 s", "15.0 MB in all", "0.5 s (kept)"):
+        assert part in found.text
+    assert found.tags.count("svg") == 6
