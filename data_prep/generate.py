@@ -88,7 +88,8 @@ def _draw_times(lengths: np.ndarray, config: GenerateConfig, rng: np.random.Gene
     last = np.take_along_axis(offsets, lengths[:, None] - 1, axis=1)
     begin = rng.uniform(0, 0.2, (len(lengths), 1)) * window
     fit = np.minimum(1.0, (window - 1 - begin) / last)
-    return WINDOW_START + np.floor(begin + offsets * fit).astype(np.int64)
+    times: np.ndarray = WINDOW_START + np.floor(begin + offsets * fit).astype(np.int64)
+    return times
 
 
 def _draw_items(world: _World, lengths: np.ndarray, times: np.ndarray, config: GenerateConfig, rng: np.random.Generator) -> np.ndarray:

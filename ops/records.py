@@ -108,6 +108,17 @@ def _check(features: Mapping[str, Feature]) -> None:
         raise ValueError(f"all features need the same number of records, got {sizes}")
 
 
+def _example_of(features: bytes) -> bytes:
+    """The Example around serialized Features. Joined entries are their merged map; protobuf's own deterministic order of a map differs
+    between its implementations where one name is the beginning of another."""
+    head, size = bytearray(b"\x0a"), len(features)
+    while size >= 0x80:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + features
+
+
 def _write_stock(path: Path, blocks: Iterable[Mapping[str, Feature]]) -> None:
     import tensorflow as tf
 
@@ -125,10 +136,8 @@ def _write_stock(path: Path, blocks: Iterable[Mapping[str, Feature]]) -> None:
             kinds = {name: _kind(name, feature) for name, feature in features.items()}
             num_rows = len(next(iter(features.values())).row_splits) - 1
             for row in range(num_rows):
-                example = tf.train.Example(
-                    features=tf.train.Features(feature={name: message(feature, kinds[name], row) for name, feature in features.items()})
-                )
-                writer.write(example.SerializeToString(deterministic=True))
+                entries = (tf.train.Features(feature={name: message(features[name], kinds[name], row)}) for name in sorted(features))
+                writer.write(_example_of(b"".join(entry.SerializeToString() for entry in entries)))
 
 
 def write_records(path: Path, blocks: Iterable[Mapping[str, Feature]]) -> int:
