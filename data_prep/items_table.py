@@ -116,7 +116,10 @@ def categories_of_file(path: Path, item_ids: Ids, config: ConvertConfig) -> Cate
         DataError: the file cannot be used, its ids are of another type, or none of the log's items is in it.
     """
     bad = BadRows(config.max_bad_rows, config.max_bad_share)
-    table = read_tables([path], config.item_columns, ITEM_CATEGORIES, bad, header="auto", delimiter=config.delimiter)
+    table = read_tables([path], config.item_columns, ITEM_CATEGORIES, bad, header=config.items_header, delimiter=config.delimiter)
+    if not sum(len(chunk) for chunk in table.columns["item"]):
+        bad.check(table.num_rows, str(path))
+        raise DataError(f"{path}: no usable row; the items file needs at least one")
     id_type = "string" if type_name(item_ids) == "string" else config.id_type
     columns = {"item": parse_ids(table.columns["item"], id_type), "category": parse_ids(table.columns["category"], config.id_type)}
     if columns["item"].is_string != (type_name(item_ids) == "string"):
