@@ -84,6 +84,9 @@ class EvaluateConfig(StepConfig):
 
     ks: tuple[int, ...] = Field((50, 100, 200), description="list lengths K of the metrics")
     split: Literal["test", "validate"] = Field("test", description="users to evaluate on")
+    graph: Literal["portable", "meta"] = Field(
+        "portable", description="exported form to evaluate: the SavedModel, or 0.meta with frozen_graph.pb linked in"
+    )
     max_users: int = Field(0, ge=0, description="evaluate at most this many users; 0: all")
     batch_size: int = Field(16, ge=1, description="users per call of the exported graph")
     baselines: bool = Field(True, description="also compute popularity and item-to-item CF on the same users")

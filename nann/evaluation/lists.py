@@ -1,0 +1,66 @@
+"""Runs a retriever over many users and keeps their lists."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+SECONDS_BETWEEN_REPORTS = 5.0
+
+# [B, L] int64 item rows and category rows -> [B, K] item rows (0 pads) and [B] items scored.
+Retrieve = Callable[[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What was retrieved for S users.
+
+    Attributes:
+        item_rows: [S, W] int64, best first, 0 pads.
+        items_scored: [S] int64 items scored to find them.
+    """
+
+    item_rows: NDArray[np.int64]
+    items_scored: NDArray[np.int64]
+
+
+def collect_lists(
+    retrieve: Retrieve,
+    histories: NDArray[np.integer],
+    category_rows: NDArray[np.integer],
+    *,
+    width: int,
+    batch_size: int,
+    label: str,
+) -> Lists:
+    """Retrieves for all users, batch by batch in their order, with a line of progress every few seconds.
+
+    Args:
+        retrieve: one batch of histories to lists.
+        histories: [S, L] item rows, zeros at the end.
+        category_rows: [N + 1] category row by item row, entry 0 is 0.
+        width: entries kept per list; shorter lists are padded with 0.
+        batch_size: users per call; the last batch is smaller.
+        label: what runs, for the log.
+    """
+    count = len(histories)
+    rows, scored = np.zeros((count, width), np.int64), np.zeros(count, np.int64)
+    begin = reported = time.perf_counter()
+    for first in range(0, count, batch_size):
+        batch = np.asarray(histories[first : first + batch_size], np.int64)
+        found, items_scored = retrieve(batch, np.asarray(category_rows, np.int64)[batch])
+        kept = min(width, found.shape[1])
+        rows[first : first + len(batch), :kept] = found[:, :kept]
+        scored[first : first + len(batch)] = items_scored
+        now, done = time.perf_counter(), first + len(batch)
+        if now - reported >= SECONDS_BETWEEN_REPORTS or done == count:
+            rate = done / (now - begin)
+            logger.info("%s: %d of %d users, %.0f users/s, %.0f s left", label, done, count, rate, (count - done) / rate)
+            reported = now
+    return Lists(rows, scored)
