@@ -115,7 +115,7 @@ class BeamRetriever(_Retriever):
     def __init__(
         self, scorer: UserScorer, embeddings: Embeddings, graph: Graph, *, ef: tuple[int, ...], rounds: tuple[int, ...], top_k: int
     ) -> None:
-        self._tables = SearchTables.variables(embeddings, graph, max_levels=len(ef))
+        self._tables = SearchTables.create(embeddings, graph, max_levels=len(ef))
         self._plan = plan_walk(graph, ef=ef, rounds=rounds, top_k=top_k)
         super().__init__(scorer, self._tables.item_rows)
 

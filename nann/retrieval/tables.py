@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
+
+MakeVariable = Callable[[str, np.ndarray], tf.Variable]
 
 
 @dataclass(frozen=True)
@@ -29,19 +33,31 @@ class SearchTables:
     neighbor_row_splits: tuple[tf.Tensor, ...]
 
     @classmethod
-    def variables(cls, embeddings: Embeddings, graph: Graph, *, max_levels: int) -> SearchTables:
-        """Variables on the host, with the lowest `max_levels` levels of the graph.
+    def create(cls, embeddings: Embeddings, graph: Graph, *, max_levels: int, make: MakeVariable | None = None) -> SearchTables:
+        """Variables with the lowest `max_levels` levels of the graph.
+
+        Args:
+            embeddings: the corpus.
+            graph: built from these embeddings.
+            max_levels: levels to keep; fewer where the graph is lower.
+            make: makes one variable of a name and a value; `tf.Variable` by default. The names are those of the index artifact's
+                files, ``item_rows`` and ``item_embs``.
 
         Raises:
             ValueError: the graph has another number of nodes than there are embeddings.
         """
         if graph.num_nodes != len(embeddings):
             raise ValueError(f"the graph has {graph.num_nodes} nodes but there are {len(embeddings)} embeddings; build the index again")
-        levels = graph.levels[:max_levels]
+        make = make or _make_variable
+        levels = list(enumerate(graph.levels[:max_levels]))
         return cls(
-            item_rows=tf.Variable(embeddings.item_rows, trainable=False),
-            item_embs=tf.Variable(embeddings.vectors, trainable=False),
-            enter_points=tf.Variable(graph.enter_points, trainable=False),
-            neighbor_values=tuple(tf.Variable(lists.values, trainable=False) for lists in levels),
-            neighbor_row_splits=tuple(tf.Variable(lists.row_splits, trainable=False) for lists in levels),
+            item_rows=make("item_rows", embeddings.item_rows),
+            item_embs=make("item_embs", embeddings.vectors),
+            enter_points=make("enter_points", graph.enter_points.astype(np.int64)),
+            neighbor_values=tuple(make(f"neighbors_level_{level}_values", lists.values) for level, lists in levels),
+            neighbor_row_splits=tuple(make(f"neighbors_level_{level}_row_splits", lists.row_splits) for level, lists in levels),
         )
+
+
+def _make_variable(name: str, value: np.ndarray) -> tf.Variable:
+    return tf.Variable(value, trainable=False, name=name)

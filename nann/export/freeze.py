@@ -1,0 +1,158 @@
+"""The frozen scorer: the trained model as one GraphDef with constants, and functions cut out of it.
+
+Placeholders: ``item_ids`` and ``cate_ids`` [B, L] int64 (rows; anything out of range is missing, only the most recent max_length
+count), ``item_embs`` [B or 1, n, D] float32. Named nodes: ``history`` [B, W, E] float32 and ``history_mask`` [B, W] bool with
+W = min(max(L, 1), max_length), ``user_state_0``, ``user_state_1``, ... [B, ...] float32, ``scores`` [B, n] float32.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from nann.errors import ArtifactError
+from nann.retrieval import HistoryScorer
+from nann.retrieval.beam import UserState
+
+# Protocol buffers end at 2 GiB; the networks and the graph itself need well under 16 MiB of it.
+MAX_CONSTANT_BYTES = 2**31 - 2**24
+ENCODE_USER, SCORE = "nann_encode_user", "nann_score"
+
+
+def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
+    """The scorer as a GraphDef without variables or function calls.
+
+    Raises:
+        ArtifactError: its tables do not fit into one GraphDef.
+    """
+    size_bytes = sum(variable.shape.num_elements() * variable.dtype.size for variable in scorer.scorer.variables)
+    if size_bytes > MAX_CONSTANT_BYTES:
+        raise ArtifactError(
+            f"the model has {size_bytes:,} bytes of variables, a frozen graph holds at most {MAX_CONSTANT_BYTES:,}; "
+            "train with a smaller --emb-dim or on fewer items"
+        )
+
+    def frozen(item_ids: tf.Tensor, cate_ids: tf.Tensor, item_embs: tf.Tensor) -> tf.Tensor:
+        sequence, mask = scorer.scorer.history(*scorer.prepare(item_ids, cate_ids))
+        sequence, mask = tf.identity(sequence, name="history"), tf.identity(mask, name="history_mask")
+        user_state = tuple(
+            tf.identity(tensor, name=f"user_state_{number}") for number, tensor in enumerate(scorer.scorer.encode_user(sequence, mask))
+        )
+        return tf.identity(scorer.score(user_state, item_embs), name="scores")
+
+    signature = [
+        tf.TensorSpec([None, None], tf.int64, name="item_ids"),
+        tf.TensorSpec([None, None], tf.int64, name="cate_ids"),
+        tf.TensorSpec([None, None, scorer.scorer.item_dim], tf.float32, name="item_embs"),
+    ]
+    traced = tf.function(frozen, input_signature=signature).get_concrete_function()
+    return convert_variables_to_constants_v2(traced).graph.as_graph_def()
+
+
+def load_frozen_graph(graph_file: Path) -> tf.compat.v1.GraphDef:
+    """Reads ``frozen_graph.pb``.
+
+    Raises:
+        ArtifactError: the file does not exist, or is no frozen scorer.
+    """
+    try:
+        graph_def = tf.compat.v1.GraphDef.FromString(Path(graph_file).read_bytes())
+    except (OSError, DecodeError) as error:
+        raise ArtifactError(f"{graph_file} is not a frozen graph ({error}); run `nann rewrite` again") from error
+    missing = {"item_ids", "cate_ids", "item_embs", "history", "user_state_0", "scores"} - {node.name for node in graph_def.node}
+    if missing:
+        raise ArtifactError(f"{graph_file} is no frozen scorer: it has no node named {sorted(missing)[0]}; run `nann rewrite` again")
+    return graph_def
+
+
+class FrozenScorer:
+    """A frozen graph as a `UserScorer`, without the code that made it.
+
+    Args:
+        graph_def: of `freeze_scorer` or `load_frozen_graph`.
+    """
+
+    def __init__(self, graph_def: tf.compat.v1.GraphDef) -> None:
+        states = user_state_names(graph_def)
+        self._user_state = _cut(graph_def, ["item_ids", "cate_ids"], states)
+        self._score = _cut(graph_def, [*states, "item_embs"], ["scores"])
+
+    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> UserState:
+        """The user state of raw histories [B, L] int64."""
+        return tuple(self._user_state(tf.cast(item_rows, tf.int64), tf.cast(cate_rows, tf.int64)))
+
+    def score(self, user_state: UserState, items: tf.Tensor) -> tf.Tensor:
+        """Logits [B, n] of items [B, n, D] or [1, n, D]."""
+        return self._score(*user_state, items)[0]
+
+
+def load_frozen_scorer(graph_file: Path) -> FrozenScorer:
+    """The scorer in a ``frozen_graph.pb``.
+
+    Raises:
+        ArtifactError: the file does not exist, or is no frozen scorer.
+    """
+    return FrozenScorer(load_frozen_graph(graph_file))
+
+
+def cut_networks(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """The scorer's networks as graph functions, without the embedding tables.
+
+    Returns:
+        A GraphDef with two functions in its library: ``nann_encode_user`` (history, history_mask -> user states) and ``nann_score``
+        (user states, item_embs -> scores).
+    """
+    states = user_state_names(graph_def)
+    networks = tf.compat.v1.GraphDef(versions=graph_def.versions)
+    for name, inputs, outputs in ((ENCODE_USER, ["history", "history_mask"], states), (SCORE, [*states, "item_embs"], ["scores"])):
+        function_def = networks.library.function.add()
+        function_def.CopyFrom(_cut(graph_def, inputs, outputs).function_def)
+        function_def.signature.name = name
+    return networks
+
+
+def _cut(graph_def: tf.compat.v1.GraphDef, inputs: list[str], outputs: list[str]) -> Any:
+    """The part of a graph between named nodes, as a callable `ConcreteFunction`; what lies before the inputs is left behind."""
+    opened = tf.compat.v1.GraphDef(versions=graph_def.versions)
+    with tf.Graph().as_default() as placeholders:
+        for name, (shape, dtype) in zip(inputs, static_types(graph_def, inputs), strict=True):
+            tf.compat.v1.placeholder(dtype, shape, name=name)
+    opened.node.extend(placeholders.as_graph_def().node)
+    opened.node.extend(node for node in graph_def.node if node.name not in inputs)
+    needed = _upstream(opened, [*outputs, *inputs])
+    part = tf.compat.v1.GraphDef(versions=graph_def.versions, node=[node for node in opened.node if node.name in needed])
+    imported = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(part, name=""), [])
+    feeds, fetches = ([imported.graph.get_tensor_by_name(f"{name}:0") for name in names] for names in (inputs, outputs))
+    return imported.prune(feeds, fetches)
+
+
+def _upstream(graph_def: tf.compat.v1.GraphDef, names: list[str]) -> set[str]:
+    """Names of some nodes and of all they depend on."""
+    inputs = {node.name: [name.lstrip("^").split(":")[0] for name in node.input] for node in graph_def.node}
+    found, waiting = set(names), list(names)
+    while waiting:
+        new = set(inputs[waiting.pop()]) - found
+        found |= new
+        waiting.extend(new)
+    return found
+
+
+def static_types(graph_def: tf.compat.v1.GraphDef, names: list[str]) -> list[tuple[tf.TensorShape, tf.DType]]:
+    """Static shape and type of the first output of named nodes."""
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    tensors = [graph.get_tensor_by_name(f"{name}:0") for name in names]
+    return [(tensor.shape, tensor.dtype) for tensor in tensors]
+
+
+def user_state_names(graph_def: tf.compat.v1.GraphDef) -> list[str]:
+    """Names of the nodes of the user state, in order."""
+    names = {node.name for node in graph_def.node}
+    number = 0
+    while f"user_state_{number}" in names:
+        number += 1
+    return [f"user_state_{i}" for i in range(number)]

@@ -1,0 +1,144 @@
+"""Loads what was exported: the MetaGraph with its checkpoint (linked with a frozen graph, or alone) and the SavedModel.
+
+Only TensorFlow is needed to do this; `docs/retrieval.md` shows it without this package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from nann.errors import ArtifactError
+from nann.export.freeze import cut_networks, load_frozen_graph
+from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, PORTABLE, SIGNATURES, digest_of
+from nann.index.embeddings import Embeddings
+from nann.index.graph import Graph, NeighborLists
+
+
+class ExportedRetrieval(Protocol):
+    """A loaded retrieval graph; calls may come from several threads."""
+
+    @property
+    def id_type(self) -> tf.DType:
+        """Type of the catalogue's ids, `tf.int64` or `tf.string`."""
+
+    def run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Outputs by name of a signature (`serving_default`, `debug`, `by_catalogue_id`, `catalogue_rows`)."""
+
+
+class PortableRetrieval:
+    """The SavedModel.
+
+    Args:
+        directory: ``converted_model/saved_model/portable/1``.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._model = tf.saved_model.load(str(directory))
+        self.id_type: tf.DType = self._model.signatures["by_catalogue_id"].structured_input_signature[1]["item_ids"].dtype
+
+    def run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """See `ExportedRetrieval.run`."""
+        outputs = self._model.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
+
+
+class LinkedRetrieval:
+    """The MetaGraph and its checkpoint in a session of their own.
+
+    Args:
+        meta: a MetaGraphDef of ``0.meta``, as it is or linked.
+        prefix: the checkpoint's path without extension.
+    """
+
+    def __init__(self, meta: tf.compat.v1.MetaGraphDef, prefix: Path) -> None:
+        with tf.Graph().as_default() as graph:
+            saver = tf.compat.v1.train.import_meta_graph(meta)
+            self._session = tf.compat.v1.Session(graph=graph)
+            saver.restore(self._session, str(prefix))
+        self.id_type: tf.DType = graph.get_tensor_by_name("catalogue_item_ids:0").dtype
+
+    def run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """See `ExportedRetrieval.run`; inputs with a default (`cate_ids`) may be left out."""
+        feeds, fetches = SIGNATURES[signature]
+        return dict(
+            self._session.run(
+                {name: f"{tensor}:0" for name, tensor in fetches.items()},
+                {f"{feeds[name]}:0": value for name, value in inputs.items()},
+            )
+        )
+
+
+def open_portable(converted_model: Path) -> PortableRetrieval:
+    """The SavedModel of a converted model.
+
+    Raises:
+        ArtifactError: it cannot be loaded.
+    """
+    try:
+        return PortableRetrieval(converted_model / PORTABLE)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{converted_model / PORTABLE} is no exported retrieval graph ({error}); run `nann rewrite` again") from error
+
+
+def open_linked(meta_path: Path, graph_file: Path | None = None) -> LinkedRetrieval:
+    """The MetaGraph with its checkpoint (``0.index``, ``0.data-*`` beside it), its networks taken from a frozen graph if one is given.
+
+    Raises:
+        ArtifactError: a file is missing or not what it should be, or the frozen graph is not the one the MetaGraph was made from.
+    """
+    meta = _read_meta(meta_path)
+    if graph_file is not None:
+        networks = cut_networks(load_frozen_graph(graph_file))
+        expected = meta.collection_def[FROZEN_DIGEST_COLLECTION].bytes_list.value[0].decode()
+        found = digest_of(Path(graph_file).read_bytes())
+        if found != expected:
+            raise ArtifactError(
+                f"{graph_file} has sha256 {found[:12]}, but {meta_path} was made from a frozen graph with sha256 {expected[:12]}; "
+                "give the frozen_graph.pb that lies beside it, or run `nann rewrite` again"
+            )
+        replaced = {function.signature.name: function for function in networks.library.function}
+        for function in meta.graph_def.library.function:
+            if function.signature.name in replaced:
+                function.CopyFrom(replaced[function.signature.name])
+    try:
+        return LinkedRetrieval(meta, _prefix(meta_path))
+    except (ValueError, KeyError, tf.errors.OpError) as error:
+        raise ArtifactError(f"the checkpoint of {meta_path} cannot be restored ({error}); run `nann rewrite` again") from error
+
+
+def load_corpus(meta_path: Path) -> tuple[Embeddings, Graph]:
+    """The corpus in the checkpoint of a MetaGraph: item vectors and the levels of the graph that were exported.
+
+    Raises:
+        ArtifactError: the checkpoint cannot be read.
+    """
+    try:
+        reader = tf.train.load_checkpoint(str(_prefix(meta_path)))
+        names = reader.get_variable_to_shape_map()
+        levels: list[NeighborLists] = []
+        while f"neighbors_level_{len(levels)}_values" in names:
+            stem = f"neighbors_level_{len(levels)}"
+            levels.append(NeighborLists(values=reader.get_tensor(f"{stem}_values"), row_splits=reader.get_tensor(f"{stem}_row_splits")))
+        embeddings = Embeddings(item_rows=reader.get_tensor("item_rows"), vectors=reader.get_tensor("item_embs"))
+        return embeddings, Graph(enter_points=reader.get_tensor("enter_points"), levels=tuple(levels))
+    except (ValueError, tf.errors.OpError) as error:
+        raise ArtifactError(f"the checkpoint of {meta_path} cannot be read ({error}); run `nann rewrite` again") from error
+
+
+def _prefix(meta_path: Path) -> Path:
+    return Path(meta_path).with_suffix("")
+
+
+def _read_meta(meta_path: Path) -> tf.compat.v1.MetaGraphDef:
+    try:
+        meta = tf.compat.v1.MetaGraphDef.FromString(Path(meta_path).read_bytes())
+    except (OSError, DecodeError) as error:
+        raise ArtifactError(f"{meta_path} is not a {META_NAME} ({error}); run `nann rewrite` again") from error
+    if FROZEN_DIGEST_COLLECTION not in meta.collection_def:
+        raise ArtifactError(f"{meta_path} is a MetaGraph, but not one of `nann rewrite`; run that step again")
+    return meta

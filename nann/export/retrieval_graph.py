@@ -1,0 +1,161 @@
+"""The retrieval graph, in the two forms it is loaded in: a TF1 MetaGraph with its checkpoint, and a SavedModel.
+
+Both come from one graph of stock ops: tables are variables, the scorer's networks are two functions in the graph's library
+(``nann_encode_user`` and ``nann_score``) cut out of the frozen graph. Placeholders and outputs by tensor name:
+
+- ``catalogue_item_ids`` [B, L] int64 or string, catalogue ids; ``item_ids`` [B, L] int64, rows, by default those of the catalogue ids;
+  ``cate_ids`` [B, L] int64, rows, by default those of the items: whichever is fed, what comes before it is not run;
+- ``top_k_item_ids`` [B, K] int64 rows, ``top_k_scores`` [B, K] float32, ``items_scored`` [B] int64, ``top_k_catalogue_item_ids`` [B, K].
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from nann.export.catalogue import Catalogue, CatalogueLookup
+from nann.export.freeze import ENCODE_USER, SCORE, cut_networks, static_types, user_state_names
+from nann.export.history_graph import TracedHistory
+from nann.index.embeddings import Embeddings
+from nann.index.graph import Graph
+from nann.retrieval import HistoryScorer, SearchTables, WalkPlan, beam_search
+from nann.retrieval.beam import UserState
+from nann.retrieval.retrievers import rows_at
+
+META_NAME = "0.meta"
+PORTABLE = Path("saved_model") / "portable" / "1"
+FROZEN_DIGEST_COLLECTION = "nann_frozen_graph_sha256"
+SIGNATURES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "serving_default": (
+        {"item_ids": "item_ids", "cate_ids": "cate_ids"},
+        {"top_k_item_ids": "top_k_item_ids", "top_k_scores": "top_k_scores"},
+    ),
+    "debug": (
+        {"item_ids": "item_ids", "cate_ids": "cate_ids"},
+        {"top_k_item_ids": "top_k_item_ids", "top_k_scores": "top_k_scores", "items_scored": "items_scored"},
+    ),
+    "by_catalogue_id": (
+        {"item_ids": "catalogue_item_ids"},
+        {"top_k_item_ids": "top_k_catalogue_item_ids", "top_k_scores": "top_k_scores"},
+    ),
+    "catalogue_rows": ({"item_ids": "catalogue_item_ids"}, {"item_rows": "catalogue_item_rows", "cate_rows": "catalogue_cate_rows"}),
+}
+
+
+class _Variables:
+    """Resource variables of a TF1 graph and the values they get: no value ever becomes a constant of the graph."""
+
+    def __init__(self) -> None:
+        self._values: list[tuple[tf.Variable, Any]] = []
+
+    def make(self, name: str, value: Any) -> tf.Variable:
+        """A variable of the value's shape and type; the value is fed when `initialize` runs."""
+        dtype = tf.string if value.dtype == object else tf.as_dtype(value.dtype)
+        variable = tf.compat.v1.Variable(tf.zeros(value.shape, dtype), trainable=False, use_resource=True, name=name)
+        self._values.append((variable, value))
+        return variable
+
+    def initialize(self, session: tf.compat.v1.Session) -> None:
+        for variable, value in self._values:
+            session.run(variable.initializer, {variable.initializer.inputs[1]: value})
+
+
+def write_retrieval_graph(
+    directory: Path,
+    *,
+    scorer: HistoryScorer,
+    frozen: tf.compat.v1.GraphDef,
+    frozen_digest: str,
+    catalogue: Catalogue,
+    embeddings: Embeddings,
+    graph: Graph,
+    plan: WalkPlan,
+    max_levels: int,
+) -> None:
+    """Writes ``0.meta``, ``0.index``, ``0.data-00000-of-00001`` and ``saved_model/portable/1`` into an existing directory.
+
+    Args:
+        directory: where to write.
+        scorer: the model; its embedding tables become variables of the retrieval graph.
+        frozen: the same model, frozen; its networks are cut out of it.
+        frozen_digest: sha256 (hex) of ``frozen_graph.pb``, recorded in the MetaGraph.
+        catalogue: all items of the dataset.
+        embeddings: the corpus to retrieve from.
+        graph: built from these embeddings.
+        plan: the walk.
+        max_levels: levels of the graph to keep in the checkpoint.
+    """
+    history, lookup = TracedHistory(scorer.scorer), CatalogueLookup(catalogue)
+    networks = cut_networks(frozen)
+    state_shapes = [shape for shape, _ in static_types(frozen, user_state_names(frozen))]
+    variables = _Variables()
+    with tf.Graph().as_default() as tf_graph, tf.compat.v1.Session(graph=tf_graph) as session:
+        tables = SearchTables.create(embeddings, graph, max_levels=max_levels, make=variables.make)
+        lookup.create(variables.make)
+        item_ids, cate_ids = _inputs(lookup)
+        sequence, mask = history.import_into(variables.make, *scorer.prepare(item_ids, cate_ids))
+        user_state, score = _import_networks(networks, state_shapes, sequence, mask)
+        found = beam_search(score, user_state, tables, plan)
+        rows = tf.identity(rows_at(tables.item_rows, found.positions), name="top_k_item_ids")
+        tf.identity(found.scores, name="top_k_scores")
+        tf.identity(found.items_scored, name="items_scored")
+        tf.identity(lookup.ids_of(rows), name="top_k_catalogue_item_ids")
+        tf.compat.v1.add_to_collection(FROZEN_DIGEST_COLLECTION, frozen_digest)
+        variables.initialize(session)
+        _save(directory, tf_graph, session)
+
+
+def _inputs(lookup: CatalogueLookup) -> tuple[tf.Tensor, tf.Tensor]:
+    """The placeholders, each a default of the next."""
+    catalogue_item_ids = tf.compat.v1.placeholder(lookup.id_type, [None, None], name="catalogue_item_ids")
+    catalogue_rows = tf.identity(lookup.rows_of(catalogue_item_ids), name="catalogue_item_rows")
+    tf.identity(lookup.categories_of(catalogue_rows), name="catalogue_cate_rows")
+    item_ids = tf.compat.v1.placeholder_with_default(catalogue_rows, [None, None], name="item_ids")
+    cate_ids = tf.compat.v1.placeholder_with_default(lookup.categories_of(item_ids), [None, None], name="cate_ids")
+    return item_ids, cate_ids
+
+
+def _import_networks(
+    networks: tf.compat.v1.GraphDef, state_shapes: list[tf.TensorShape], sequence: tf.Tensor, mask: tf.Tensor
+) -> tuple[UserState, Callable[[UserState, tf.Tensor], tf.Tensor]]:
+    """Calls the networks' functions by name, so that others can be linked in their place."""
+    tf.import_graph_def(networks, name="")
+
+    def call(name: str, arguments: tuple[tf.Tensor, ...], shapes: list[tf.TensorShape]) -> UserState:
+        outputs = tuple(tf.raw_ops.PartitionedCall(args=list(arguments), Tout=[tf.float32] * len(shapes), f=name))
+        for output, shape in zip(outputs, shapes, strict=True):
+            output.set_shape(shape)
+        return outputs
+
+    user_state = call(ENCODE_USER, (sequence, mask), state_shapes)
+    return user_state, lambda state, items: call(SCORE, (*state, items), [tf.TensorShape([None, None])])[0]
+
+
+def _save(directory: Path, graph: tf.Graph, session: tf.compat.v1.Session) -> None:
+    signatures = {}
+    for name, (inputs, outputs) in SIGNATURES.items():
+        named = [
+            {key: tf.compat.v1.saved_model.build_tensor_info(graph.get_tensor_by_name(f"{tensor}:0")) for key, tensor in tensors.items()}
+            for tensors in (inputs, outputs)
+        ]
+        signatures[name] = tf.compat.v1.saved_model.build_signature_def(*named, method_name="tensorflow/serving/predict")
+    saver = tf.compat.v1.train.Saver(write_version=tf.compat.v1.train.SaverDef.V2)
+    saver.save(session, str(directory / "0"), write_meta_graph=False, write_state=False)
+    meta = tf.compat.v1.train.export_meta_graph(graph=graph, saver_def=saver.as_saver_def(), strip_default_attrs=True)
+    for name, signature in signatures.items():
+        meta.signature_def[name].CopyFrom(signature)
+    (directory / META_NAME).write_bytes(meta.SerializeToString(deterministic=True))
+    builder = tf.compat.v1.saved_model.Builder(str(directory / PORTABLE))
+    builder.add_meta_graph_and_variables(
+        session, [tf.saved_model.SERVING], signature_def_map=signatures, strip_default_attrs=True, saver=saver
+    )
+    builder.save()
+
+
+def digest_of(frozen: bytes) -> str:
+    """Hex sha256 of a frozen graph's bytes, as recorded in the MetaGraph."""
+    return hashlib.sha256(frozen).hexdigest()

@@ -1,0 +1,105 @@
+"""Step `rewrite`: model, embeddings and index in, the servable retrieval graph out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from nann.config import RewriteConfig
+from nann.errors import ArtifactError
+from nann.export import Catalogue, freeze_scorer, write_retrieval_graph
+from nann.export.retrieval_graph import META_NAME, PORTABLE, digest_of
+from nann.index import Embeddings, Graph, load_embeddings, load_graph
+from nann.models import Scorer, load_max_length, load_model
+from nann.retrieval import HistoryScorer, plan_walk
+from nann.samples import load_items
+
+logger = logging.getLogger(__name__)
+
+
+def rewrite(
+    *, model: Path, dataset: Path, embeddings: Path, index: Path, converted_model: Path, config: RewriteConfig, overwrite: bool = False
+) -> StepResult:
+    """Freezes the scorer and exports the retrieval graph around it.
+
+    Args:
+        model: artifact of `train`.
+        dataset: the artifact of `convert` the model was trained on.
+        embeddings: the artifact of `extract` made with this model.
+        index: the artifact of `build-index` made from these embeddings.
+        converted_model: directory to write: ``frozen_graph.pb``, ``0.meta`` with its checkpoint ``0.index`` and ``0.data-*``, and
+            ``saved_model/portable/1``; contents in `docs/retrieval.md`.
+        config: the search.
+        overwrite: replace a differing artifact.
+
+    Raises:
+        ArtifactError: an input is unusable, or they do not belong together.
+    """
+    model_artifact, dataset_artifact = open_artifact(model, step="train"), open_artifact(dataset, step="convert")
+    embeddings_artifact, index_artifact = open_artifact(embeddings, step="extract"), open_artifact(index, step="build-index")
+    require_same_ancestor("dataset", dataset_artifact, model_artifact)
+    require_same_ancestor("model", model_artifact, embeddings_artifact)
+    require_same_ancestor("embeddings", embeddings_artifact, index_artifact)
+    writer = ArtifactWriter(
+        converted_model,
+        step="rewrite",
+        params=config.model_dump(),
+        inputs={"model": model_artifact, "dataset": dataset_artifact, "embeddings": embeddings_artifact, "index": index_artifact},
+        overwrite=overwrite,
+    )
+    if writer.is_current:
+        return writer.current()
+    corpus, graph, scorer, items = load_embeddings(embeddings), load_graph(index), load_model(model), load_items(dataset)
+    catalogue = Catalogue(item_ids=items.item_ids, category_rows=items.category_rows, num_categories=items.num_categories)
+    _require_fit(scorer, catalogue, corpus, graph)
+    try:
+        plan = plan_walk(graph, ef=config.ef, rounds=config.rounds, top_k=config.top_k)
+    except ValueError as error:
+        raise ArtifactError(f"the search cannot be exported: {error}") from error
+    history_scorer = HistoryScorer(scorer, max_length=load_max_length(model))
+    frozen = freeze_scorer(history_scorer)
+    with writer as directory:
+        raw = frozen.SerializeToString(deterministic=True)
+        (directory / "frozen_graph.pb").write_bytes(raw)
+        write_retrieval_graph(
+            directory,
+            scorer=history_scorer,
+            frozen=frozen,
+            frozen_digest=digest_of(raw),
+            catalogue=catalogue,
+            embeddings=corpus,
+            graph=graph,
+            plan=plan,
+            max_levels=len(config.ef),
+        )
+        writer.metrics.update(
+            {
+                "num_items": len(corpus),
+                "num_enter_points": len(graph.enter_points),
+                "rounds": sum(level.rounds for level in plan.levels),
+                "frozen_graph_bytes": len(raw),
+                "meta_bytes": (directory / META_NAME).stat().st_size,
+                "saved_model_bytes": sum(file.stat().st_size for file in (directory / PORTABLE).rglob("*") if file.is_file()),
+            }
+        )
+    logger.info("exported a walk of %d rounds over %s items, top %d", writer.metrics["rounds"], f"{len(corpus):,}", config.top_k)
+    return writer.result()
+
+
+def _require_fit(scorer: Scorer, catalogue: Catalogue, corpus: Embeddings, graph: Graph) -> None:
+    """Refuses shapes that contradict each other."""
+    if (scorer.num_items, scorer.num_categories) != (catalogue.num_items, catalogue.num_categories):
+        raise ArtifactError(
+            f"the model knows {scorer.num_items} items and {scorer.num_categories} categories, the dataset has {catalogue.num_items} and "
+            f"{catalogue.num_categories}; run `nann train` on this dataset"
+        )
+    if corpus.dim != scorer.item_dim:
+        raise ArtifactError(f"the embeddings have dim {corpus.dim}, the model scores dim {scorer.item_dim}; run `nann extract` again")
+    if graph.num_nodes != len(corpus):
+        raise ArtifactError(f"the index has {graph.num_nodes} nodes, but there are {len(corpus)} embeddings; run `nann build-index` again")
+    if corpus.item_rows.min() < 1 or corpus.item_rows.max() > catalogue.num_items:
+        raise ArtifactError(
+            f"the embeddings name item rows {corpus.item_rows.min()}..{corpus.item_rows.max()}, the dataset has 1..{catalogue.num_items}; "
+            "run `nann extract` again"
+        )
