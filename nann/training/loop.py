@@ -76,8 +76,8 @@ def train_scorer(
     manager = tf.train.CheckpointManager(checkpoint, str(directory / "checkpoints"), max_to_keep=1)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-        logger.info("resuming from step %d of %d", int(optimizer.step), source.steps)
-    start = int(optimizer.step)
+        logger.info("resuming from step %d of %d", int(optimizer.step.numpy()), source.steps)
+    start = int(optimizer.step.numpy())
     records.truncate(start)
 
     step_of = TrainingStep(

@@ -1,0 +1,43 @@
+"""Fixtures shared by all packages: a small generated log and the dataset converted from it."""
+
+import os
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Directory of the real logs; the test is skipped where they are not."""
+    directory = Path(os.environ.get("NANN_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not directory.is_dir():
+        pytest.skip(f"real logs are not here: no directory {directory} (NANN_SHARED_DATA names another)")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def small_log(tmp_path_factory) -> Path:
+    """A generated log: 600 users, 500 items, planted structure."""
+    from data_prep.config import GenerateConfig
+    from data_prep.generate import generate_log
+
+    path = tmp_path_factory.mktemp("log") / "log.csv"
+    generate_log(path, GenerateConfig(users=600, items=500, categories=20, events_per_user=15, seed=5))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_dataset(small_log, tmp_path_factory) -> Path:
+    """The `user` layout dataset of `small_log`."""
+    from data_prep.config import ConvertConfig
+    from nann.steps.convert import convert
+
+    path = tmp_path_factory.mktemp("dataset") / "dataset"
+    convert(inputs=[small_log], dataset=path, config=ConvertConfig(shards=2, max_length=20))
+    return path

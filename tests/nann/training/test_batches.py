@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nann.config import TrainConfig
+from nann.samples import Histories
+from nann.training.batches import BatchSource, NoiseSampler
+
+
+def make_source(lengths, *, first_target=1, max_length=4, **config):
+    rng = np.random.default_rng(0)
+    histories = Histories(
+        rng.integers(1, 20, size=sum(lengths)).astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), first_target
+    )
+    sampler = NoiseSampler(np.concatenate([[0], np.arange(1, 20)]))
+    source = BatchSource(histories, max_length=max_length, sampler=sampler, config=TrainConfig(num_neg=5, **config))
+    return histories, source
+
+
+def samples_by_loop(histories, max_length):
+    samples = []
+    for first, last in zip(histories.row_splits[:-1], histories.row_splits[1:], strict=True):
+        events = histories.item_rows[first:last].tolist()
+        for position in range(histories.first_target, len(events)):
+            history = events[max(0, position - max_length) : position]
+            samples.append((tuple(history + [0] * (max_length - len(history))), events[position]))
+    return sorted(samples)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12).filter(lambda lengths: max(lengths) > 2),
+    first_target=st.integers(1, 2),
+    max_length=st.integers(1, 6),
+)
+def test_an_epoch_is_every_window_once(lengths, first_target, max_length):
+    histories, source = make_source(lengths, first_target=first_target, max_length=max_length, batch_size=1, epochs=1)
+    assert source.steps == source.num_samples
+    batches = [source.batch(step) for step in range(source.steps)]
+    found = sorted((tuple(batch.histories[0].tolist()), int(batch.targets[0])) for batch in batches)
+    assert found == samples_by_loop(histories, max_length)
+
+
+def test_a_batch_depends_on_its_step_alone():
+    _, source = make_source([5, 9, 7], batch_size=8)
+    _, again = make_source([5, 9, 7], batch_size=8)
+    for step in (11, 0, 5):  # in any order, from any instance
+        one, two = source.batch(step), again.batch(step)
+        for name in ("histories", "targets", "negatives"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    assert np.any(source.batch(0).negatives != source.batch(1).negatives)
+
+
+def test_batches_are_full_across_the_end_of_an_epoch():
+    _, source = make_source([6, 6], batch_size=7, epochs=2)
+    assert source.num_samples == 10
+    assert source.steps == 3
+    assert all(source.batch(step).histories.shape == (7, 4) for step in range(3))
+
+
+@pytest.mark.parametrize(("negatives", "shape"), [("shared", (1, 5)), ("per-sample", (8, 5))])
+def test_shape_of_negatives(negatives, shape):
+    _, source = make_source([5, 9, 7], batch_size=8, negatives=negatives)
+    assert source.batch(0).negatives.shape == shape
+
+
+def test_noise_follows_the_counts_and_never_draws_row_zero():
+    counts = np.array([0, 10, 0, 30, 60])
+    sampler = NoiseSampler(counts)
+    drawn = np.bincount(sampler.sample(np.random.default_rng(0), (100_000,)), minlength=5) / 100_000
+    np.testing.assert_allclose(drawn, counts / 100, atol=0.005)
+    assert drawn[0] == drawn[2] == 0
+    np.testing.assert_allclose(np.exp(sampler.log_probability[[1, 3, 4]]), [0.1, 0.3, 0.6], rtol=1e-6)
+
+
+def test_nothing_to_train_on_is_refused():
+    with pytest.raises(ValueError, match="more than 1 events"):
+        make_source([1, 1], batch_size=2)
+    with pytest.raises(ValueError, match="at least one training event"):
+        NoiseSampler(np.zeros(4, int))
