@@ -20,7 +20,7 @@ from typing import Any
 
 from components.configs import make_config
 from components.errors import operator_message
-from components.output import flatten_metrics, markdown_summary, set_up_logging
+from components.output import flatten_metrics, hidden_start_up_notes, markdown_summary, set_up_logging
 from components.steps import STEP_BY_NAME, STEP_NAMES, Step
 from components.task_log import follow_parent, tee_output
 from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
@@ -63,7 +63,7 @@ def run_step(
         sha256 (hex) of the artifact's manifest, an input of the tasks that follow so that no cache mistakes other contents for it.
 
     Raises:
-        SystemExit: the step failed in a way an operator can act on; its log ends with the one-line reason.
+        SystemExit: the step failed; its log has the one-line reason when it is an operator's to act on, else the traceback.
     """
     step = STEP_BY_NAME[name]
     run = Path(run_dir) if run_dir else None
@@ -76,12 +76,14 @@ def run_step(
         try:
             logger.info("step %s starts", name)
             result = _result(step, Path(output.path), reads, config, raw_inputs, run, start_from, overwrite)
-        except BaseException as error:
+        except Exception as error:
             _append_timing(run, {"step": name, "seconds": _since(begin), "status": "failed", "reused": False, "metrics": {}})
-            message = operator_message(error) if isinstance(error, Exception) else None
+            message = operator_message(error)
             if message is None:
-                raise
-            logger.error("error: %s", message)
+                logger.exception("a bug, or something this code does not expect:")
+            else:
+                logger.error("error: %s", message)
+            logger.info("step %s failed after %.1f s", name, _since(begin))
             raise SystemExit(1) from None
         seconds = _since(begin)
         _append_timing(run, {"step": name, "seconds": seconds, "status": "done", "reused": result.reused, "metrics": result.metrics})
@@ -118,7 +120,8 @@ def _result(
         arguments["timings"] = timings if timings is not None and timings.is_file() else None
     if step.config:
         arguments["config"] = make_config(step.name, config)
-    function = step.load_function()
+    with hidden_start_up_notes():
+        function = step.load_function()
     with _set_aside(path) if anew else nullcontext():
         result: StepResult = function(**arguments, overwrite=overwrite or anew)
     return result

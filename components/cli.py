@@ -13,9 +13,8 @@ from typing import Any
 import click
 
 from components.configs import make_config, read_config_file
-from components.errors import ConfigError
 from components.options import config_options, given_values
-from components.output import print_result, set_up_logging
+from components.output import hidden_start_up_notes, print_result, set_up_logging
 from components.steps import CONFIGS, MAKER_OF, STEPS, Step, load_object
 
 PATH = click.Path(path_type=Path)
@@ -45,7 +44,9 @@ def _step_command(step: Step) -> click.Command:
             arguments["timings"] = _timings_beside(paths["report"])
         if step.config:
             arguments["config"] = _config_from(step.name, context)
-        result = step.load_function()(**arguments, overwrite=options["overwrite"])
+        with hidden_start_up_notes(unless=options["verbose"]):
+            function = step.load_function()
+        result = function(**arguments, overwrite=options["overwrite"])
         print_result(result.path, result.metrics, reused=result.reused)
 
     command: Callable[..., Any] = run
@@ -110,7 +111,7 @@ def _timings_beside(report: Path) -> Path | None:
 
 
 @click.command("generate", help="Write a synthetic interaction log with planted structure.")
-@click.option("--output", type=PATH, required=True, metavar="FILE", help="CSV file to write; .csv or .csv.gz.")
+@click.option("--output", type=PATH, required=True, metavar="FILE", help="File to write: .csv, .csv.gz or .parquet.")
 @_config_option("generate")
 @config_options(load_object(CONFIGS["generate"]))
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
@@ -119,12 +120,10 @@ def _timings_beside(report: Path) -> Path | None:
 def _generate(context: click.Context, *, output: Path, overwrite: bool, verbose: bool, quiet: bool, **_: Any) -> None:
     set_up_logging(verbose=verbose, quiet=quiet)
     config = _config_from("generate", context)
-    if output.exists() and not overwrite:
-        raise ConfigError(f"{output} exists already; give --overwrite to replace it, or another path")
-    from data_prep.generate import generate_log
+    from nann.steps.generate import generate
 
-    generate_log(output, config)
-    click.echo(f"{output} (written, {output.stat().st_size:,} bytes)")
+    result = generate(output=output, config=config, overwrite=overwrite)
+    print_result(result.path, result.metrics, reused=result.reused)
 
 
 @click.command("infer", help="Retrieve the top items for one history; ids are catalogue ids, oldest first.")
@@ -164,7 +163,8 @@ def _infer(
             raise click.UsageError("Missing option '--converted-model'; give it, or --graph-file and --meta-path, or --output-root.")
         converted_model = output_root / "converted_model"
     config = _config_from("infer", context)
-    from nann.steps.infer import infer
+    with hidden_start_up_notes(unless=verbose):
+        from nann.steps.infer import infer
 
     found = infer(converted_model=converted_model, graph_file=graph_file, meta_path=meta_path, item_ids=history, config=config)
     _print_items(found, as_json=as_json)

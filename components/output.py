@@ -7,7 +7,9 @@ import logging
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,33 @@ def set_up_logging(*, verbose: bool, quiet: bool) -> None:
     root.setLevel(logging.INFO if verbose else logging.WARNING)
     for package in ("nann", "data_prep", "ops", "components", "pipelines"):
         logging.getLogger(package).setLevel(level)
+    # Its Python warnings (deprecations, retracing) are for whoever changes the code, not for who runs it.
+    logging.getLogger("tensorflow").setLevel(logging.INFO if verbose else logging.ERROR)
+
+
+@contextmanager
+def hidden_start_up_notes(*, unless: bool = False) -> Iterator[None]:
+    """Keeps what native libraries write to stderr while they are imported away from the reader, unless the import fails.
+
+    TensorFlow 2.21 prints two notes about oneDNN on import whatever its log level is.
+    """
+    if unless:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            notes.seek(0)
+            os.write(2, notes.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def flatten_metrics(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -150,7 +150,15 @@ def require_same_ancestor(ancestor: str, *artifacts: Artifact) -> None:
     Raises:
         ArtifactError: two of them disagree; the message names both and the digests.
     """
-    step_of = {"dataset": "convert", "model": "train", "embeddings": "extract", "index": "build-index", "converted_model": "rewrite"}
+    step_of = {
+        "dataset": "convert",
+        "model": "train",
+        "embeddings": "extract",
+        "index": "build-index",
+        "converted_model": "rewrite",
+        "evaluation": "evaluate",
+        "benchmark": "benchmark",
+    }
     digests = [
         (artifact, artifact.digest if artifact.step == step_of[ancestor] else artifact.lineage.get(ancestor, "none"))
         for artifact in artifacts

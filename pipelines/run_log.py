@@ -9,7 +9,10 @@ from pathlib import Path
 from types import TracebackType
 
 _STARTS = re.compile(r"step [\w-]+ starts$")
-_ENDS = re.compile(r"(step [\w-]+ (done|was up to date) after [\d.]+ s|error: .*)$")
+_ENDS = re.compile(r"step [\w-]+ (done|was up to date|failed) after [\d.]+ s$")
+_INDENTATION = "    "  # kfp's, before every line of a task
+# TensorFlow prints these on import whatever its log level is.
+_NOISE = re.compile(r"WARNING: All log messages before absl::InitializeLog|oneDNN custom operations are on")
 
 
 class RunLog(io.TextIOBase):
@@ -37,7 +40,7 @@ class RunLog(io.TextIOBase):
         self._file.write(text)
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
-            self._see(line.strip())
+            self._see(line.removeprefix(_INDENTATION).rstrip())
         return len(text)
 
     def flush(self) -> None:
@@ -48,7 +51,7 @@ class RunLog(io.TextIOBase):
     def _see(self, line: str) -> None:
         if _STARTS.search(line):
             self._inside = True
-        if line and (self._inside or self._everything):
+        if line and (self._everything or (self._inside and not _NOISE.search(line))):
             self._show(line)
         if _ENDS.search(line):
             self._inside = False

@@ -188,7 +188,7 @@ def _reason(tail: list[str]) -> tuple[str, bool]:
     for line in reversed(tail):
         if " error: " in line:
             return line.partition(" error: ")[2], True
-    last = tail[-1].strip() if tail else ""
-    if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit)\b", last):
-        return last, False
+    for line in reversed(tail):
+        if re.match(r"([\w.]+(Error|Exception|Interrupt|Exit)|[A-Z]\w+)(: |$)", line):
+            return line.strip(), False
     return "its process ended without giving a reason (killed, or out of memory?)", False

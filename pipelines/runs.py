@@ -67,17 +67,15 @@ def generated_log(run_dir: Path, config: BaseModel, *, overwrite: bool) -> Path:
     """
     path, stamp = run_dir / "log.csv", run_dir / "log.json"
     wanted = config.model_dump_json(indent=1) + "\n"
-    if path.is_file():
-        if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+    if path.is_file() and stamp.is_file():
+        if stamp.read_text(encoding="utf-8") == wanted:
             return path
         if not overwrite:
             raise RunError(f"{path} was generated with other settings; give --overwrite to replace it, or another --run-dir")
-    from data_prep.generate import generate_log
+    from nann.steps.generate import generate
 
     run_dir.mkdir(parents=True, exist_ok=True)
-    partial = run_dir / ".partial-log.csv"
-    generate_log(partial, config)
     stamp.unlink(missing_ok=True)
-    partial.rename(path)
+    generate(output=path, config=config, overwrite=True)
     stamp.write_text(wanted, encoding="utf-8")
     return path

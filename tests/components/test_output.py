@@ -1,8 +1,9 @@
 import math
+import os
 
 import pytest
 
-from components.output import flatten_metrics, format_value, markdown_summary
+from components.output import flatten_metrics, format_value, hidden_start_up_notes, markdown_summary
 
 
 def test_flatten() -> None:
@@ -33,3 +34,21 @@ def test_values_as_people_read_them(value, text) -> None:
 def test_markdown() -> None:
     text = markdown_summary("train", "run/model", {"loss": 0.25}, reused=False, seconds=1.24)
     assert text == "# train\n\n`run/model` written in 1.2 s\n\n| metric | value |\n|---|---|\n| loss | 0.25 |\n"
+
+
+def fail_noisily() -> None:
+    with hidden_start_up_notes():
+        os.write(2, b"the reason\n")
+        raise ImportError
+
+
+def test_start_up_notes_are_hidden_unless_the_import_fails(capfd) -> None:
+    with hidden_start_up_notes():
+        os.write(2, b"a note\n")
+    assert capfd.readouterr().err == ""
+    with pytest.raises(ImportError):
+        fail_noisily()
+    assert capfd.readouterr().err == "the reason\n"
+    with hidden_start_up_notes(unless=True):
+        os.write(2, b"a note\n")
+    assert capfd.readouterr().err == "a note\n"

@@ -1,0 +1,78 @@
+"""The compiled DAG against a golden file; after an intended change: `python tests/pipelines/test_compilation.py` writes it anew."""
+
+import difflib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from click.testing import CliRunner
+
+from components.image import image
+from components.steps import STEP_BY_NAME, STEPS
+from nann.artifacts import code_digest
+from pipelines.cli import main
+from pipelines.compilation import compiled_spec, compiled_text
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden" / "training.yaml"
+
+
+def normalised(text: str) -> str:
+    """Without what changes with every commit or release: image, code digest, SDK version."""
+    text = text.replace(image(), "IMAGE").replace(code_digest(), "CODE_DIGEST")
+    return re.sub(r"(?m)^sdkVersion: .*$", "sdkVersion: SDK", text)
+
+
+def test_golden() -> None:
+    found, golden = normalised(compiled_text()), GOLDEN.read_text()
+    difference = difflib.unified_diff(golden.splitlines(), found.splitlines(), "golden", "compiled", lineterm="", n=1)
+    assert found == golden, "write it anew if that is intended: python tests/pipelines/test_compilation.py\n" + "\n".join(difference)
+
+
+def test_compilations_are_byte_identical_between_processes(tmp_path: Path) -> None:
+    code = "import sys; from pipelines.cli import main; main(['pipeline', 'compile', '--output', sys.argv[1]])"
+    for name in ("a.yaml", "b.yaml"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
+
+
+def test_the_dag_is_the_table_of_steps() -> None:
+    spec = compiled_spec()
+    tasks = spec["root"]["dag"]["tasks"]
+    assert set(tasks) == {step.name for step in STEPS}
+    for name, task in tasks.items():
+        artifacts = task["inputs"].get("artifacts", {})
+        assert set(artifacts) == set(STEP_BY_NAME[name].reads), name
+        outputs = spec["components"][task["componentRef"]["name"]]["outputDefinitions"]["artifacts"]
+        assert {STEP_BY_NAME[name].writes, "metrics", "summary"} <= set(outputs), name
+
+
+def test_every_task_carries_what_keeps_caches_honest() -> None:
+    for name, task in compiled_spec()["root"]["dag"]["tasks"].items():
+        parameters = task["inputs"]["parameters"]
+        assert parameters["code_digest"] == {"componentInputParameter": "code_digest"}, name
+        source = str(parameters["input_digest"])
+        assert "input_digest" in source if name == "convert" else "Output" in source, name
+
+
+def test_images_are_pinned_and_nothing_is_installed_at_run_time() -> None:
+    for executor in compiled_spec()["deploymentSpec"]["executors"].values():
+        assert not executor["container"]["image"].endswith(":latest")
+        assert "pip install" not in " ".join(executor["container"]["command"])
+
+
+def test_command_writes_yaml_and_picture(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["pipeline", "compile", "--output", str(tmp_path / "new" / "dag.yaml"), "--picture", str(tmp_path / "dag.svg")]
+    )
+    assert result.exit_code == 0, result.output
+    assert yaml.safe_load((tmp_path / "new" / "dag.yaml").read_text())["pipelineInfo"]["name"] == "nann-training"
+    assert (tmp_path / "dag.svg").read_text().startswith("<svg")
+    assert CliRunner().invoke(main, ["pipeline", "compile", "--output", str(tmp_path / "dag.json")]).exit_code == 2
+
+
+if __name__ == "__main__":
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text(normalised(compiled_text()))
