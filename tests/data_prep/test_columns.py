@@ -1,0 +1,60 @@
+"""Header detection and the place of every column."""
+
+import pytest
+
+from data_prep import DataError
+from data_prep.columns import ITEM_CATEGORIES, USER_BEHAVIOR, decide_header, is_number, locate, usual_width
+
+DATA = ["1", "2", "3", "pv", "1511544070"]
+NAMES = ["user_id", "item_id", "category_id", "behavior_type", "timestamp"]
+
+
+@pytest.mark.parametrize(
+    ("first", "mapping", "expected"),
+    [
+        (DATA, {}, False),
+        (NAMES, {}, True),
+        (["u", "i", "c", "b", "t"], {}, True),
+        (["u1", "i1", "c1", "pv", "1511544070"], {}, False),
+        (["1", "2", "3"], {}, False),
+        (DATA, {"user": "uid", "item": "1", "time": "4"}, True),
+        (DATA, {"user": "0", "item": "1", "time": "4"}, False),
+        (["u", "i", "c", "b", "t"], {"user": "0", "item": "1", "time": "4"}, True),
+    ],
+)
+def test_a_header_is_recognised(first: list[str], mapping: dict[str, str], expected: bool) -> None:
+    assert decide_header([first, DATA], mapping, "auto", USER_BEHAVIOR) is expected
+    assert decide_header([first, DATA], mapping, "yes", USER_BEHAVIOR) is True
+    assert decide_header([first, DATA], mapping, "no", USER_BEHAVIOR) is False
+
+
+def test_the_usual_width_outvotes_a_damaged_first_line() -> None:
+    assert usual_width([["1", "2"], DATA, DATA]) == 5
+
+
+def test_columns_are_found_by_name_or_position() -> None:
+    assert locate(None, 5, {}, USER_BEHAVIOR, "log") == {"user": 0, "item": 1, "category": 2, "time": 4}
+    assert locate(["timestamp", "item_id", "user_id"], 3, {}, USER_BEHAVIOR, "log") == {"user": 2, "item": 1, "time": 0}
+    assert locate(["a", "b", "c"], 3, {"user": "c", "item": "0", "time": "b"}, USER_BEHAVIOR, "log") == {"user": 2, "item": 0, "time": 1}
+    assert locate(["7", "0"], 2, {"item": "0", "category": "7"}, ITEM_CATEGORIES, "items") == {"item": 1, "category": 0}
+
+
+@pytest.mark.parametrize(
+    ("names", "width", "mapping", "message"),
+    [
+        (None, 3, {}, "time should be column 4 .from 0., but the file has 3 columns"),
+        (["a", "b", "c"], 3, {}, "user should be column 'user_id', but the columns are a, b, c"),
+        (["a", "b", "c"], 3, {"user": "a", "item": "b", "time": "x"}, "time should be column 'x'"),
+        (["a", "b", "c"], 3, {"user": "a", "item": "b", "category": "x", "time": "c"}, "category should be column 'x'"),
+        (["a", "b", "b"], 3, {"user": "a", "item": "b", "time": "b"}, "names column 'b' twice"),
+        (None, 3, {"user": "a", "item": "1", "time": "2"}, "there is no header"),
+    ],
+)
+def test_a_missing_column_is_named(names: list[str] | None, width: int, mapping: dict[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        locate(names, width, mapping, USER_BEHAVIOR, "log")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("12", True), ("-1.5", True), (" 1e9 ", True), ("", False), ("a1", False), ("1,2", False)])
+def test_numbers_are_recognised(text: str, expected: bool) -> None:
+    assert is_number(text) is expected

@@ -1,0 +1,48 @@
+"""The configs refuse what cannot work, and read mappings as typed on a command line."""
+
+import pytest
+from pydantic import ValidationError
+
+from data_prep.config import ConvertConfig, GenerateConfig
+
+
+def test_a_mapping_is_read_from_text() -> None:
+    config = ConvertConfig(columns="user=user_id, item=click_article_id,time=5")
+    assert config.columns == {"user": "user_id", "item": "click_article_id", "time": "5"}
+    assert config == ConvertConfig(columns=config.columns)
+    assert ConvertConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_numbers_are_read_where_text_is_meant() -> None:
+    config = ConvertConfig(columns={"user": 0, "item": 1, "time": 4}, missing_category=0)
+    assert config.columns["time"] == "4"
+    assert config.missing_category == "0"
+    assert ConvertConfig(delimiter="\\t").delimiter == "\t"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"columns": "user=a,item=b"}, "no column for 'time'"),
+        ({"columns": "user=a,item=b,time=c,color=d"}, "unknown role 'color'; the roles are user, item, category, time"),
+        ({"columns": "user=a,user=b"}, "'user' is given twice"),
+        ({"columns": "user"}, "no ROLE=COLUMN pair"),
+        ({"columns": "user=,item=b,time=c"}, "role 'user' names no column"),
+        ({"item_columns": "item=a,category=b"}, "without an items file"),
+        ({"items": "x.csv", "item_columns": "item=a"}, "no column for 'category'"),
+        ({"delimiter": "ab"}, "not one character"),
+        ({"min_time": 10, "max_time": 10}, "min_time 10 is not before max_time 10"),
+        ({"test_users": -2}, "greater than or equal to -1"),
+        ({"layout": "item"}, "'user' or 'sample'"),
+        ({"unknown": 1}, "Extra inputs"),
+    ],
+)
+def test_impossible_values_are_refused(values: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ConvertConfig(**values)
+
+
+@pytest.mark.parametrize("model", [ConvertConfig, GenerateConfig])
+def test_every_field_has_a_default_and_a_description(model: type) -> None:
+    model()
+    assert all(field.description for field in model.model_fields.values())
