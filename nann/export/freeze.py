@@ -87,7 +87,7 @@ class FrozenScorer:
 
     def score(self, user_state: UserState, items: tf.Tensor) -> tf.Tensor:
         """Logits [B, n] of items [B, n, D] or [1, n, D]."""
-        return self._score(*user_state, items)[0]
+        return self._score(*user_state, tf.convert_to_tensor(items))[0]
 
 
 def load_frozen_scorer(graph_file: Path) -> FrozenScorer:

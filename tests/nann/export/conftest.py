@@ -1,0 +1,86 @@
+"""A small scorer with its corpus and graph, exported once per kind of catalogue."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nann.config import TrainConfig
+from nann.export import Catalogue, ExportedRetrieval, freeze_scorer, open_linked, open_portable, write_retrieval_graph
+from nann.export.retrieval_graph import digest_of
+from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw
+from nann.models import build_model
+from nann.retrieval import BeamRetriever, HistoryScorer, plan_walk
+
+NUM_CATEGORIES = 9
+SEARCH = {"ef": (30, 20, 20), "rounds": (3, 1, 1), "top_k": 15}
+
+
+@dataclass(eq=False)
+class Exported:
+    directory: Path
+    scorer: HistoryScorer
+    catalogue: Catalogue
+    embeddings: Embeddings
+    graph: Graph
+
+    @functools.cache  # noqa: B019 - the few exports live as long as the tests
+    def opened(self, form: str) -> ExportedRetrieval:
+        if form == "portable":
+            return open_portable(self.directory)
+        return open_linked(self.directory / "0.meta", self.directory / "frozen_graph.pb" if form == "linked" else None)
+
+    @functools.cache  # noqa: B019
+    def retriever(self) -> BeamRetriever:
+        return BeamRetriever(self.scorer, self.embeddings, self.graph, **SEARCH)
+
+    def histories(self, users: int, length: int = 12, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.random.default_rng(seed).integers(0, len(self.embeddings) + 1, size=(users, length))
+        return rows, self.catalogue.category_rows[rows].astype(np.int64)
+
+
+def export(directory: Path, *, scorer: str = "nann", num_items: int = 300, strings: bool = False, seed: int = 1) -> Exported:
+    model = build_model(TrainConfig(scorer=scorer, seed=seed, emb_dim=8), num_items=num_items, num_categories=NUM_CATEGORIES)
+    category_rows = np.arange(num_items + 1) % (NUM_CATEGORIES + 1)
+    item_ids: Any = np.concatenate([[0], np.random.default_rng(seed).permutation(num_items) * 11 - 500])
+    if strings:
+        item_ids = np.array(["", *(f"item {i}é\n" for i in item_ids[1:])], object)
+    rows = np.arange(1, num_items + 1)
+    embeddings = Embeddings(item_rows=rows, vectors=model.encode_item(rows, category_rows[1:]).numpy())
+    graph = decode_hnsw(build_hnsw(embeddings.vectors, m=4, ef_construction=30), start_level=2)
+    history_scorer = HistoryScorer(model, max_length=10)
+    frozen = freeze_scorer(history_scorer)
+    raw = frozen.SerializeToString(deterministic=True)
+    directory.mkdir(exist_ok=True)
+    (directory / "frozen_graph.pb").write_bytes(raw)
+    catalogue = Catalogue(item_ids=item_ids, category_rows=category_rows, num_categories=NUM_CATEGORIES)
+    write_retrieval_graph(
+        directory,
+        scorer=history_scorer,
+        frozen=frozen,
+        frozen_digest=digest_of(raw),
+        catalogue=catalogue,
+        embeddings=embeddings,
+        graph=graph,
+        plan=plan_walk(graph, **SEARCH),
+        max_levels=len(SEARCH["ef"]),
+    )
+    return Exported(directory, history_scorer, catalogue, embeddings, graph)
+
+
+@pytest.fixture(scope="session")
+def exporter() -> Any:
+    return export
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export(tmp_path_factory.mktemp("run") / "converted_model")
+
+
+@pytest.fixture(scope="session")
+def exported_strings(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export(tmp_path_factory.mktemp("run") / "converted_model", strings=True)

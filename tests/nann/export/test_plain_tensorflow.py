@@ -1,0 +1,40 @@
+"""The code blocks of docs/retrieval.md, each in a fresh process that has TensorFlow but not this package."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).parents[3] / "docs" / "retrieval.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+EPILOGUE = """
+import sys
+assert not {"nann", "ops", "data_prep"} & set(sys.modules)
+np.savez("outputs.npz", ids=ids, scores=scores)
+"""
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["saved_model", "meta", "frozen"])
+def test_block(exported: Any, block: str) -> None:
+    directory = exported.directory.parent
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    process = subprocess.run(
+        [sys.executable, "-I", "-c", block + EPILOGUE], cwd=directory, env=environment, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    outputs = np.load(directory / "outputs.npz")
+    expected = exported.retriever()(np.array([[3, 7, 12]]), np.array([[1, 2, 1]]))
+    if outputs["ids"].shape[1] == 15:
+        np.testing.assert_array_equal(outputs["ids"], expected.item_rows)
+        np.testing.assert_allclose(outputs["scores"], expected.scores, atol=1e-5)
+    else:
+        score_of = dict(zip(expected.item_rows[0].tolist(), expected.scores[0].tolist(), strict=True))
+        shared = [row for row in outputs["ids"][0].tolist() if row in score_of]
+        assert len(shared) >= 8
+        for row, score in zip(outputs["ids"][0].tolist(), outputs["scores"][0].tolist(), strict=True):
+            assert score == pytest.approx(score_of.get(row, score), abs=1e-5)
