@@ -130,8 +130,8 @@ def _generate(context: click.Context, *, output: Path, overwrite: bool, verbose:
 @click.option("--item-ids", required=True, metavar="ID,ID,...", help="The history: ids of items, oldest first.")
 @click.option("--converted-model", type=PATH, metavar="DIR", help="Directory to read, made by `nann rewrite`.")
 @click.option("--output-root", type=PATH, metavar="ROOT", help="Directory of all artifacts; gives --converted-model its default.")
-@click.option("--graph-file", type=PATH, metavar="FILE", help="A frozen_graph.pb; with --meta-path, instead of --converted-model.")
-@click.option("--meta-path", type=PATH, metavar="FILE", help="The 0.meta with its checkpoint beside it.")
+@click.option("--graph-file", type=PATH, metavar="FILE", help="A frozen_graph.pb: the scorer to link with --meta-path.")
+@click.option("--meta-path", type=PATH, metavar="FILE", help="A 0.meta, its checkpoint beside it; instead of --converted-model.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead of a table.")
 @_config_option("infer")
 @config_options(load_object(CONFIGS["infer"]))
@@ -154,13 +154,13 @@ def _infer(
     history = [part.strip() for part in item_ids.split(",") if part.strip()]
     if not history:
         raise click.UsageError("--item-ids names no item; give at least one id.")
-    if (graph_file is None) != (meta_path is None):
-        raise click.UsageError("--graph-file and --meta-path go together; give both, or --converted-model.")
-    if converted_model is not None and graph_file is not None:
-        raise click.UsageError("Give either --converted-model or --graph-file and --meta-path, not both.")
-    if converted_model is None and graph_file is None:
+    if graph_file is not None and meta_path is None:
+        raise click.UsageError("--graph-file is the scorer alone; give --meta-path, the retrieval graph, too.")
+    if converted_model is not None and meta_path is not None:
+        raise click.UsageError("Give either --converted-model or --meta-path, not both.")
+    if converted_model is None and meta_path is None:
         if output_root is None:
-            raise click.UsageError("Missing option '--converted-model'; give it, or --graph-file and --meta-path, or --output-root.")
+            raise click.UsageError("Missing option '--converted-model'; give it, or --meta-path with --graph-file, or --output-root.")
         converted_model = output_root / "converted_model"
     config = _config_from("infer", context)
     with hidden_start_up_notes(unless=verbose):

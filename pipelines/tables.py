@@ -9,10 +9,13 @@ from typing import Any, TextIO
 
 from components.output import flatten_metrics, format_value
 
-# What a step's line shows, the first that are there; steps not named show their first numbers.
+# What a step's line shows, the first that are there; other steps show their first numbers.
 KEY_METRICS: Mapping[str, tuple[str, ...]] = {
     "convert": ("num_users", "num_items", "num_events"),
-    "train": ("loss", "epochs", "steps", "samples_per_s"),
+    "train": ("loss", "recall_all@200", "steps", "samples"),
+    "extract": ("num_items", "item_dim"),
+    "build-index": ("level_0_degree_mean", "num_enter_points", "reachable_share"),
+    "rewrite": ("rounds", "num_enter_points", "saved_model_bytes"),
     "evaluate": (
         "recall_all@200",
         "recall_retrieval@200",
@@ -21,6 +24,7 @@ KEY_METRICS: Mapping[str, tuple[str, ...]] = {
         "coverage@200",
         "items_scored_share",
     ),
+    "benchmark": ("p50_ms", "p90_ms", "p99_ms", "throughput_users_per_s"),
 }
 SHOWN_METRICS = 6
 
