@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,22 +10,12 @@ from numpy.typing import NDArray
 
 from nann.evaluation import metrics as m
 from nann.evaluation.lists import Lists, Retrieve, collect_lists
+from nann.evaluation.scan import as_retrieve, exact_scan
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
-from nann.retrieval import BeamRetriever, ExactRetriever, UserScorer
+from nann.retrieval import BeamRetriever, UserScorer
 
-logger = logging.getLogger(__name__)
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
-
-
-def as_retrieve(retriever: BeamRetriever | ExactRetriever) -> Retrieve:
-    """A retriever without its scores."""
-
-    def retrieve(item_rows: NDArray[np.int64], cate_rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        found = retriever(item_rows, cate_rows)
-        return found.item_rows, found.items_scored
-
-    return retrieve
 
 
 def measure_curve(
@@ -65,15 +54,15 @@ def measure_curve(
     width = max(ks)
     relevant = np.asarray(targets)[:, None]
 
-    def lists_of(retriever: BeamRetriever | ExactRetriever, label: str) -> Lists:
-        return collect_lists(as_retrieve(retriever), histories, category_rows, width=width, batch_size=batch_size, label=label)
+    def lists_of(retrieve: Retrieve, label: str) -> Lists:
+        return collect_lists(retrieve, histories, category_rows, width=width, batch_size=batch_size, label=label)
 
-    exact = lists_of(ExactRetriever(scorer, embeddings, top_k=width), "curve, exact scan")
+    exact = lists_of(exact_scan(scorer, embeddings, top_k=width), "curve, exact scan")
     points = []
     for scale in sorted(scales):
         scaled = tuple(max(1, round(level * scale)) for level in ef)
         retriever = BeamRetriever(scorer, embeddings, graph, ef=scaled, rounds=tuple(rounds), top_k=width)
-        found = lists_of(retriever, f"curve, width x {scale:g}")
+        found = lists_of(as_retrieve(retriever), f"curve, width x {scale:g}")
         point: dict[str, Any] = {"scale": scale, "ef": list(scaled), "rounds": list(rounds), "exported": scale == 1.0}
         point["items_scored_mean"] = float(found.items_scored.mean())
         point["items_scored_share"] = point["items_scored_mean"] / len(embeddings)

@@ -15,13 +15,13 @@ from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, 
 from nann.config import EvaluateConfig
 from nann.errors import ArtifactError
 from nann.evaluation.baselines import ItemCF, popular_list
-from nann.evaluation.curve import as_retrieve, measure_curve
-from nann.evaluation.lists import Retrieve, collect_lists
+from nann.evaluation.curve import measure_curve
+from nann.evaluation.lists import collect_lists
+from nann.evaluation.scan import exact_scan, exported_graph
 from nann.evaluation.summary import summarize, users_table
-from nann.export import ExportedRetrieval, load_corpus, load_frozen_scorer, open_linked, open_portable
+from nann.export import load_corpus, load_frozen_scorer
 from nann.reporting.evaluation_page import evaluation_page
 from nann.reporting.page import render
-from nann.retrieval import ExactRetriever
 from nann.samples import Items, Samples, load_histories, load_items, load_samples
 
 logger = logging.getLogger(__name__)
@@ -67,10 +67,9 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         embeddings, graph = load_corpus(converted_model / "0.meta")
         scorer = load_frozen_scorer(converted_model / "frozen_graph.pb")
         histories, categories = samples.histories, items.category_rows
-        retrieved = collect_lists(
-            _exported(converted_model, config), histories, categories, width=width, batch_size=batch_size, label="exported graph"
-        )
-        scan = as_retrieve(ExactRetriever(scorer, embeddings, top_k=width))
+        exported = exported_graph(converted_model, config.graph)
+        retrieved = collect_lists(exported, histories, categories, width=width, batch_size=batch_size, label="exported graph")
+        scan = exact_scan(scorer, embeddings, top_k=width)
         exact = collect_lists(scan, histories, categories, width=width, batch_size=batch_size, label="exact scan")
         baselines = _baseline_lists(dataset, items, samples, width) if config.baselines else {}
         common: dict[str, Any] = {
@@ -121,21 +120,6 @@ def _some_users(samples: Samples, count: int) -> Samples:
         return samples
     kept = np.sort(np.random.default_rng(USERS_SEED).choice(len(samples.targets), count, replace=False))
     return Samples(samples.histories[kept], samples.targets[kept], samples.user_ids[kept])
-
-
-def _exported(converted_model: Path, config: EvaluateConfig) -> Retrieve:
-    """The exported graph, asked through its ``debug`` signature: that of serving, with the number of items scored."""
-    exported: ExportedRetrieval
-    if config.graph == "portable":
-        exported = open_portable(converted_model)
-    else:
-        exported = open_linked(converted_model / "0.meta", converted_model / "frozen_graph.pb")
-
-    def retrieve(item_rows: NDArray[np.int64], cate_rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        found = exported.run("debug", item_ids=item_rows, cate_ids=cate_rows)
-        return found["top_k_item_ids"], found["items_scored"]
-
-    return retrieve
 
 
 def _baseline_lists(dataset: Path, items: Items, samples: Samples, width: int) -> dict[str, NDArray[np.int64]]:
