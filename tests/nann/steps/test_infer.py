@@ -1,0 +1,91 @@
+"""The step `infer`: catalogue ids in and out, the same from both forms, in fresh processes."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nann.config import InferConfig
+from nann.errors import ArtifactError, NannError
+from nann.samples import load_items
+from nann.steps.infer import infer
+
+REPOSITORY = Path(__file__).parents[3]
+CODE = """
+import json, sys
+from pathlib import Path
+from nann.config import InferConfig
+from nann.steps.infer import infer
+arguments = json.loads(sys.argv[1])
+item_ids = arguments.pop("item_ids")
+found = infer(**{name: Path(path) for name, path in arguments.items()}, item_ids=item_ids, config=InferConfig(top_k=20))
+print(json.dumps(found))
+"""
+
+
+def in_fresh_process(**arguments: Any) -> list:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", CODE, json.dumps(arguments)]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+def known_ids(run: Any) -> list:
+    return load_items(run.artifacts["dataset"]).item_ids[[5, 9, 2]].tolist()
+
+
+@pytest.mark.parametrize("kind", ["untrained_run", "untrained_string_run"])
+def test_both_forms_agree_in_fresh_processes(request: pytest.FixtureRequest, kind: str) -> None:
+    run = request.getfixturevalue(kind)
+    converted, ids = run.converted_model, [str(item_id) for item_id in known_ids(run)]
+    portable = in_fresh_process(converted_model=str(converted), item_ids=ids)
+    linked = in_fresh_process(graph_file=str(converted / "frozen_graph.pb"), meta_path=str(converted / "0.meta"), item_ids=ids)
+    assert [item_id for item_id, _ in portable] == [item_id for item_id, _ in linked]
+    assert [score for _, score in portable] == pytest.approx([score for _, score in linked], abs=1e-5)
+    assert len(portable) == 20
+    assert {item_id for item_id, _ in portable} <= set(load_items(run.artifacts["dataset"]).item_ids[1:].tolist())
+    here = infer(converted_model=converted, item_ids=known_ids(run), config=InferConfig(top_k=5))
+    assert [item_id for item_id, _ in here] == [item_id for item_id, _ in portable[:5]]
+
+
+def test_unknown_ids_are_reported_and_left_out(untrained_run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    ids, meta_path = known_ids(untrained_run), untrained_run.converted_model / "0.meta"
+    expected = infer(meta_path=meta_path, item_ids=ids, config=InferConfig())
+    with caplog.at_level(logging.WARNING):
+        found = infer(meta_path=meta_path, item_ids=[ids[0], -77, *ids[1:]], config=InferConfig())
+    assert found == expected
+    assert "1 of 4 item ids are not in the catalogue and are ignored: [-77]" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("item_ids", "message"),
+    [([-77, -78], "none of the 2 item ids"), ([], "no id given"), (["shoes"], "64-bit integers"), ([2**70], "64-bit integers")],
+)
+def test_histories_that_say_nothing_are_refused(untrained_run: Any, item_ids: list, message: str) -> None:
+    with pytest.raises(NannError, match=message):
+        infer(meta_path=untrained_run.converted_model / "0.meta", item_ids=item_ids, config=InferConfig())
+
+
+def test_more_items_than_exported_are_refused(untrained_run: Any) -> None:
+    with pytest.raises(ArtifactError, match="21 items are asked for, but the exported graph returns 20"):
+        infer(meta_path=untrained_run.converted_model / "0.meta", item_ids=known_ids(untrained_run), config=InferConfig(top_k=21))
+
+
+def test_exactly_one_form_must_be_named(untrained_run: Any) -> None:
+    converted = untrained_run.converted_model
+    for arguments in ({}, {"graph_file": converted / "frozen_graph.pb"}, {"converted_model": converted, "meta_path": converted / "0.meta"}):
+        with pytest.raises(ValueError, match="give either --converted-model, or --meta-path"):
+            infer(**arguments, item_ids=[1], config=InferConfig())
+
+
+def test_a_converted_model_that_was_changed_is_refused(untrained_run: Any, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="does not exist; run `nann rewrite` first"):
+        infer(converted_model=tmp_path / "none", item_ids=[1], config=InferConfig())
+    with pytest.raises(ArtifactError, match="was made by `nann build-index`"):
+        infer(converted_model=untrained_run.artifacts["index"], item_ids=[1], config=InferConfig())

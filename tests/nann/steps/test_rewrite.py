@@ -1,0 +1,94 @@
+"""The step `rewrite`: the exported walk is the walk of the artifacts it was made from, and what does not belong together is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nann.artifacts import ArtifactWriter, open_artifact
+from nann.config import BuildIndexConfig, ExtractConfig, RewriteConfig, TrainConfig
+from nann.errors import ArtifactError
+from nann.export import open_portable
+from nann.index import load_embeddings, load_graph
+from nann.models import build_model, load_max_length, load_model, save_model
+from nann.retrieval import BeamRetriever, HistoryScorer
+from nann.samples import load_items, load_samples
+from nann.steps.build_index import build_index
+from nann.steps.extract import extract
+from nann.steps.rewrite import rewrite
+
+
+def test_the_exported_walk_is_the_walk_of_the_artifacts(untrained_run: Any) -> None:
+    paths = untrained_run.artifacts
+    scorer = HistoryScorer(load_model(paths["model"]), max_length=load_max_length(paths["model"]))
+    walk = BeamRetriever(scorer, load_embeddings(paths["embeddings"]), load_graph(paths["index"]), ef=(30, 20), rounds=(4, 1), top_k=20)
+    histories = load_samples(paths["dataset"], "test").histories[:6].astype(np.int64)
+    categories = load_items(paths["dataset"]).category_rows[histories].astype(np.int64)
+    expected = walk(histories, categories)
+    outputs = open_portable(untrained_run.converted_model).run("debug", item_ids=histories, cate_ids=categories)
+    np.testing.assert_array_equal(outputs["top_k_item_ids"], expected.item_rows)
+    np.testing.assert_array_equal(outputs["items_scored"], expected.items_scored)
+
+
+def test_the_artifact_names_its_inputs_and_is_not_made_twice(untrained_run: Any) -> None:
+    artifact = open_artifact(untrained_run.converted_model, step="rewrite")
+    assert set(artifact.manifest["inputs"]) == {"model", "dataset", "embeddings", "index"}
+    assert {"frozen_graph.pb", "0.meta", "0.index", "0.data-00000-of-00001", "saved_model/portable/1/saved_model.pb"} <= set(
+        artifact.manifest["files"]
+    )
+    result = rewrite(
+        **untrained_run.artifacts,
+        converted_model=untrained_run.converted_model,
+        config=RewriteConfig(ef=(30, 20), rounds=(4, 1), top_k=20),
+    )
+    assert result.reused
+
+
+def test_what_does_not_belong_together_is_refused(untrained_run: Any, run_maker: Any, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = run_maker(tmp_path / "other", seed=2).artifacts
+    paths = untrained_run.artifacts
+
+    def refused(match: str, **mixed: Path) -> None:
+        with pytest.raises(ArtifactError, match=match):
+            rewrite(**{**paths, **mixed}, converted_model=tmp_path / "out", config=RewriteConfig())
+
+    refused("belongs to dataset .*run `nann train` again on the same dataset", model=other["model"])
+    refused("belongs to model .*run `nann extract` again on the same model", embeddings=other["embeddings"])
+    refused("belongs to embeddings .*run `nann build-index` again on the same embeddings", index=other["index"])
+    refused("was made by `nann train`", index=paths["model"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_search_that_cannot_be_is_refused(untrained_run: Any, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="cannot be exported: ef and rounds need one entry per level"):
+        rewrite(**untrained_run.artifacts, converted_model=tmp_path / "out", config=RewriteConfig(ef=(30, 20), rounds=(4,)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_runs_give_equal_bytes(untrained_run: Any, tmp_path: Path) -> None:
+    config = RewriteConfig(ef=(30, 20), rounds=(4, 1), top_k=20)
+    rewrite(**untrained_run.artifacts, converted_model=tmp_path / "again", config=config)
+    for name in ("frozen_graph.pb", "0.data-00000-of-00001"):
+        assert (tmp_path / "again" / name).read_bytes() == (untrained_run.converted_model / name).read_bytes()
+
+
+def test_another_scorer_goes_the_same_way(untrained_run: Any, tmp_path: Path) -> None:
+    dataset = untrained_run.artifacts["dataset"]
+    items = load_items(dataset)
+    config = TrainConfig(scorer="nann-pool", emb_dim=4)
+    model = build_model(config, num_items=len(items.item_ids) - 1, num_categories=items.num_categories)
+    inputs = {"dataset": open_artifact(dataset, step="convert")}
+    with ArtifactWriter(tmp_path / "model", step="train", params=config.model_dump(), inputs=inputs) as directory:
+        save_model(model, directory, config=config, max_length=5)
+    paths = {"model": tmp_path / "model", "dataset": dataset, "embeddings": tmp_path / "embeddings"}
+    extract(**paths, config=ExtractConfig())
+    build_index(embeddings=paths["embeddings"], index=tmp_path / "index", config=BuildIndexConfig(m=4))
+    rewrite(**paths, index=tmp_path / "index", converted_model=tmp_path / "converted_model", config=RewriteConfig(top_k=7))
+    rows = np.array([[1, 2, 3]])
+    outputs = open_portable(tmp_path / "converted_model").run(
+        "serving_default", item_ids=rows, cate_ids=items.category_rows[rows].astype(int)
+    )
+    assert outputs["top_k_item_ids"].shape == (1, 7)
+    assert np.isfinite(outputs["top_k_scores"]).all()
