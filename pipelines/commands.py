@@ -63,7 +63,7 @@ def _run(
     if start_from in (None, "convert"):
         generated = run_dir / "log.csv"
         if not logs or logs == [generated.absolute()]:
-            click.echo(f"no --input: generating {generated}", err=True)
+            click.echo(f"no --input: the log is generated, {generated}", err=True)
             logs = [runs.generated_log(run_dir, configs["generate"], overwrite=overwrite)]
         runs.check_inputs(logs)
     else:

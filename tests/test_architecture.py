@@ -1,0 +1,124 @@
+"""What `docs/architecture.md` promises about layers, imports and packaging."""
+
+import ast
+import importlib
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("pipelines", "components", "nann", "data_prep", "ops")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+STANDARD = sys.stdlib_module_names
+
+# Third-party modules a package may import; every package may also import those to its right in PACKAGES.
+KNOWN = {
+    "ops": {"numpy", "tensorflow"},
+    "data_prep": {"numpy", "pyarrow", "pydantic"},
+    "nann": {"google", "hnswlib", "jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "pydantic", "scipy", "tensorflow"},
+    "components": {"annotated_types", "click", "kfp", "pydantic", "pydantic_core", "rich", "yaml"},
+    "pipelines": {"click", "kfp", "pydantic", "rich", "yaml"},
+}
+STEP_COMPONENTS = ("convert", "train", "extract", "build_index", "rewrite", "evaluate", "benchmark", "report")
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Top-level names of all imports of a module, those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield str(node.module).partition(".")[0]
+
+
+def test_layers() -> None:
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_it_may_know(package: str) -> None:
+    allowed = KNOWN[package] | set(PACKAGES[PACKAGES.index(package) :])
+    for path in modules(package):
+        unknown = {name for name in imports(path) if name not in STANDARD} - allowed
+        assert not unknown, f"{path.relative_to(ROOT)} imports {sorted(unknown)}"
+
+
+def test_no_module_is_called_utils() -> None:
+    assert not [path for package in PACKAGES for path in modules(package) if path.stem in {"utils", "util", "helpers", "common"}]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_tests_mirror_the_packages(package: str) -> None:
+    assert list((ROOT / "tests" / package).rglob("test_*.py"))
+
+
+def test_tests_are_no_packages() -> None:
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("name", STEP_COMPONENTS)
+def test_components_heed_what_kfp_asks_of_their_source(name: str) -> None:
+    tree = ast.parse((ROOT / "components" / f"{name}.py").read_text())
+    froms = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    assert not any(node.module == "__future__" for node in froms), "kfp reads annotations, not their text"
+    [function] = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert function.name == name
+    # The body is run elsewhere, without the module around it: it may use its arguments, what it imports itself, and nothing else.
+    own = {argument.arg for argument in function.args.args}
+    own |= {alias.name for node in ast.walk(function) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    used = {node.id for statement in function.body for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    assert used <= own
+    assert len(function.body) <= 3, "a docstring, an import and a call; the work belongs into the step"
+
+
+@pytest.mark.parametrize("name", ["nann.config", "nann.artifacts", "data_prep.config", "components.cli", "pipelines.cli"])
+def test_light_modules_import_nothing_heavy(name: str) -> None:
+    code = f"import sys, {name}; print(sorted({{'tensorflow', 'kfp', 'pyarrow', 'numpy', 'matplotlib'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_no_other_distribution_owns_our_package_names() -> None:
+    owners = metadata.packages_distributions()
+    for package in PACKAGES:
+        assert set(owners.get(package, [])) <= {PROJECT["project"]["name"]}, package
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_are_imported_from_this_tree(package: str) -> None:
+    assert Path(str(importlib.import_module(package).__file__)) == ROOT / package / "__init__.py"
+
+
+def test_the_wheel_has_all_packages() -> None:
+    assert set(PROJECT["tool"]["scikit-build"]["wheel"]["packages"]) == set(PACKAGES)
+
+
+def locked() -> dict[str, str]:
+    lines = [line for line in (ROOT / "containers" / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
+    assert all("==" in line for line in lines), "the lock holds exact versions only"
+    return {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in lines)}
+
+
+@pytest.mark.parametrize("extra", ["build", "core", "cpu", "pipeline", "dev"])
+def test_the_lock_satisfies_the_project(extra: str) -> None:
+    project = PROJECT["project"]
+    wanted = {"build": PROJECT["build-system"]["requires"], "core": project["dependencies"], **project["optional-dependencies"]}[extra]
+    versions = locked()
+    for text in wanted:
+        requirement = Requirement(text)
+        name = requirement.name.lower().replace("_", "-")
+        assert name in versions, f"{text} is not in the lock; run `make lock`"
+        assert requirement.specifier.contains(versions[name]), f"{text} does not allow {versions[name]}; run `make lock`"
