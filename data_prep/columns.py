@@ -64,7 +64,7 @@ def decide_header(rows: Sequence[Sequence[str]], mapping: Mapping[str, str], hea
     ends = (min(layout.positions.values()), max(layout.positions.values()))
     if set(layout.names.values()) - {layout.names[role] for role in layout.optional} <= {field.strip() for field in first}:
         return True
-    return all(position >= len(first) or not is_number(first[position]) for position in ends)
+    return all(position < len(first) and not is_number(first[position]) for position in ends)
 
 
 def usual_width(rows: Sequence[Sequence[str]]) -> int:

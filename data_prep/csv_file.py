@@ -6,10 +6,12 @@ really hold something else stay text (`data_prep.parsing` then decides row by ro
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import logging
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,8 +23,8 @@ from data_prep.bad_rows import BadRows
 from data_prep.columns import Layout, decide_header, locate, usual_width
 from data_prep.errors import DataError
 from data_prep.parsing import narrow
+from data_prep.text_stream import Utf8Repair, open_stream, sample_lines
 
-SAMPLE_BYTES = 1 << 16
 BLOCK_BYTES = 1 << 24
 PROGRESS_SECONDS = 5.0
 _LONE_QUOTE = "a quote character without its partner swallows lines, so quotes are taken as ordinary characters"
@@ -54,27 +56,15 @@ class Progress:
             logger.info("%s: %s rows read, %s rows/s", self._path.name, f"{num_rows:,}", f"{rate:,.0f}")
 
 
-def _open_stream(path: Path) -> pa.NativeFile:
-    raw = pa.OSFile(str(path))
-    is_gzip = raw.read(2) == b"\x1f\x8b"
-    raw.seek(0)
-    return pa.CompressedInputStream(raw, "gzip") if is_gzip else raw
-
-
-def _sample_lines(path: Path) -> list[str]:
-    with _open_stream(path) as stream:
-        sample = stream.read(SAMPLE_BYTES)
-    if not sample:
-        raise DataError(f"{path} holds no data; it needs at least one row")
-    whole = sample if len(sample) < SAMPLE_BYTES or b"\n" not in sample else sample[: sample.rindex(b"\n") + 1]
-    text = whole.decode("utf-8-sig", errors="replace")
-    damaged = text.count("\x00") + text.count("�")
-    if "\x00" in text or damaged > len(text) // 100 + 1:
-        raise DataError(f"{path} is neither CSV, gzip CSV nor Parquet (its start is not text); name a log in one of these formats")
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise DataError(f"{path} holds only empty lines; it needs at least one row")
-    return lines
+@contextlib.contextmanager
+def _decode_errors_silenced() -> Iterator[None]:
+    """Arrow prints, and cannot raise, the error of decoding a row for `on_invalid_row`; it is handled where the read then fails."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda event: None if isinstance(event.exc_value, UnicodeDecodeError) else hook(event)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
 
 
 def read_csv(
@@ -104,9 +94,10 @@ def read_csv(
         DataError: the file is no text, lacks a column, or has too many rows of the wrong width.
         pa.ArrowInvalid, OSError: it is damaged.
     """
-    lines = _sample_lines(path)
+    lines = sample_lines(path)
     quoted = any('"' in line for line in lines)
-    rows = list(csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE))
+    # Line by line, so that a lone quote costs only its own line.
+    rows = [next(csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)) for line in lines]
     with_header = decide_header(rows, mapping, header, layout)
     names = [name.strip() for name in rows[0]] if with_header else None
     width = len(rows[0]) if with_header else usual_width(rows)
@@ -119,9 +110,11 @@ def read_csv(
         ", ".join(f"{role} = column {position}" + (f" ({names[position]})" if names else "") for role, position in positions.items()),
     )
     columns = _CsvColumns(wanted, width, with_header, delimiter)
-    attempts = [(quoting, kind) for quoting in ([True, False] if quoted else [False]) for kind in (pa.int64(), pa.string())]
-    for quoting, kind in attempts:
-        attempt = _try_csv(path, columns, quoting, kind, bad.limit - bad.total)
+    hexadecimal = any("0x" in line or "0X" in line for line in lines)  # which Arrow would read as integers, but an id keeps its spelling
+    kinds = [pa.string()] if hexadecimal else [pa.int64(), pa.string()]
+    attempts = [(quoting, kind, False) for quoting in ([True, False] if quoted else [False]) for kind in kinds]
+    for quoting, kind, repair in [*attempts, (attempts[-1][0], pa.string(), True)]:
+        attempt = _try_csv(path, columns, quoting, kind, bad.limit - bad.total, repair)
         if isinstance(attempt, str):
             logger.info("%s: %s; reading it again", path.name, attempt)
             continue
@@ -145,12 +138,15 @@ class _CsvColumns:
     delimiter: str
 
 
-def _try_csv(path: Path, columns: _CsvColumns, quoting: bool, kind: pa.DataType, max_wrong: int) -> tuple[Collected, list[str]] | str:
+def _try_csv(
+    path: Path, columns: _CsvColumns, quoting: bool, kind: pa.DataType, max_wrong: int, repair: bool
+) -> tuple[Collected, list[str]] | str:
     """Reads a CSV file with ids and times as ``kind``.
 
     Returns:
         The columns and the rows of the wrong width (the text of the first, empty strings for the others), or the reason why the next
-        attempt should be made: a value is no integer, or a lone quote character swallows lines.
+        attempt should be made: a value is no integer, a lone quote character swallows lines, or a row of the wrong width is not UTF-8
+        (Arrow cannot hand it over; with ``repair`` the stream is made UTF-8 first, at the cost of speed).
 
     Raises:
         pa.ArrowInvalid, OSError: the file is damaged.
@@ -182,7 +178,8 @@ def _try_csv(path: Path, columns: _CsvColumns, quoting: bool, kind: pa.DataType,
     collected = Collected(columns={role: [] for role in names}, timestamps={False})
     progress = Progress(path)
     try:
-        with _open_stream(path) as stream:
+        with open_stream(path) as raw, _decode_errors_silenced():
+            stream = pa.PythonFile(Utf8Repair(raw), mode="r") if repair else raw
             for batch in pa.csv.open_csv(stream, read_options, parse_options, convert_options):
                 for role, name in names.items():
                     collected.columns[role].append(narrow(batch.column(name)))
@@ -196,6 +193,8 @@ def _try_csv(path: Path, columns: _CsvColumns, quoting: bool, kind: pa.DataType,
             return _LONE_QUOTE
         if kind == pa.int64() and "conversion error" in text:
             return "not all ids and times are integers"
+        if not repair and "parse error: Expected" in text:
+            return "it is not UTF-8 throughout"
         if "Empty CSV file" not in text:
             raise
     if swallowed:

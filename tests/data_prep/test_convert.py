@@ -183,6 +183,13 @@ def test_string_ids_keep_their_names(tmp_path: Path) -> None:
         assert len(record["item_ids"]) == lengths[record["user_id"][0].decode()]
 
 
+def test_hexadecimal_ids_keep_their_spelling(tmp_path: Path) -> None:
+    rows = [[row[0], f"0x{row[1]:04x}", *row[2:]] for row in make_rows()]
+    report = convert(rows, tmp_path / "dataset")
+    assert report.item_id_type == "string"
+    assert set(pq.read_table(tmp_path / "dataset" / "items.parquet")["item_id"].to_pylist()) == {row[1] for row in rows}
+
+
 def test_the_order_within_a_second_is_that_of_the_milliseconds(tmp_path: Path) -> None:
     rows = [[user, item, 1, "pv", 1_511_544_070_000 + 999 - item] for user in range(20) for item in range(5)]
     convert(rows, tmp_path / "dataset", duplicates="drop")
@@ -290,9 +297,9 @@ GOOD = "".join(",".join(map(str, row)) + "\n" for row in make_rows()).encode()
         (gzip.compress(GOOD)[:-60], {}, "damaged .*Truncated"),
         (gzip.compress(GOOD)[:500] + b"zzz" + gzip.compress(GOOD)[503:], {}, "log.csv"),
         (b"PAR1" + b"junk" * 99, {}, "damaged"),
-        (b"<html><body>404</body></html>\n", {}, "the columns are <html>"),
+        (b"<html><body>404</body></html>\n", {}, "but the file has 1 columns"),
         (b"user_id,item_id,category_id,behavior_type,timestamp\n", {}, "no rows"),
-        (b"a,b,c\n" + GOOD, {}, "user should be column 'user_id'|wrong_number_of_columns"),
+        (b"a,b,c,d,e\n" + GOOD, {}, "user should be column 'user_id'"),
         (GOOD, {"columns": "user=uid,item=iid,time=t"}, "should be column 'uid'"),
         (GOOD, {"delimiter": ";"}, "but the file has 1 columns|should be column"),
         (b"1,2,3,pv,5\n" * 20, {}, "time_out_of_range 20"),
