@@ -33,7 +33,7 @@ class TrainConfig(StepConfig):
     )
     adv_eps: float = Field(0.0, ge=0, description="size of the adversarial perturbation of the item vector; 0: none")
     batch_size: int = Field(128, ge=1, description="samples per replica and step")
-    epochs: float = Field(5, gt=0, description="passes over the training samples")
+    epochs: float = Field(3, gt=0, description="passes over the training samples")
     max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: no limit")
     learning_rate: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate after warm-up: constant, or a cosine to 0")
@@ -67,7 +67,7 @@ class BuildIndexConfig(StepConfig):
 class RewriteConfig(StepConfig):
     """Options of `nann rewrite`: the search baked into the exported retrieval graph."""
 
-    ef: tuple[int, ...] = Field((400, 400, 200), description="running top-ef per level, from level 0 up")
+    ef: tuple[int, ...] = Field((300, 300, 200), description="running top-ef per level, from level 0 up")
     rounds: tuple[int, ...] = Field((8, 2, 1), description="rounds of expansion per level, from level 0 up")
     top_k: int = Field(200, ge=1, description="items returned per user")
 
