@@ -78,9 +78,9 @@ def recall_section(metrics: Metrics) -> Section:
         pictures=[figures.recall_bars(ks, series, name="recall")],
         explanation=(
             "Each user's history is cut before one held-out event; recall@K is the share of users whose held-out item is among the K items "
-            "recommended. Grey: always the most popular items, and items bought together with the history's. Light blue: the model when "
-            "it scores every item. Dark blue: the exported graph, which scores only a part. Whiskers are 95 % intervals: where they "
-            "overlap widely, the difference may be chance."
+            "recommended. Grey: always the most popular items, and items that the same users had. Light blue: the model when it scores "
+            "every item. Dark blue: the exported graph, which scores only a part. Whiskers are 95 % intervals: where they overlap widely, "
+            "the difference may be chance."
         ),
         tables=[Table(["recall ± standard error", *(f"@{k}" for k in ks)], rows)],
     )
@@ -150,7 +150,8 @@ def curve_section(curve: Metrics) -> Section:
         explanation=(
             f"The same model and graph searched with narrower and wider lists, on {curve['num_users']:,} validation users (test users "
             "choose nothing). The ring marks the exported setting, dashed lines the recall of scoring every item. A good setting lies "
-            "where the curves have just become flat: further right costs time and finds nothing more."
+            "where the coverage has just become flat: further right costs time and finds nothing more. With so few users recall is rough "
+            f"(standard error at @{ks[-1]}: {max(point[f'recall_se@{ks[-1]}'] for point in points):.3f}); coverage is not."
         ),
         folded=[Table(header, rows, caption="The settings, levels from 0 up", text_columns=3)],
     )

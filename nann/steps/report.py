@@ -62,11 +62,11 @@ def report(
     writer = ArtifactWriter(report, step="report", params={}, inputs=artifacts, overwrite=overwrite)
     if writer.is_current:
         return writer.current()
-    curve = evaluation / "curve.json"
+    training, curve = model / "training.json", evaluation / "curve.json"
     numbers = RunNumbers(
         artifacts=artifacts,
         meta=_read_json(dataset / "meta.json"),
-        training=_read_json(model / "training.json"),
+        training=_read_json(training) if training.is_file() else (),
         metrics=_read_json(evaluation / "metrics.json"),
         curve=_read_json(curve) if curve.is_file() else None,
         latency=_read_json(benchmark / "latency.json"),

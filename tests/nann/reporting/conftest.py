@@ -89,6 +89,7 @@ def curve() -> dict[str, Any]:
             "exported": scale == 1,
             **{f"coverage@{k}": 0.6 + 0.1 * scale for k in KS},
             **{f"recall@{k}": 0.3 + 0.05 * scale for k in KS},
+            **{f"recall_se@{k}": 0.03 for k in KS},
         }
         for scale in (0.5, 1, 2)
     ]

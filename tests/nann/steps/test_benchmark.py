@@ -1,0 +1,46 @@
+"""The step `benchmark`: every answered request is in the table, and the figures are of that table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from nann.artifacts import open_artifact
+from nann.config import BenchmarkConfig
+from nann.errors import ArtifactError
+from nann.steps.benchmark import benchmark
+
+
+@pytest.mark.parametrize(("threads", "batch_size"), [(1, 1), (2, 50)])
+def test_figures_are_those_of_the_latencies(untrained_run: Any, tmp_path: Path, threads: int, batch_size: int) -> None:
+    config = BenchmarkConfig(threads=threads, batch_size=batch_size, warmup_seconds=0.05, duration_seconds=0.2)
+    path = tmp_path / "benchmark"
+    result = benchmark(
+        converted_model=untrained_run.converted_model, dataset=untrained_run.artifacts["dataset"], benchmark=path, config=config
+    )
+    figures = json.loads((path / "latency.json").read_text())
+    latencies = pq.read_table(path / "latencies.parquet").to_pydict()
+    assert result.metrics == figures
+    assert figures["requests"] == len(latencies["latency_ms"]) > 0
+    assert figures["errors"] == 0
+    assert figures["p50_ms"] == pytest.approx(np.median(latencies["latency_ms"]))
+    assert figures["throughput_users_per_s"] == pytest.approx(batch_size * figures["requests"] / figures["measured_seconds"])
+    assert set(latencies["client"]) == set(range(threads))
+    assert figures["load_seconds"] > 0
+    assert figures["peak_rss_bytes"] > 10**8
+    assert "<svg" in (path / "report.html").read_text()
+    assert set(open_artifact(path, step="benchmark").manifest["inputs"]) == {"converted_model", "dataset"}
+
+
+def test_a_model_of_another_dataset_is_refused(untrained_run: Any, untrained_string_run: Any, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="belongs to dataset"):
+        benchmark(
+            converted_model=untrained_run.converted_model,
+            dataset=untrained_string_run.artifacts["dataset"],
+            benchmark=tmp_path / "benchmark",
+            config=BenchmarkConfig(),
+        )
+    assert list(tmp_path.iterdir()) == []
