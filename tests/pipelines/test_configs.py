@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import pytest
+
+from components.configs import make_config, read_config_file
+
+CONFIGS = sorted((Path(__file__).parents[2] / "pipelines" / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_is_accepted(path: Path) -> None:
+    sections = read_config_file(path)
+    assert sections
+    for name, values in sections.items():
+        make_config(name, values)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_its_header_gives_the_command(path: Path) -> None:
+    assert f"--config pipelines/configs/{path.name}" in path.read_text()
+
+
+def test_the_one_of_make_run_is_there() -> None:
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert "pipelines/configs/demo.yaml" in makefile
+    assert "demo.yaml" in [path.name for path in CONFIGS]
