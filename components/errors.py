@@ -42,6 +42,8 @@ def validation_message(error: ValidationError, section: str = "") -> str:
             complaints.append(f"{where}: no such option")
         elif entry["type"] == "missing":
             complaints.append(f"{where}: a value is needed")
+        elif not entry["loc"]:  # a rule about several fields; the message names them
+            complaints.append(f"{where}: {message}" if where else message)
         else:
             complaints.append(f"{where}: {message[:1].lower()}{message[1:]}, but it is {entry['input']!r}")
     return "; ".join(complaints)

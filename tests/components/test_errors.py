@@ -6,6 +6,7 @@ import pytest
 import nann
 from components.errors import ConfigError, operator_message
 from data_prep import DataError
+from data_prep.config import ConvertConfig
 from nann.config import TrainConfig
 from nann.errors import ArtifactError, TrainingError
 
@@ -42,3 +43,12 @@ def test_validation_errors_name_field_rule_and_value() -> None:
     assert message is not None
     assert "epochs: input should be greater than 0, but it is 0" in message
     assert "nothing: no such option" in message
+
+
+def test_rules_about_several_fields_do_not_repeat_all_of_them() -> None:
+    with pytest.raises(ValueError, match="items") as caught:
+        ConvertConfig(item_columns={"item": "a", "category": "b"})
+    message = operator_message(caught.value)
+    assert message is not None
+    assert message.startswith("item_columns is given without an items file")
+    assert "'item'" not in message

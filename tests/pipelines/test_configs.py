@@ -1,8 +1,9 @@
+import re
 from pathlib import Path
 
 import pytest
 
-from components.configs import make_config, read_config_file
+from components.configs import make_config, parse_assignments, read_config_file
 
 CONFIGS = sorted((Path(__file__).parents[2] / "pipelines" / "configs").glob("*.yaml"))
 
@@ -11,8 +12,10 @@ CONFIGS = sorted((Path(__file__).parents[2] / "pipelines" / "configs").glob("*.y
 def test_every_config_is_accepted(path: Path) -> None:
     sections = read_config_file(path)
     assert sections
+    # What only the command can know, such as the place of a second file, stands in the command of the header.
+    flags = parse_assignments(re.findall(r"--set (\S+)", path.read_text()))
     for name, values in sections.items():
-        make_config(name, values)
+        make_config(name, values, flags.get(name, {}))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
