@@ -42,6 +42,12 @@ def test_equals_the_reference(make_corpus: Any, users: int, search: dict) -> Non
     assert items_scored.max() < 600
 
 
+def test_rounds_wider_than_one_step_of_padding_equal_the_reference(make_corpus: Any) -> None:
+    corpus = make_corpus(2500)
+    scored = check_against_reference(corpus, corpus.histories(2), corpus.graph, ef=(400, 100), rounds=(3, 1), top_k=50)
+    assert scored.min() > 3 * 256
+
+
 @settings(max_examples=12, deadline=None)
 @given(data=st.data(), count=st.integers(1, 40), users=st.integers(1, 4), top_k=st.integers(1, 50))
 def test_equals_the_reference_on_random_graphs(make_corpus: Any, data: Any, count: int, users: int, top_k: int) -> None:
