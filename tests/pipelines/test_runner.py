@@ -31,9 +31,9 @@ def test_a_failing_step_is_named_with_its_reason_and_log(tmp_path: Path) -> None
     assert "step convert starts" in result.stderr
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: step convert failed: ")
-    assert "user should be column 'user_id'" in last
+    assert "give columns, for example user=COLUMN" in last
     assert str(run_dir / "logs" / "convert.log") in last
-    assert "user should be column 'user_id'" in (run_dir / "logs" / "convert.log").read_text()
+    assert "give columns, for example user=COLUMN" in (run_dir / "logs" / "convert.log").read_text()
     assert [entry["status"] for entry in read_timings(run_dir / "steps.jsonl")] == ["failed"]
     assert not (run_dir / "dataset").exists()
     quiet = nann("pipeline", "run", "--input", log, "--run-dir", run_dir, "--quiet")
@@ -57,7 +57,7 @@ def test_the_run_directory_records_inputs_and_config(tmp_path: Path) -> None:
     nann("pipeline", "run", "--input", log, "--run-dir", tmp_path / "run", "--set", "train.epochs=2", "--quiet")
     assert json.loads((tmp_path / "run" / "inputs.json").read_text()) == {"inputs": [str(log)]}
     again = nann("pipeline", "run", "--run-dir", tmp_path / "run", "--config", tmp_path / "run" / "config.yaml", "--quiet")
-    assert "user should be column 'user_id'" in again.stderr  # the recorded log, not a generated one
+    assert "give columns, for example user=COLUMN" in again.stderr  # the recorded log, not a generated one
     assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()
 
 
