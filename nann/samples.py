@@ -167,10 +167,7 @@ def _read(
     for batch in parsed:
         for key in keys:
             flat = batch[key].values.numpy()
-            if key == "user_id":
-                flat = flat.astype(str) if flat.dtype == object else flat
-            else:
-                flat = flat.astype(np.int32)
+            flat = (flat.astype(str) if flat.dtype == object else flat) if key == "user_id" else flat.astype(np.int32)
             values[key].append(flat)
             lengths[key].append(np.diff(batch[key].row_splits.numpy()))
     return {

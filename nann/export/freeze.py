@@ -50,7 +50,12 @@ def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
         tf.TensorSpec([None, None, scorer.scorer.item_dim], tf.float32, name="item_embs"),
     ]
     traced = tf.function(frozen, input_signature=signature).get_concrete_function()
-    return convert_variables_to_constants_v2(traced).graph.as_graph_def()
+    graph_def = convert_variables_to_constants_v2(traced).graph.as_graph_def()
+    # the conversion lists nodes in an order that varies with what the process did before; equal models shall give equal bytes
+    nodes = sorted(graph_def.node, key=lambda node: node.name)
+    del graph_def.node[:]
+    graph_def.node.extend(nodes)
+    return graph_def
 
 
 def load_frozen_graph(graph_file: Path) -> tf.compat.v1.GraphDef:
