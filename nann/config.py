@@ -64,6 +64,10 @@ class BuildIndexConfig(StepConfig):
     start_level: int = Field(2, ge=0, description="entry points are all nodes of this level and above")
 
 
+GraphForm = Literal["native", "portable", "meta"]
+GRAPH_FORMS = "native or portable, the SavedModels, or meta: 0.meta with frozen_graph.pb linked in"
+
+
 class RewriteConfig(StepConfig):
     """Options of `nann rewrite`: the search baked into the exported retrieval graph."""
 
@@ -84,9 +88,7 @@ class EvaluateConfig(StepConfig):
 
     ks: tuple[int, ...] = Field((50, 100, 200), description="list lengths K of the metrics")
     split: Literal["test", "validate"] = Field("test", description="users to evaluate on")
-    graph: Literal["portable", "meta"] = Field(
-        "portable", description="exported form to evaluate: the SavedModel, or 0.meta with frozen_graph.pb linked in"
-    )
+    graph: GraphForm = Field("portable", description=f"exported form to evaluate: {GRAPH_FORMS}")
     max_users: int = Field(0, ge=0, description="evaluate at most this many users; 0: all")
     batch_size: int = Field(16, ge=1, description="users per call of the exported graph")
     baselines: bool = Field(True, description="also compute popularity and item-to-item CF on the same users")
@@ -96,6 +98,7 @@ class EvaluateConfig(StepConfig):
 class BenchmarkConfig(StepConfig):
     """Options of `nann benchmark`."""
 
+    graph: GraphForm = Field("portable", description=f"exported form to load: {GRAPH_FORMS}")
     threads: int = Field(1, ge=1, description="closed-loop clients")
     batch_size: int = Field(1, ge=1, description="users per request")
     warmup_seconds: float = Field(2, ge=0, description="load before measuring starts")
@@ -106,4 +109,5 @@ class BenchmarkConfig(StepConfig):
 class InferConfig(StepConfig):
     """Options of `nann infer`."""
 
+    graph: GraphForm = Field("portable", description=f"exported form to ask: {GRAPH_FORMS}")
     top_k: int = Field(10, ge=1, description="items to print")

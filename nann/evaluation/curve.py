@@ -13,7 +13,8 @@ from nann.evaluation.lists import Lists, Retrieve, collect_lists
 from nann.evaluation.scan import as_retrieve, exact_scan
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
-from nann.retrieval import BeamRetriever, UserScorer
+from nann.retrieval import BeamRetriever, NativeWalk, SearchParameters, StockWalk, UserScorer
+from ops import retrieval as native_ops
 
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
 
@@ -59,9 +60,11 @@ def measure_curve(
 
     exact = lists_of(exact_scan(scorer, embeddings, top_k=width), "curve, exact scan")
     points = []
+    walk = NativeWalk() if native_ops.available() else StockWalk()
+    retriever = BeamRetriever(scorer, embeddings, graph, ef=tuple(ef), rounds=tuple(rounds), top_k=width, walk=walk)
     for scale in sorted(scales):
         scaled = tuple(max(1, round(level * scale)) for level in ef)
-        retriever = BeamRetriever(scorer, embeddings, graph, ef=scaled, rounds=tuple(rounds), top_k=width)
+        retriever.parameters = SearchParameters(ef=scaled, rounds=tuple(rounds), top_k=width)
         found = lists_of(as_retrieve(retriever), f"curve, width x {scale:g}")
         point: dict[str, Any] = {"scale": scale, "ef": list(scaled), "rounds": list(rounds), "exported": scale == 1.0}
         point["items_scored_mean"] = float(found.items_scored.mean())

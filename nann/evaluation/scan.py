@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from nann.config import GraphForm
 from nann.evaluation.lists import Retrieve
-from nann.export import ExportedRetrieval, open_linked, open_portable
+from nann.export import open_graph
 from nann.index.embeddings import Embeddings
 from nann.retrieval import BeamRetriever, ExactRetriever, UserScorer
 from nann.retrieval.beam import UserState
@@ -44,18 +44,14 @@ def exact_scan(scorer: UserScorer, embeddings: Embeddings, *, top_k: int) -> Ret
     return as_retrieve(ExactRetriever(CompiledScorer(scorer), embeddings, top_k=top_k, block=2048))
 
 
-def exported_graph(converted_model: Path, form: Literal["portable", "meta"]) -> Retrieve:
+def exported_graph(converted_model: Path, form: GraphForm) -> Retrieve:
     """The exported graph, asked through its ``debug`` signature: that of serving, with the number of items scored.
 
     Args:
         converted_model: directory of `rewrite`.
-        form: the SavedModel, or ``0.meta`` with its checkpoint and the networks of ``frozen_graph.pb`` linked in.
+        form: see `nann.export.open_graph`.
     """
-    exported: ExportedRetrieval
-    if form == "portable":
-        exported = open_portable(converted_model)
-    else:
-        exported = open_linked(converted_model / "0.meta", converted_model / "frozen_graph.pb")
+    exported = open_graph(converted_model, form)
 
     def retrieve(item_rows: NDArray[np.int64], cate_rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         found = exported.run("debug", item_ids=item_rows, cate_ids=cate_rows)

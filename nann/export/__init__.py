@@ -5,25 +5,30 @@ from nann.export.freeze import FrozenScorer, cut_networks, freeze_scorer, load_f
 from nann.export.load import (
     ExportedRetrieval,
     LinkedRetrieval,
-    PortableRetrieval,
+    SavedRetrieval,
     load_corpus,
+    open_graph,
     open_linked,
+    open_native,
     open_portable,
 )
-from nann.export.retrieval_graph import write_retrieval_graph
+from nann.export.retrieval_graph import RetrievalParts, write_retrieval_graph
 
 __all__ = [
     "Catalogue",
     "ExportedRetrieval",
     "FrozenScorer",
     "LinkedRetrieval",
-    "PortableRetrieval",
+    "RetrievalParts",
+    "SavedRetrieval",
     "cut_networks",
     "freeze_scorer",
     "load_corpus",
     "load_frozen_graph",
     "load_frozen_scorer",
+    "open_graph",
     "open_linked",
+    "open_native",
     "open_portable",
     "write_retrieval_graph",
 ]

@@ -12,11 +12,13 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from nann.config import GraphForm
 from nann.errors import ArtifactError
 from nann.export.freeze import cut_networks, load_frozen_graph
-from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, PORTABLE, SIGNATURES, digest_of
+from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, NATIVE, PORTABLE, SIGNATURES, digest_of
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph, NeighborLists
+from ops import retrieval as native_ops
 
 
 class ExportedRetrieval(Protocol):
@@ -27,14 +29,14 @@ class ExportedRetrieval(Protocol):
         """Type of the catalogue's ids, `tf.int64` or `tf.string`."""
 
     def run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Outputs by name of a signature (`serving_default`, `debug`, `by_catalogue_id`, `catalogue_rows`)."""
+        """Outputs by name of a signature (`serving_default`, `debug`, `search`, `by_catalogue_id`, `catalogue_rows`)."""
 
 
-class PortableRetrieval:
-    """The SavedModel.
+class SavedRetrieval:
+    """A SavedModel.
 
     Args:
-        directory: ``converted_model/saved_model/portable/1``.
+        directory: ``converted_model/saved_model/portable/1``, or ``native/1`` after the native ops were loaded.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -63,7 +65,7 @@ class LinkedRetrieval:
         self.id_type: tf.DType = graph.get_tensor_by_name("catalogue_item_ids:0").dtype
 
     def run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """See `ExportedRetrieval.run`; inputs with a default (`cate_ids`) may be left out."""
+        """See `ExportedRetrieval.run`; inputs with a default (`cate_ids`, the search) may be left out."""
         feeds, fetches = SIGNATURES[signature]
         return dict(
             self._session.run(
@@ -73,16 +75,46 @@ class LinkedRetrieval:
         )
 
 
-def open_portable(converted_model: Path) -> PortableRetrieval:
-    """The SavedModel of a converted model.
+def open_graph(converted_model: Path, form: GraphForm) -> ExportedRetrieval:
+    """The retrieval graph of a converted model.
+
+    Args:
+        converted_model: directory of `rewrite`.
+        form: "native" or "portable", the SavedModels; or "meta", ``0.meta`` with its checkpoint and ``frozen_graph.pb`` linked in.
+
+    Raises:
+        ArtifactError: it is not there or cannot be loaded, or the native library is missing.
+    """
+    if form == "meta":
+        return open_linked(converted_model / META_NAME, converted_model / "frozen_graph.pb")
+    return open_native(converted_model) if form == "native" else open_portable(converted_model)
+
+
+def open_portable(converted_model: Path) -> SavedRetrieval:
+    """The SavedModel of stock ops.
 
     Raises:
         ArtifactError: it cannot be loaded.
     """
+    return _open_saved(converted_model / PORTABLE)
+
+
+def open_native(converted_model: Path) -> SavedRetrieval:
+    """The SavedModel of native ops.
+
+    Raises:
+        ArtifactError: it cannot be loaded, or the native library is missing.
+    """
+    if not native_ops.available():
+        raise ArtifactError("the native library is not built; run `make install`, or use --graph portable")
+    return _open_saved(converted_model / NATIVE)
+
+
+def _open_saved(directory: Path) -> SavedRetrieval:
     try:
-        return PortableRetrieval(converted_model / PORTABLE)
+        return SavedRetrieval(directory)
     except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{converted_model / PORTABLE} is no exported retrieval graph ({error}); run `nann rewrite` again") from error
+        raise ArtifactError(f"{directory} is no exported retrieval graph ({error}); run `nann rewrite` again") from error
 
 
 def open_linked(meta_path: Path, graph_file: Path | None = None) -> LinkedRetrieval:
@@ -125,7 +157,8 @@ def load_corpus(meta_path: Path) -> tuple[Embeddings, Graph]:
             stem = f"neighbors_level_{len(levels)}"
             levels.append(NeighborLists(values=reader.get_tensor(f"{stem}_values"), row_splits=reader.get_tensor(f"{stem}_row_splits")))
         embeddings = Embeddings(item_rows=reader.get_tensor("item_rows"), vectors=reader.get_tensor("item_embs"))
-        return embeddings, Graph(enter_points=reader.get_tensor("enter_points"), levels=tuple(levels))
+        enter_points = reader.get_tensor("enter_points")[reader.get_tensor("enter_as_built")]
+        return embeddings, Graph(enter_points=enter_points, levels=tuple(levels))
     except (ValueError, tf.errors.OpError) as error:
         raise ArtifactError(f"the checkpoint of {meta_path} cannot be read ({error}); run `nann rewrite` again") from error
 

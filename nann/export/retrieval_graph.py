@@ -1,10 +1,12 @@
-"""The retrieval graph, in the two forms it is loaded in: a TF1 MetaGraph with its checkpoint, and a SavedModel.
+"""The retrieval graph, in the forms it is loaded in: a TF1 MetaGraph with its checkpoint, and SavedModels.
 
-Both come from one graph of stock ops: tables are variables, the scorer's networks are two functions in the graph's library
-(``nann_encode_user`` and ``nann_score``) cut out of the frozen graph. Placeholders and outputs by tensor name:
+The MetaGraph and the portable SavedModel are one graph of stock ops; in the native SavedModel the walk is made of native ops. Tables are
+variables of one checkpoint for all, the scorer's networks are two functions in the graph's library (``nann_encode_user`` and
+``nann_score``) cut out of the frozen graph. Placeholders and outputs by tensor name:
 
 - ``catalogue_item_ids`` [B, L] int64 or string, catalogue ids; ``item_ids`` [B, L] int64, rows, by default those of the catalogue ids;
   ``cate_ids`` [B, L] int64, rows, by default those of the items: whichever is fed, what comes before it is not run;
+- ``ef`` and ``rounds`` [levels] int64, ``top_k`` and ``start_level`` [] int64: the search, by default as exported;
 - ``top_k_item_ids`` [B, K] int64 rows, ``top_k_scores`` [B, K] float32, ``items_scored`` [B] int64, ``top_k_catalogue_item_ids`` [B, K].
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +23,31 @@ import tensorflow as tf
 from nann.export.catalogue import Catalogue, CatalogueLookup
 from nann.export.freeze import ENCODE_USER, SCORE, cut_networks, static_types, user_state_names
 from nann.export.history_graph import TracedHistory
+from nann.export.saved_model import write_saved_model
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
-from nann.retrieval import HistoryScorer, SearchTables, WalkPlan, beam_search
+from nann.retrieval import HistoryScorer, NativeWalk, SearchInputs, SearchParameters, SearchTables, StockWalk, Walk, beam_search
 from nann.retrieval.beam import UserState
 from nann.retrieval.retrievers import rows_at
+from ops import retrieval as native_ops
 
 META_NAME = "0.meta"
 PORTABLE = Path("saved_model") / "portable" / "1"
+NATIVE = Path("saved_model") / "native" / "1"
 FROZEN_DIGEST_COLLECTION = "nann_frozen_graph_sha256"
+HISTORY = {"item_ids": "item_ids", "cate_ids": "cate_ids"}
+SEARCH = {name: name for name in SearchInputs._fields}
 SIGNATURES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "serving_default": (
-        {"item_ids": "item_ids", "cate_ids": "cate_ids"},
+        HISTORY,
         {"top_k_item_ids": "top_k_item_ids", "top_k_scores": "top_k_scores"},
     ),
     "debug": (
-        {"item_ids": "item_ids", "cate_ids": "cate_ids"},
+        HISTORY,
+        {"top_k_item_ids": "top_k_item_ids", "top_k_scores": "top_k_scores", "items_scored": "items_scored"},
+    ),
+    "search": (
+        {**HISTORY, **SEARCH},
         {"top_k_item_ids": "top_k_item_ids", "top_k_scores": "top_k_scores", "items_scored": "items_scored"},
     ),
     "by_catalogue_id": (
@@ -64,49 +76,85 @@ class _Variables:
             session.run(variable.initializer, {variable.initializer.inputs[1]: value})
 
 
-def write_retrieval_graph(
-    directory: Path,
-    *,
-    scorer: HistoryScorer,
-    frozen: tf.compat.v1.GraphDef,
-    frozen_digest: str,
-    catalogue: Catalogue,
-    embeddings: Embeddings,
-    graph: Graph,
-    plan: WalkPlan,
-    max_levels: int,
-) -> None:
-    """Writes ``0.meta``, ``0.index``, ``0.data-00000-of-00001`` and ``saved_model/portable/1`` into an existing directory.
+@dataclass(frozen=True)
+class RetrievalParts:
+    """What a retrieval graph is made of.
 
-    Args:
-        directory: where to write.
+    Attributes:
         scorer: the model; its embedding tables become variables of the retrieval graph.
         frozen: the same model, frozen; its networks are cut out of it.
         frozen_digest: sha256 (hex) of ``frozen_graph.pb``, recorded in the MetaGraph.
         catalogue: all items of the dataset.
         embeddings: the corpus to retrieve from.
         graph: built from these embeddings.
-        plan: the walk.
-        max_levels: levels of the graph to keep in the checkpoint.
+        search: the defaults of the search; as many levels of the graph are kept as it names.
     """
-    history, lookup = TracedHistory(scorer.scorer), CatalogueLookup(catalogue)
-    networks = cut_networks(frozen)
-    state_shapes = [shape for shape, _ in static_types(frozen, user_state_names(frozen))]
+
+    scorer: HistoryScorer
+    frozen: tf.compat.v1.GraphDef
+    frozen_digest: str
+    catalogue: Catalogue
+    embeddings: Embeddings
+    graph: Graph
+    search: SearchParameters
+
+
+def write_retrieval_graph(directory: Path, parts: RetrievalParts) -> None:
+    """Writes ``0.meta``, ``0.index``, ``0.data-00000-of-00001``, ``saved_model/portable/1`` and ``saved_model/native/1``.
+
+    Without the native library the last one is left out.
+
+    Args:
+        directory: where to write; must exist.
+        parts: see `RetrievalParts`.
+    """
+    prefix = directory / "0"
+    meta = _export(parts, StockWalk(), checkpoint=prefix)
+    (directory / META_NAME).write_bytes(meta.SerializeToString(deterministic=True))
+    write_saved_model(directory / PORTABLE, meta, prefix)
+    if native_ops.available():
+        write_saved_model(directory / NATIVE, _export(parts, NativeWalk()), prefix)
+
+
+def _export(parts: RetrievalParts, walk: Walk, checkpoint: Path | None = None) -> tf.compat.v1.MetaGraphDef:
+    """Builds the graph, writes its variables into a checkpoint if one is named, and returns the MetaGraph with its signatures."""
+    history, lookup = TracedHistory(parts.scorer.scorer), CatalogueLookup(parts.catalogue)
+    networks = cut_networks(parts.frozen)
+    state_shapes = [shape for shape, _ in static_types(parts.frozen, user_state_names(parts.frozen))]
     variables = _Variables()
-    with tf.Graph().as_default() as tf_graph, tf.compat.v1.Session(graph=tf_graph) as session:
-        tables = SearchTables.create(embeddings, graph, max_levels=max_levels, make=variables.make)
+    with tf.Graph().as_default() as graph:
+        tables = SearchTables.create(parts.embeddings, parts.graph, max_levels=len(parts.search.ef), make=variables.make)
         lookup.create(variables.make)
         item_ids, cate_ids = _inputs(lookup)
-        sequence, mask = history.import_into(variables.make, *scorer.prepare(item_ids, cate_ids))
+        search = _search_inputs(parts.search)
+        sequence, mask = history.import_into(variables.make, *parts.scorer.prepare(item_ids, cate_ids))
         user_state, score = _import_networks(networks, state_shapes, sequence, mask)
-        found = beam_search(score, user_state, tables, plan)
+        found = beam_search(score, user_state, tables, search, walk)
         rows = tf.identity(rows_at(tables.item_rows, found.positions), name="top_k_item_ids")
         tf.identity(found.scores, name="top_k_scores")
         tf.identity(found.items_scored, name="items_scored")
         tf.identity(lookup.ids_of(rows), name="top_k_catalogue_item_ids")
-        tf.compat.v1.add_to_collection(FROZEN_DIGEST_COLLECTION, frozen_digest)
-        variables.initialize(session)
-        _save(directory, tf_graph, session)
+        tf.compat.v1.add_to_collection(FROZEN_DIGEST_COLLECTION, parts.frozen_digest)
+        saver = tf.compat.v1.train.Saver(write_version=tf.compat.v1.train.SaverDef.V2)
+        if checkpoint is not None:
+            with tf.compat.v1.Session(graph=graph) as session:
+                variables.initialize(session)
+                saver.save(session, str(checkpoint), write_meta_graph=False, write_state=False)
+        meta = tf.compat.v1.train.export_meta_graph(graph=graph, saver_def=saver.as_saver_def(), strip_default_attrs=True)
+        for name, signature in _signatures(graph).items():
+            meta.signature_def[name].CopyFrom(signature)
+    return meta
+
+
+def _search_inputs(search: SearchParameters) -> SearchInputs:
+    """The parameters of the search as placeholders with defaults."""
+    defaults = SearchInputs.of(search)
+    return SearchInputs(
+        *(
+            tf.compat.v1.placeholder_with_default(default, default.shape, name=name)
+            for name, default in zip(SearchInputs._fields, defaults, strict=True)
+        )
+    )
 
 
 def _inputs(lookup: CatalogueLookup) -> tuple[tf.Tensor, tf.Tensor]:
@@ -135,7 +183,7 @@ def _import_networks(
     return user_state, lambda state, items: call(SCORE, (*state, items), [tf.TensorShape([None, None])])[0]
 
 
-def _save(directory: Path, graph: tf.Graph, session: tf.compat.v1.Session) -> None:
+def _signatures(graph: tf.Graph) -> dict[str, tf.compat.v1.SignatureDef]:
     signatures = {}
     for name, (inputs, outputs) in SIGNATURES.items():
         named = [
@@ -143,17 +191,7 @@ def _save(directory: Path, graph: tf.Graph, session: tf.compat.v1.Session) -> No
             for tensors in (inputs, outputs)
         ]
         signatures[name] = tf.compat.v1.saved_model.build_signature_def(*named, method_name="tensorflow/serving/predict")
-    saver = tf.compat.v1.train.Saver(write_version=tf.compat.v1.train.SaverDef.V2)
-    saver.save(session, str(directory / "0"), write_meta_graph=False, write_state=False)
-    meta = tf.compat.v1.train.export_meta_graph(graph=graph, saver_def=saver.as_saver_def(), strip_default_attrs=True)
-    for name, signature in signatures.items():
-        meta.signature_def[name].CopyFrom(signature)
-    (directory / META_NAME).write_bytes(meta.SerializeToString(deterministic=True))
-    builder = tf.compat.v1.saved_model.Builder(str(directory / PORTABLE))
-    builder.add_meta_graph_and_variables(
-        session, [tf.saved_model.SERVING], signature_def_map=signatures, strip_default_attrs=True, saver=saver
-    )
-    builder.save()
+    return signatures
 
 
 def digest_of(frozen: bytes) -> str:

@@ -1,20 +1,29 @@
 """Retrieval: the beam walk over the graph, the exact scan of the corpus behind the same interface, and a plain reference of the walk."""
 
-from nann.retrieval.beam import Found, beam_search
+from nann.retrieval.beam import Found, SearchInputs, beam_search
 from nann.retrieval.exact import exact_search
 from nann.retrieval.history import prepare_history
-from nann.retrieval.plan import WalkLevel, WalkPlan, plan_walk
+from nann.retrieval.native_walk import NativeWalk
+from nann.retrieval.plan import AS_BUILT, SearchParameters, WalkLevel, WalkPlan, plan_walk
 from nann.retrieval.retrievers import BeamRetriever, ExactRetriever, HistoryScorer, Retrieved, UserScorer
+from nann.retrieval.stock_walk import StockWalk
 from nann.retrieval.tables import SearchTables
+from nann.retrieval.walk import Walk
 
 __all__ = [
+    "AS_BUILT",
     "BeamRetriever",
     "ExactRetriever",
     "Found",
     "HistoryScorer",
+    "NativeWalk",
     "Retrieved",
+    "SearchInputs",
+    "SearchParameters",
     "SearchTables",
+    "StockWalk",
     "UserScorer",
+    "Walk",
     "WalkLevel",
     "WalkPlan",
     "beam_search",

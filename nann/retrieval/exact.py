@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nann.retrieval.beam import NEGATIVE_INFINITY, Found, Score, UserState
+from nann.retrieval.beam import Found, Score, UserState
+from nann.retrieval.walk import NEGATIVE_INFINITY
 
 
 def exact_search(score: Score, user_state: UserState, item_embs: tf.Tensor, *, top_k: int, block: int = 4096) -> Found:

@@ -25,7 +25,7 @@ def reference_walk(score: Callable[[list[int]], list[float]], graph: Graph, plan
     def ranking(size: int) -> list[tuple[float, int, int]]:
         return sorted(found, key=lambda entry: (-entry[0], entry[1]))[:size]
 
-    visit([int(position) for position in graph.enter_points])
+    visit([int(position) for position in plan.enter_points])
     for level in plan.levels:
         frontier = [position for _, _, position in ranking(level.ef)]
         for _ in range(level.rounds):

@@ -11,11 +11,13 @@ import tensorflow as tf
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
 from nann.models import Scorer
-from nann.retrieval.beam import Found, UserState, beam_search
+from nann.retrieval.beam import SearchInputs, UserState, beam_search
 from nann.retrieval.exact import exact_search
 from nann.retrieval.history import prepare_history
-from nann.retrieval.plan import plan_walk
+from nann.retrieval.plan import AS_BUILT, SearchParameters
+from nann.retrieval.stock_walk import StockWalk
 from nann.retrieval.tables import SearchTables
+from nann.retrieval.walk import Walk
 
 
 class UserScorer(Protocol):
@@ -73,57 +75,62 @@ class Retrieved(NamedTuple):
     items_scored: np.ndarray
 
 
+HISTORY_SIGNATURE = [tf.TensorSpec([None, None], tf.int64)] * 2
+
+
 def rows_at(item_rows: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     """Item rows [B, K] at positions [B, K], 0 for position -1."""
     return tf.where(positions >= 0, tf.gather(item_rows, tf.maximum(positions, 0)), 0)
 
 
-class _Retriever:
-    """Common to both: the compiled call."""
-
-    def __init__(self, scorer: UserScorer, item_rows: tf.Variable) -> None:
-        self._scorer = scorer
-        self._item_rows = item_rows
-        signature = [tf.TensorSpec([None, None], tf.int64)] * 2
-        self._call = tf.function(self._retrieve, input_signature=signature)
-
-    def _find(self, user_state: UserState) -> Found:
-        raise NotImplementedError
-
-    def _retrieve(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        found = self._find(self._scorer.user_state(item_rows, cate_rows))
-        return rows_at(self._item_rows, found.positions), found.scores, found.items_scored
-
-    def __call__(self, item_rows: np.ndarray, cate_rows: np.ndarray) -> Retrieved:
-        """Retrieves for histories [B, L] of item rows and category rows, oldest first, zeros anywhere."""
-        outputs = self._call(tf.constant(item_rows, tf.int64), tf.constant(cate_rows, tf.int64))
-        return Retrieved(*(output.numpy() for output in outputs))
-
-
-class BeamRetriever(_Retriever):
+class BeamRetriever:
     """The walk with given search parameters, for measurements and curves; the exported graph holds the same walk.
 
     Args:
         scorer: the model.
         embeddings: the corpus.
         graph: built from these embeddings.
-        ef: see `plan_walk`.
-        rounds: see `plan_walk`.
+        ef: see `SearchParameters`.
+        rounds: see `SearchParameters`.
         top_k: K.
+        start_level: see `SearchParameters`.
+        walk: the operations; by default the stock ones.
+
+    Attributes:
+        parameters: the search; may be replaced between calls by one of as many levels.
     """
 
     def __init__(
-        self, scorer: UserScorer, embeddings: Embeddings, graph: Graph, *, ef: tuple[int, ...], rounds: tuple[int, ...], top_k: int
+        self,
+        scorer: UserScorer,
+        embeddings: Embeddings,
+        graph: Graph,
+        *,
+        ef: tuple[int, ...],
+        rounds: tuple[int, ...],
+        top_k: int,
+        start_level: int = AS_BUILT,
+        walk: Walk | None = None,
     ) -> None:
-        self._tables = SearchTables.create(embeddings, graph, max_levels=len(ef))
-        self._plan = plan_walk(graph, ef=ef, rounds=rounds, top_k=top_k)
-        super().__init__(scorer, self._tables.item_rows)
+        self.parameters = SearchParameters(ef=tuple(ef), rounds=tuple(rounds), top_k=top_k, start_level=start_level)
+        tables = SearchTables.create(embeddings, graph, max_levels=len(ef))
+        operations = walk or StockWalk()
 
-    def _find(self, user_state: UserState) -> Found:
-        return beam_search(self._scorer.score, user_state, self._tables, self._plan)
+        def retrieve(item_rows: tf.Tensor, cate_rows: tf.Tensor, search: SearchInputs) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            found = beam_search(scorer.score, scorer.user_state(item_rows, cate_rows), tables, search, operations)
+            return rows_at(tables.item_rows, found.positions), found.scores, found.items_scored
+
+        levels = tf.TensorSpec([len(ef)], tf.int64)
+        search = SearchInputs(levels, levels, tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
+        self._call = tf.function(retrieve, input_signature=[*HISTORY_SIGNATURE, search])
+
+    def __call__(self, item_rows: np.ndarray, cate_rows: np.ndarray) -> Retrieved:
+        """Retrieves for histories [B, L] of item rows and category rows, oldest first, zeros anywhere."""
+        inputs = (tf.constant(item_rows, tf.int64), tf.constant(cate_rows, tf.int64), SearchInputs.of(self.parameters))
+        return Retrieved(*(output.numpy() for output in self._call(*inputs)))
 
 
-class ExactRetriever(_Retriever):
+class ExactRetriever:
     """The exact scan.
 
     Args:
@@ -134,9 +141,17 @@ class ExactRetriever(_Retriever):
     """
 
     def __init__(self, scorer: UserScorer, embeddings: Embeddings, *, top_k: int, block: int = 4096) -> None:
-        self._item_embs = tf.Variable(embeddings.vectors, trainable=False)
-        self._top_k, self._block = top_k, block
-        super().__init__(scorer, tf.Variable(embeddings.item_rows, trainable=False))
+        item_embs = tf.Variable(embeddings.vectors, trainable=False)
+        all_rows = tf.Variable(embeddings.item_rows, trainable=False)
 
-    def _find(self, user_state: UserState) -> Found:
-        return exact_search(self._scorer.score, user_state, self._item_embs, top_k=self._top_k, block=self._block)
+        def retrieve(item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            user_state = scorer.user_state(item_rows, cate_rows)
+            found = exact_search(scorer.score, user_state, item_embs, top_k=top_k, block=block)
+            return rows_at(all_rows, found.positions), found.scores, found.items_scored
+
+        self._call = tf.function(retrieve, input_signature=HISTORY_SIGNATURE)
+
+    def __call__(self, item_rows: np.ndarray, cate_rows: np.ndarray) -> Retrieved:
+        """Retrieves for histories [B, L] of item rows and category rows, oldest first, zeros anywhere."""
+        outputs = self._call(tf.constant(item_rows, tf.int64), tf.constant(cate_rows, tf.int64))
+        return Retrieved(*(output.numpy() for output in outputs))

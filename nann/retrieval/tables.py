@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
+from nann.retrieval.plan import EntryTable, useful_levels
 
 MakeVariable = Callable[[str, np.ndarray], tf.Variable]
 
@@ -21,7 +22,10 @@ class SearchTables:
     Attributes:
         item_rows: [N] int64, the item row at each position.
         item_embs: [N, D] float32.
-        enter_points: [P] int64 positions.
+        enter_points: [Q] int64 positions where walks may start, see `EntryTable`.
+        enter_levels: [Q] int64, the highest level of each.
+        enter_as_built: [Q] bool, those of the index.
+        useful_levels: [levels] bool, see `nann.retrieval.plan.useful_levels`.
         neighbor_values: per level from 0 up, [total] int32 positions.
         neighbor_row_splits: per level from 0 up, [N + 1] int64.
     """
@@ -29,6 +33,9 @@ class SearchTables:
     item_rows: tf.Tensor
     item_embs: tf.Tensor
     enter_points: tf.Tensor
+    enter_levels: tf.Tensor
+    enter_as_built: tf.Tensor
+    useful_levels: tf.Tensor
     neighbor_values: tuple[tf.Tensor, ...]
     neighbor_row_splits: tuple[tf.Tensor, ...]
 
@@ -50,10 +57,14 @@ class SearchTables:
             raise ValueError(f"the graph has {graph.num_nodes} nodes but there are {len(embeddings)} embeddings; build the index again")
         make = make or _make_variable
         levels = list(enumerate(graph.levels[:max_levels]))
+        entries = EntryTable.of(graph)
         return cls(
             item_rows=make("item_rows", embeddings.item_rows),
             item_embs=make("item_embs", embeddings.vectors),
-            enter_points=make("enter_points", graph.enter_points.astype(np.int64)),
+            enter_points=make("enter_points", entries.positions),
+            enter_levels=make("enter_levels", entries.levels),
+            enter_as_built=make("enter_as_built", entries.as_built),
+            useful_levels=make("useful_levels", useful_levels(graph, max_levels)),
             neighbor_values=tuple(make(f"neighbors_level_{level}_values", lists.values) for level, lists in levels),
             neighbor_row_splits=tuple(make(f"neighbors_level_{level}_row_splits", lists.row_splits) for level, lists in levels),
         )

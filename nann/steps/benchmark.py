@@ -19,7 +19,7 @@ from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_sa
 from nann.benchmarking.load import Load, run_closed_loop, summarize
 from nann.config import BenchmarkConfig
 from nann.errors import ArtifactError, NannError
-from nann.export import open_portable
+from nann.export import open_graph
 from nann.reporting.benchmark_page import benchmark_page
 from nann.reporting.page import render
 from nann.samples import load_items, load_samples
@@ -65,7 +65,7 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
 
     with writer as directory:
         begin = time.perf_counter()
-        exported = open_portable(converted_model)
+        exported = open_graph(converted_model, config.graph)
         load_seconds = time.perf_counter() - begin
 
         def request(number: int) -> None:

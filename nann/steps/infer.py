@@ -13,7 +13,7 @@ import tensorflow as tf
 from nann.artifacts import open_artifact
 from nann.config import InferConfig
 from nann.errors import ArtifactError, NannError
-from nann.export import ExportedRetrieval, open_linked, open_portable
+from nann.export import ExportedRetrieval, open_graph, open_linked
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def infer(
     retrieval: ExportedRetrieval
     if converted_model is not None:
         open_artifact(converted_model, step="rewrite")
-        retrieval = open_portable(Path(converted_model))
+        retrieval = open_graph(Path(converted_model), config.graph)
     elif meta_path is not None:
         retrieval = open_linked(Path(meta_path), graph_file)
     history = _parse(item_ids, retrieval.id_type)

@@ -8,11 +8,11 @@ from pathlib import Path
 from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import RewriteConfig
 from nann.errors import ArtifactError
-from nann.export import Catalogue, freeze_scorer, write_retrieval_graph
-from nann.export.retrieval_graph import META_NAME, PORTABLE, digest_of
+from nann.export import Catalogue, RetrievalParts, freeze_scorer, write_retrieval_graph
+from nann.export.retrieval_graph import META_NAME, NATIVE, PORTABLE, digest_of
 from nann.index import Embeddings, Graph, load_embeddings, load_graph
 from nann.models import Scorer, load_max_length, load_model
-from nann.retrieval import HistoryScorer, plan_walk
+from nann.retrieval import HistoryScorer, SearchParameters, plan_walk
 from nann.samples import load_items
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def rewrite(
         embeddings: the artifact of `extract` made with this model.
         index: the artifact of `build-index` made from these embeddings.
         converted_model: directory to write: ``frozen_graph.pb``, ``0.meta`` with its checkpoint ``0.index`` and ``0.data-*``, and
-            ``saved_model/portable/1``; contents in `docs/retrieval.md`.
+            ``saved_model/portable/1`` and ``saved_model/native/1``; contents in `docs/retrieval.md`.
         config: the search.
         overwrite: replace a differing artifact.
 
@@ -54,7 +54,8 @@ def rewrite(
     catalogue = Catalogue(item_ids=items.item_ids, category_rows=items.category_rows, num_categories=items.num_categories)
     _require_fit(scorer, catalogue, corpus, graph)
     try:
-        plan = plan_walk(graph, ef=config.ef, rounds=config.rounds, top_k=config.top_k)
+        search = SearchParameters(ef=config.ef, rounds=config.rounds, top_k=config.top_k)
+        plan = plan_walk(graph, ef=search.ef, rounds=search.rounds, top_k=search.top_k)
     except ValueError as error:
         raise ArtifactError(f"the search cannot be exported: {error}") from error
     history_scorer = HistoryScorer(scorer, max_length=load_max_length(model))
@@ -62,17 +63,16 @@ def rewrite(
     with writer as directory:
         raw = frozen.SerializeToString(deterministic=True)
         (directory / "frozen_graph.pb").write_bytes(raw)
-        write_retrieval_graph(
-            directory,
+        parts = RetrievalParts(
             scorer=history_scorer,
             frozen=frozen,
             frozen_digest=digest_of(raw),
             catalogue=catalogue,
             embeddings=corpus,
             graph=graph,
-            plan=plan,
-            max_levels=len(config.ef),
+            search=search,
         )
+        write_retrieval_graph(directory, parts)
         writer.metrics.update(
             {
                 "num_items": len(corpus),
@@ -80,6 +80,7 @@ def rewrite(
                 "rounds": sum(level.rounds for level in plan.levels),
                 "frozen_graph_bytes": len(raw),
                 "meta_bytes": (directory / META_NAME).stat().st_size,
+                "native": (directory / NATIVE).exists(),
                 "saved_model_bytes": sum(file.stat().st_size for file in (directory / PORTABLE).rglob("*") if file.is_file()),
             }
         )

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from nann.config import TrainConfig
-from nann.export import Catalogue, ExportedRetrieval, freeze_scorer, open_linked, open_portable, write_retrieval_graph
+from nann.export import Catalogue, ExportedRetrieval, RetrievalParts, freeze_scorer, open_graph, open_linked, write_retrieval_graph
 from nann.export.retrieval_graph import digest_of
 from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw
 from nann.models import build_model
-from nann.retrieval import BeamRetriever, HistoryScorer, plan_walk
+from nann.retrieval import BeamRetriever, HistoryScorer, SearchParameters
+from ops import retrieval as native_ops
 
 NUM_CATEGORIES = 9
 SEARCH = {"ef": (30, 20, 20), "rounds": (3, 1, 1), "top_k": 15}
@@ -29,9 +30,11 @@ class Exported:
 
     @functools.cache  # noqa: B019 - the few exports live as long as the tests
     def opened(self, form: str) -> ExportedRetrieval:
-        if form == "portable":
-            return open_portable(self.directory)
-        return open_linked(self.directory / "0.meta", self.directory / "frozen_graph.pb" if form == "linked" else None)
+        if form == "native" and not native_ops.available():
+            pytest.skip("the native library is not built; run `make install`")
+        if form == "alone":
+            return open_linked(self.directory / "0.meta")
+        return open_graph(self.directory, form)
 
     @functools.cache  # noqa: B019
     def retriever(self) -> BeamRetriever:
@@ -57,17 +60,16 @@ def export(directory: Path, *, scorer: str = "nann", num_items: int = 300, strin
     directory.mkdir(exist_ok=True)
     (directory / "frozen_graph.pb").write_bytes(raw)
     catalogue = Catalogue(item_ids=item_ids, category_rows=category_rows, num_categories=NUM_CATEGORIES)
-    write_retrieval_graph(
-        directory,
+    parts = RetrievalParts(
         scorer=history_scorer,
         frozen=frozen,
         frozen_digest=digest_of(raw),
         catalogue=catalogue,
         embeddings=embeddings,
         graph=graph,
-        plan=plan_walk(graph, **SEARCH),
-        max_levels=len(SEARCH["ef"]),
+        search=SearchParameters(**SEARCH),
     )
+    write_retrieval_graph(directory, parts)
     return Exported(directory, history_scorer, catalogue, embeddings, graph)
 
 

@@ -1,4 +1,4 @@
-"""The exported graph in its two forms against the walk in Python."""
+"""The exported graph in its forms against the walk in Python."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from nann.export import load_corpus, open_linked, open_portable
 from nann.retrieval import BeamRetriever
 
 
-@pytest.fixture(params=["portable", "meta", "linked"])
+@pytest.fixture(params=["native", "portable", "meta", "alone"])
 def retrieval(request: pytest.FixtureRequest, exported: Any) -> Any:
     return exported.opened(request.param)
 
@@ -28,6 +28,29 @@ def test_equals_the_walk_in_python(exported: Any, retrieval: Any, users: int, le
     served = retrieval.run("serving_default", item_ids=rows, cate_ids=cates)
     assert set(served) == {"top_k_item_ids", "top_k_scores"}
     np.testing.assert_array_equal(served["top_k_item_ids"], outputs["top_k_item_ids"])
+
+
+def test_native_and_portable_are_equal_in_every_bit(exported: Any) -> None:
+    rows, cates = exported.histories(5)
+    outputs = [exported.opened(form).run("debug", item_ids=rows, cate_ids=cates) for form in ("native", "portable")]
+    for name in outputs[0]:
+        np.testing.assert_array_equal(outputs[0][name], outputs[1][name])
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"ef": (5, 5, 5), "rounds": (2, 0, 0), "top_k": 40, "start_level": -1},
+        {"ef": (40, 5, 5), "rounds": (1, 1, 1), "top_k": 3, "start_level": 1},
+    ],
+)
+def test_the_search_is_an_input(exported: Any, retrieval: Any, search: dict[str, Any]) -> None:
+    rows, cates = exported.histories(3)
+    expected = BeamRetriever(exported.scorer, exported.embeddings, exported.graph, **search)(rows, cates)
+    inputs = {name: np.array(value, np.int64) for name, value in search.items()}
+    outputs = retrieval.run("search", item_ids=rows, cate_ids=cates, **inputs)
+    np.testing.assert_array_equal(outputs["top_k_item_ids"], expected.item_rows)
+    np.testing.assert_array_equal(outputs["items_scored"], expected.items_scored)
 
 
 def test_wild_input_is_treated_as_missing(exported: Any, retrieval: Any) -> None:
@@ -47,7 +70,7 @@ def test_categories_are_looked_up_where_none_are_given(exported: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["exported", "exported_strings"])
-@pytest.mark.parametrize("form", ["portable", "meta"])
+@pytest.mark.parametrize("form", ["native", "portable", "meta"])
 def test_catalogue_ids_in_and_out(request: pytest.FixtureRequest, kind: str, form: str) -> None:
     exported = request.getfixturevalue(kind)
     retrieval = exported.opened(form)

@@ -4,16 +4,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nann.index import Graph, NeighborLists
-from nann.retrieval import BeamRetriever, plan_walk
+from nann.retrieval import BeamRetriever, NativeWalk, SearchParameters, StockWalk, Walk, plan_walk
 from nann.retrieval.reference import reference_walk
+from ops import retrieval as native_ops
+
+WALKS = {"stock": StockWalk, "native": NativeWalk}
 
 
-def check_against_reference(corpus: Any, histories: np.ndarray, graph: Graph, **search: Any) -> np.ndarray:
-    retrieved = BeamRetriever(corpus.scorer, corpus.embeddings, graph, **search)(histories, np.zeros_like(histories))
+@pytest.fixture(params=sorted(WALKS))
+def walk(request: pytest.FixtureRequest) -> Walk:
+    if request.param == "native" and not native_ops.available():
+        pytest.skip("the native library is not built; run `make install`")
+    return WALKS[request.param]()
+
+
+def check_against_reference(walk: Walk, corpus: Any, histories: np.ndarray, graph: Graph, **search: Any) -> np.ndarray:
+    retrieved = BeamRetriever(corpus.scorer, corpus.embeddings, graph, walk=walk, **search)(histories, np.zeros_like(histories))
     plan = plan_walk(graph, **search)
     top_k = search["top_k"]
     assert retrieved.item_rows.shape == retrieved.scores.shape == (len(histories), top_k)
@@ -34,23 +45,26 @@ def check_against_reference(corpus: Any, histories: np.ndarray, graph: Graph, **
         {"ef": (5, 30), "rounds": (6, 3), "top_k": 25},
         {"ef": (8,), "rounds": (3,), "top_k": 40},
         {"ef": (50, 10, 5, 4), "rounds": (2, 0, 1, 3), "top_k": 1},
+        {"ef": (20, 10), "rounds": (4, 2), "top_k": 10, "start_level": 1},
+        {"ef": (20, 10, 5, 5), "rounds": (4, 2, 1, 1), "top_k": 10, "start_level": 3},
+        {"ef": (20, 10), "rounds": (4, 2), "top_k": 10, "start_level": 99},
     ],
 )
-def test_equals_the_reference(make_corpus: Any, users: int, search: dict) -> None:
+def test_equals_the_reference(walk: Walk, make_corpus: Any, users: int, search: dict) -> None:
     corpus = make_corpus(600)
-    items_scored = check_against_reference(corpus, corpus.histories(users), corpus.graph, **search)
+    items_scored = check_against_reference(walk, corpus, corpus.histories(users), corpus.graph, **search)
     assert items_scored.max() < 600
 
 
-def test_rounds_wider_than_one_step_of_padding_equal_the_reference(make_corpus: Any) -> None:
+def test_rounds_wider_than_one_step_of_padding_equal_the_reference(walk: Walk, make_corpus: Any) -> None:
     corpus = make_corpus(2500)
-    scored = check_against_reference(corpus, corpus.histories(2), corpus.graph, ef=(400, 100), rounds=(3, 1), top_k=50)
+    scored = check_against_reference(walk, corpus, corpus.histories(2), corpus.graph, ef=(400, 100), rounds=(3, 1), top_k=50)
     assert scored.min() > 3 * 256
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), count=st.integers(1, 40), users=st.integers(1, 4), top_k=st.integers(1, 50))
-def test_equals_the_reference_on_random_graphs(make_corpus: Any, data: Any, count: int, users: int, top_k: int) -> None:
+def test_equals_the_reference_on_random_graphs(walk: Walk, make_corpus: Any, data: Any, count: int, users: int, top_k: int) -> None:
     corpus = make_corpus(count, dim=2, seed=count)
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
 
@@ -61,21 +75,21 @@ def test_equals_the_reference_on_random_graphs(make_corpus: Any, data: Any, coun
 
     entries = np.flatnonzero(rng.random(count) < 0.2)
     graph = Graph(enter_points=entries if len(entries) else np.array([0]), levels=(random_lists(0.1), random_lists(0.05)))
-    check_against_reference(corpus, corpus.histories(users), graph, ef=(6, 4), rounds=(3, 1), top_k=top_k)
+    check_against_reference(walk, corpus, corpus.histories(users), graph, ef=(6, 4), rounds=(3, 1), top_k=top_k)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 30])
-def test_small_corpora_are_padded(make_corpus: Any, count: int) -> None:
+def test_small_corpora_are_padded(walk: Walk, make_corpus: Any, count: int) -> None:
     corpus = make_corpus(count, start_level=0)
     histories = corpus.histories(3)
-    scored = check_against_reference(corpus, histories, corpus.graph, ef=(400, 400, 200), rounds=(8, 2, 1), top_k=200)
+    scored = check_against_reference(walk, corpus, histories, corpus.graph, ef=(400, 400, 200), rounds=(8, 2, 1), top_k=200)
     assert scored.tolist() == [count] * 3
 
 
-def test_a_user_alone_and_in_a_batch_gets_the_same(make_corpus: Any) -> None:
+def test_a_user_alone_and_in_a_batch_gets_the_same(walk: Walk, make_corpus: Any) -> None:
     corpus = make_corpus(500)
     histories = corpus.histories(6)
-    retriever = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, ef=(30, 20), rounds=(4, 1), top_k=20)
+    retriever = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, ef=(30, 20), rounds=(4, 1), top_k=20, walk=walk)
     together = retriever(histories, np.zeros_like(histories))
     for user in range(6):
         alone = retriever(histories[user : user + 1], np.zeros((1, 3), np.int64))
@@ -83,9 +97,9 @@ def test_a_user_alone_and_in_a_batch_gets_the_same(make_corpus: Any) -> None:
             np.testing.assert_array_equal(a[0], b[user])
 
 
-def test_no_users_give_no_rows(make_corpus: Any) -> None:
+def test_no_users_give_no_rows(walk: Walk, make_corpus: Any) -> None:
     corpus = make_corpus(300)
-    retriever = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, ef=(30, 20), rounds=(4, 1), top_k=20)
+    retriever = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, ef=(30, 20), rounds=(4, 1), top_k=20, walk=walk)
     retrieved = retriever(np.zeros((0, 3), np.int64), np.zeros((0, 3), np.int64))
     assert retrieved.item_rows.shape == (0, 20)
     assert retrieved.items_scored.shape == (0,)
@@ -95,3 +109,46 @@ def test_other_embeddings_than_the_graph_are_refused(make_corpus: Any) -> None:
     corpus, other = make_corpus(20), make_corpus(21)
     with pytest.raises(ValueError, match="graph has 20 nodes but there are 21 embeddings"):
         BeamRetriever(other.scorer, other.embeddings, corpus.graph, ef=(5,), rounds=(1,), top_k=3)
+
+
+def test_parameters_may_change_between_calls(walk: Walk, make_corpus: Any) -> None:
+    corpus = make_corpus(500)
+    histories = corpus.histories(3)
+    retriever = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, ef=(30, 20), rounds=(4, 1), top_k=20, walk=walk)
+    for parameters in (SearchParameters((5, 9), (2, 0), 30), SearchParameters((40, 9), (1, 1), 3, start_level=1)):
+        retriever.parameters = parameters
+        found = retriever(histories, np.zeros_like(histories))
+        fresh = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, walk=walk, **vars(parameters))
+        for a, b in zip(found, fresh(histories, np.zeros_like(histories)), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("widths", [(256,), (7, 19, 64)])
+def test_both_forms_are_equal_in_every_bit(make_corpus: Any, widths: tuple[int, ...]) -> None:
+    if not native_ops.available():
+        pytest.skip("the native library is not built; run `make install`")
+    corpus = make_corpus(3000, m=8)
+    corpus.scorer = MlpScorer(corpus.vectors)
+    histories = corpus.histories(7)
+    search: dict[str, Any] = {"ef": (100, 50), "rounds": (4, 2), "top_k": 60}
+    stock, native = (
+        BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, walk=walk(widths), **search)(histories, np.zeros_like(histories))
+        for walk in (StockWalk, NativeWalk)
+    )
+    for a, b in zip(stock, native, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class MlpScorer:
+    """A scorer whose logits are rounded, and so depend on how a product is blocked."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        rng = np.random.default_rng(0)
+        self.table = tf.constant(np.concatenate([np.zeros((1, vectors.shape[1])), vectors]).astype(np.float32))
+        self.first = tf.constant(rng.normal(size=(vectors.shape[1], 64)).astype(np.float32))
+
+    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return (tf.tanh(tf.reduce_sum(tf.gather(self.table, item_rows), axis=1) @ self.first),)
+
+    def score(self, user_state: tuple[tf.Tensor, ...], items: tf.Tensor) -> tf.Tensor:
+        return tf.linalg.matvec(tf.tanh(tf.matmul(items, self.first)), user_state[0])

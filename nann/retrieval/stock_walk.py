@@ -1,0 +1,90 @@
+"""The walk's operations with stock TensorFlow ops, for servers that load no other.
+
+Visited nodes are a bitmap [B * N], filled once per call. Candidates are filtered by it and then made distinct with one hash-based
+`tf.unique`, whose order of first occurrence makes the walk deterministic; against a mask over the whole bitmap (`tf.where`) it took about
+as long at 40,000 items, 5-14 % less at 200,000, and does not grow with N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from nann.retrieval.walk import NEGATIVE_INFINITY, WIDTHS, Lists, padded_width
+
+
+class StockWalk:
+    """See `nann.retrieval.walk.Walk`.
+
+    Args:
+        widths: candidates are scored in blocks of these widths, see `padded_width`.
+    """
+
+    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
+        self._widths = tuple(widths)
+
+    def start(self, enter_points: tf.Tensor, batch: tf.Tensor, num_items: int) -> tf.Tensor:
+        """[B * N] bool."""
+        keys = tf.range(batch)[:, tf.newaxis] * num_items + enter_points
+        return _mark(tf.fill([batch * num_items], False), tf.reshape(keys, [-1]))
+
+    def expand(self, visited: tf.Tensor, frontier: Lists, links: tf.Tensor, row_splits: tf.Tensor) -> tuple[tf.Tensor, Lists]:
+        """See `Walk.expand`; links [total] int32, row splits [N + 1] int64."""
+        batch, count = tf.size(frontier.row_splits, tf.int64) - 1, tf.size(row_splits, tf.int64) - 1
+        gathered = tf.raw_ops.RaggedGather(
+            params_nested_splits=[tf.convert_to_tensor(row_splits)],
+            params_dense_values=tf.convert_to_tensor(links),
+            indices=frontier.values,
+            OUTPUT_RAGGED_RANK=1,
+        )
+        user_ends = tf.gather(gathered.output_nested_splits[0], frontier.row_splits[1:])
+        neighbors = tf.cast(gathered.output_dense_values, tf.int64)
+        users = tf.searchsorted(user_ends, tf.range(tf.size(neighbors, tf.int64)), side="right", out_type=tf.int64)
+        keys = users * count + neighbors
+        keys, _ = tf.unique(tf.boolean_mask(keys, tf.logical_not(tf.gather(visited, keys))))
+        users = keys // count
+        lengths = tf.math.unsorted_segment_sum(tf.ones_like(users), users, batch)
+        return _mark(visited, keys), Lists(keys - users * count, _row_splits(lengths))
+
+    def gather(self, item_embs: tf.Tensor, candidates: Lists) -> tf.Tensor:
+        """See `Walk.gather`; after the last candidate comes item 0."""
+        longest = tf.reduce_max(tf.concat([candidates.row_splits[1:] - candidates.row_splits[:-1], [0]], axis=0))
+        return tf.gather(item_embs, _dense(candidates, padded_width(longest, self._widths), 0))
+
+    def merge(
+        self, positions: tf.Tensor, scores: tf.Tensor, candidates: Lists, new_scores: tf.Tensor, ef: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, Lists]:
+        """See `Walk.merge`; `top_k` puts the lower column ahead where scores are equal, and the pool comes first."""
+        size = tf.shape(positions)[1]
+        new_positions = _dense(candidates, tf.shape(new_scores, tf.int64)[1], -1)
+        new_scores = tf.where(new_positions >= 0, new_scores, NEGATIVE_INFINITY)
+        scores, origin = tf.math.top_k(tf.concat([scores, new_scores], axis=1), size)
+        positions = tf.gather(tf.concat([positions, new_positions], axis=1), origin, batch_dims=1)
+        entered = tf.logical_and(origin[:, :ef] >= size, positions[:, :ef] >= 0)
+        return positions, scores, select(positions[:, :ef], entered)
+
+
+def select(positions: tf.Tensor, mask: tf.Tensor) -> Lists:
+    """The positions [B, n] where a mask [B, n] holds, row by row."""
+    return Lists(tf.boolean_mask(positions, mask), _row_splits(tf.reduce_sum(tf.cast(mask, tf.int64), axis=1)))
+
+
+def _row_splits(lengths: tf.Tensor) -> tf.Tensor:
+    return tf.concat([[0], tf.cumsum(lengths)], axis=0)
+
+
+def _mark(visited: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+    return tf.tensor_scatter_nd_update(visited, keys[:, tf.newaxis], tf.fill(tf.shape(keys), True))
+
+
+def _dense(lists: Lists, width: tf.Tensor, padding: int) -> tf.Tensor:
+    """The lists as [B, width], padded at the end."""
+    shape = tf.stack([tf.size(lists.row_splits, tf.int64) - 1, width])
+    return tf.raw_ops.RaggedTensorToTensor(
+        shape=shape,
+        values=lists.values,
+        default_value=tf.constant(padding, tf.int64),
+        row_partition_tensors=[lists.row_splits],
+        row_partition_types=["ROW_SPLITS"],
+    )

@@ -1,0 +1,251 @@
+// Kernels of the walk: checks of input, sharding over users, and assembly of ragged results. The walk itself is in
+// retrieval_walk.cc.
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <vector>
+
+#include "ops/cc/retrieval_walk.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/util/work_sharder.h"
+
+namespace nann {
+namespace {
+
+using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+using tensorflow::TensorShapeUtils;
+
+// Cycles per item or link, for the sharder: enough that a few hundred stay on one thread.
+constexpr int64_t kCyclesPerLink = 20;
+constexpr int64_t kCyclesPerScore = 10;
+constexpr int64_t kCyclesPerRow = 40;
+
+absl::Status CheckRagged(const char* name, const Tensor& values, const Tensor& splits) {
+  if (!TensorShapeUtils::IsVector(values.shape()) || !TensorShapeUtils::IsVector(splits.shape()) || splits.NumElements() < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(name, " must be a vector with row splits [B + 1], got shapes ",
+                                                   values.shape().DebugString(), " and ", splits.shape().DebugString()));
+  }
+  const auto flat = splits.flat<int64_t>();
+  const int64_t last = splits.NumElements() - 1;
+  bool ascending = flat(0) == 0 && flat(last) == values.NumElements();
+  for (int64_t row = 0; row < last && ascending; ++row) ascending = flat(row) <= flat(row + 1);
+  if (!ascending) {
+    return absl::InvalidArgumentError(absl::StrCat("row splits of the ", name, " must ascend from 0 to ", values.NumElements(),
+                                                   ", got ", flat(0), " to ", flat(last)));
+  }
+  return absl::OkStatus();
+}
+
+template <typename Work>
+void ForUsers(OpKernelContext* context, int64_t batch, int64_t cost, const Work& work) {
+  const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
+  tensorflow::Shard(workers.num_threads, workers.workers, batch, cost, [&work](int64_t begin, int64_t end) {
+    for (int64_t user = begin; user < end; ++user) work(user);
+  });
+}
+
+// Writes per-user lists as a flat output and its row splits.
+absl::Status OutputRagged(OpKernelContext* context, int output, const std::vector<std::vector<int64_t>>& lists) {
+  const int64_t batch = static_cast<int64_t>(lists.size());
+  Tensor* splits = nullptr;
+  TF_RETURN_IF_ERROR(context->allocate_output(output + 1, TensorShape({batch + 1}), &splits));
+  auto flat = splits->flat<int64_t>();
+  flat(0) = 0;
+  for (int64_t user = 0; user < batch; ++user) flat(user + 1) = flat(user) + static_cast<int64_t>(lists[user].size());
+  Tensor* values = nullptr;
+  TF_RETURN_IF_ERROR(context->allocate_output(output, TensorShape({flat(batch)}), &values));
+  for (int64_t user = 0; user < batch; ++user) {
+    std::copy(lists[user].begin(), lists[user].end(), values->flat<int64_t>().data() + flat(user));
+  }
+  return absl::OkStatus();
+}
+
+class StartWalkOp : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor& enter_points = context->input(0);
+    OP_REQUIRES(context,
+                TensorShapeUtils::IsScalar(context->input(1).shape()) && TensorShapeUtils::IsScalar(context->input(2).shape()),
+                absl::InvalidArgumentError("batch and num_items must be scalars"));
+    const int64_t batch = context->input(1).scalar<int64_t>()(), num_items = context->input(2).scalar<int64_t>()();
+    OP_REQUIRES(context, batch >= 0 && num_items >= 1,
+                absl::InvalidArgumentError(absl::StrCat("needs batch >= 0 and num_items >= 1, got ", batch, " and ", num_items)));
+    const int64_t bytes = BitmapBytes(num_items);
+    Tensor* visited = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({batch, bytes}), &visited));
+    const auto points = enter_points.flat<int64_t>();
+    for (int64_t i = 0; i < points.size(); ++i) {
+      OP_REQUIRES(context, points(i) >= 0 && points(i) < num_items,
+                  absl::InvalidArgumentError(absl::StrCat("enter_points must be in 0..", num_items - 1, ", got ", points(i))));
+    }
+    uint8_t* const base = visited->flat<uint8_t>().data();
+    ForUsers(context, batch, bytes / 16 + 2 * points.size(), [&](int64_t user) {
+      std::memset(base + user * bytes, 0, bytes);
+      for (int64_t i = 0; i < points.size(); ++i) Visit(base + user * bytes, points(i));
+    });
+  }
+};
+
+class ExpandFrontierOp : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &visited = context->input(0), &frontier = context->input(1), &splits = context->input(2);
+    const Tensor &values = context->input(3), &row_splits = context->input(4);
+    OP_REQUIRES_OK(context, CheckRagged("frontier", frontier, splits));
+    OP_REQUIRES(
+        context, TensorShapeUtils::IsVector(row_splits.shape()) && row_splits.NumElements() >= 1,
+        absl::InvalidArgumentError(absl::StrCat("neighbor_row_splits must be [N + 1], got ", row_splits.shape().DebugString())));
+    const int64_t batch = splits.NumElements() - 1;
+    const NeighborTable table{values.flat<int32_t>().data(), values.NumElements(), row_splits.flat<int64_t>().data(),
+                              row_splits.NumElements() - 1};
+    const int64_t bytes = BitmapBytes(table.num_items);
+    OP_REQUIRES(context, visited.shape() == TensorShape({batch, bytes}),
+                absl::InvalidArgumentError(absl::StrCat("visited must be [", batch, ", ", bytes, "] for ", batch, " users and ",
+                                                        table.num_items, " items, got ", visited.shape().DebugString())));
+    Tensor* after = nullptr;
+    int forwarded = -1;
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, visited.shape(), &after, &forwarded));
+    uint8_t* const base = after->flat<uint8_t>().data();
+    if (forwarded < 0) std::memcpy(base, visited.flat<uint8_t>().data(), batch * bytes);
+
+    const auto offsets = splits.flat<int64_t>();
+    const int64_t* const items = frontier.flat<int64_t>().data();
+    std::vector<std::vector<int64_t>> candidates(batch);
+    std::vector<int64_t> bad(batch, -1);
+    std::atomic<bool> failed{false};
+    const int64_t degree = table.num_values / std::max<int64_t>(table.num_items, 1) + 1;
+    const int64_t mean_size = frontier.NumElements() / std::max<int64_t>(batch, 1) + 1;
+    ForUsers(context, batch, kCyclesPerLink * degree * mean_size, [&](int64_t user) {
+      const int64_t size = offsets(user + 1) - offsets(user);
+      candidates[user].reserve(size * degree);
+      const int64_t outside = ExpandFrontier(table, items + offsets(user), size, base + user * bytes, &candidates[user]);
+      if (outside != -1) {
+        bad[user] = outside;
+        failed = true;
+      }
+    });
+    for (int64_t user = 0; failed && user < batch; ++user) {
+      OP_REQUIRES(
+          context, bad[user] == -1,
+          absl::InvalidArgumentError(absl::StrCat("item ", bad[user], " of user ", user, " is outside 0..", table.num_items - 1,
+                                                  ", or its row splits are not within the neighbour lists")));
+    }
+    // -1 itself is a possible bad id: it is the one value the loop above cannot tell from success.
+    OP_REQUIRES(context, !failed, absl::InvalidArgumentError(absl::StrCat("an item is outside 0..", table.num_items - 1)));
+    OP_REQUIRES_OK(context, OutputRagged(context, 1, candidates));
+  }
+};
+
+class GatherCandidatesOp : public OpKernel {
+ public:
+  explicit GatherCandidatesOp(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("widths", &widths_));
+    OP_REQUIRES(context, std::is_sorted(widths_.begin(), widths_.end()) && widths_.front() >= 1,
+                absl::InvalidArgumentError(absl::StrCat("widths must ascend from at least 1, the first is ", widths_.front())));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &item_embs = context->input(0), &candidates = context->input(1), &splits = context->input(2);
+    OP_REQUIRES_OK(context, CheckRagged("candidates", candidates, splits));
+    OP_REQUIRES(context, TensorShapeUtils::IsMatrix(item_embs.shape()),
+                absl::InvalidArgumentError(absl::StrCat("item_embs must be [N, D], got ", item_embs.shape().DebugString())));
+    const int64_t num_items = item_embs.dim_size(0), dim = item_embs.dim_size(1), batch = splits.NumElements() - 1;
+    const auto positions = candidates.flat<int64_t>();
+    const auto offsets = splits.flat<int64_t>();
+    for (int64_t i = 0; i < positions.size(); ++i) {
+      OP_REQUIRES(context, positions(i) >= 0 && positions(i) < num_items,
+                  absl::InvalidArgumentError(absl::StrCat("candidates must be in 0..", num_items - 1, ", got ", positions(i))));
+    }
+    int64_t longest = 0;
+    for (int64_t user = 0; user < batch; ++user) longest = std::max<int64_t>(longest, offsets(user + 1) - offsets(user));
+    const int64_t width = PaddedWidth(longest);
+    Tensor* items = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({batch, width, dim}), &items));
+    const float* const table = item_embs.flat<float>().data();
+    float* const out = items->flat<float>().data();
+    const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
+    tensorflow::Shard(workers.num_threads, workers.workers, batch * width, kCyclesPerRow + dim / 4,
+                      [&](int64_t begin, int64_t end) {
+                        for (int64_t row = begin; row < end; ++row) {
+                          const int64_t user = row / width, at = offsets(user) + row % width;
+                          if (at < offsets(user + 1)) {
+                            std::memcpy(out + row * dim, table + positions(at) * dim, dim * sizeof(float));
+                          } else {
+                            std::memset(out + row * dim, 0, dim * sizeof(float));
+                          }
+                        }
+                      });
+  }
+
+ private:
+  int64_t PaddedWidth(int64_t longest) const {
+    if (longest == 0) return 0;
+    const auto fitting = std::lower_bound(widths_.begin(), widths_.end(), longest);
+    if (fitting != widths_.end()) return *fitting;
+    const int64_t step = widths_.back();
+    return (longest + step - 1) / step * step;
+  }
+
+  std::vector<int64_t> widths_;
+};
+
+class MergeTopEfOp : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &positions = context->input(0), &scores = context->input(1), &candidates = context->input(2);
+    const Tensor &splits = context->input(3), &new_scores = context->input(4);
+    OP_REQUIRES_OK(context, CheckRagged("candidates", candidates, splits));
+    const int64_t batch = splits.NumElements() - 1;
+    OP_REQUIRES(
+        context,
+        TensorShapeUtils::IsMatrix(positions.shape()) && positions.shape() == scores.shape() && positions.dim_size(0) == batch,
+        absl::InvalidArgumentError(absl::StrCat("pool_positions and pool_scores must be [", batch, ", S], got ",
+                                                positions.shape().DebugString(), " and ", scores.shape().DebugString())));
+    OP_REQUIRES(
+        context, TensorShapeUtils::IsMatrix(new_scores.shape()) && new_scores.dim_size(0) == batch,
+        absl::InvalidArgumentError(absl::StrCat("scores must be [", batch, ", W], got ", new_scores.shape().DebugString())));
+    OP_REQUIRES(context, TensorShapeUtils::IsScalar(context->input(5).shape()),
+                absl::InvalidArgumentError("ef must be a scalar"));
+    const int64_t size = positions.dim_size(1), width = new_scores.dim_size(1), ef = context->input(5).scalar<int64_t>()();
+    const auto offsets = splits.flat<int64_t>();
+    for (int64_t user = 0; user < batch; ++user) {
+      OP_REQUIRES(context, offsets(user + 1) - offsets(user) <= width,
+                  absl::InvalidArgumentError(absl::StrCat("user ", user, " has ", offsets(user + 1) - offsets(user),
+                                                          " candidates, but scores are given for ", width)));
+    }
+    Tensor *merged_positions = nullptr, *merged_scores = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, positions.shape(), &merged_positions));
+    OP_REQUIRES_OK(context, context->allocate_output(1, scores.shape(), &merged_scores));
+    // Pools are read only; the struct is shared with the one that is written.
+    int64_t* const old_positions = const_cast<int64_t*>(positions.flat<int64_t>().data());
+    float* const old_scores = const_cast<float*>(scores.flat<float>().data());
+    std::vector<std::vector<int64_t>> frontier(batch);
+    ForUsers(context, batch, kCyclesPerScore * (width + size), [&](int64_t user) {
+      MergeTopEf(
+          {old_positions + user * size, old_scores + user * size, size}, candidates.flat<int64_t>().data() + offsets(user),
+          new_scores.flat<float>().data() + user * width, offsets(user + 1) - offsets(user), ef,
+          {merged_positions->flat<int64_t>().data() + user * size, merged_scores->flat<float>().data() + user * size, size},
+          &frontier[user]);
+    });
+    OP_REQUIRES_OK(context, OutputRagged(context, 2, frontier));
+  }
+};
+
+REGISTER_KERNEL_BUILDER(Name("Nann>StartWalk").Device(tensorflow::DEVICE_CPU), StartWalkOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>ExpandFrontier").Device(tensorflow::DEVICE_CPU), ExpandFrontierOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>GatherCandidates").Device(tensorflow::DEVICE_CPU), GatherCandidatesOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>MergeTopEf").Device(tensorflow::DEVICE_CPU), MergeTopEfOp);
+
+}  // namespace
+}  // namespace nann

@@ -1,0 +1,51 @@
+// The walk of beam retrieval over a graph (NANN, arXiv 2202.10226, section 4), for one user; knows nothing of TensorFlow.
+
+#ifndef NANN_OPS_CC_RETRIEVAL_WALK_H_
+#define NANN_OPS_CC_RETRIEVAL_WALK_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace nann {
+
+// Which items a user has been offered: one bit per item.
+inline int64_t BitmapBytes(int64_t num_items) { return (num_items + 7) / 8; }
+
+// Sets the bit of an item and returns whether it was set before.
+inline bool Visit(uint8_t* bitmap, int64_t item) {
+  const uint8_t bit = static_cast<uint8_t>(1u << (item & 7));
+  uint8_t& byte = bitmap[item >> 3];
+  const bool seen = byte & bit;
+  byte |= bit;
+  return seen;
+}
+
+// Neighbours of item i: values[row_splits[i]] up to values[row_splits[i + 1]].
+struct NeighborTable {
+  const int32_t* values;
+  int64_t num_values;
+  const int64_t* row_splits;
+  int64_t num_items;
+};
+
+// Appends the neighbours of the frontier that were not visited before, in the order met, and marks them visited.
+// Returns -1, or the first id or row that is outside its range (then the result is incomplete, and nothing outside was read).
+int64_t ExpandFrontier(const NeighborTable& table, const int64_t* frontier, int64_t frontier_size, uint8_t* bitmap,
+                       std::vector<int64_t>* candidates);
+
+// The best items scored so far, best first; of equal scores the earlier one is ahead. Empty places have position -1 and score
+// -inf.
+struct Pool {
+  int64_t* positions;
+  float* scores;
+  int64_t size;
+};
+
+// Merges new candidates into a pool: `from` and `to` are different pools of one size. Appends to `frontier` the positions of
+// candidates that are among the first `ef` of `to`, best first. NaN scores count as -inf.
+void MergeTopEf(const Pool& from, const int64_t* candidates, const float* scores, int64_t num_candidates, int64_t ef,
+                const Pool& to, std::vector<int64_t>* frontier);
+
+}  // namespace nann
+
+#endif  // NANN_OPS_CC_RETRIEVAL_WALK_H_

@@ -1,0 +1,118 @@
+"""The ops of the walk of beam retrieval (`ops/cc/retrieval_ops.cc` has their documentation), CPU only.
+
+Unlike the other native ops they have no stock form here: `nann.retrieval.stock_walk` is that form, one level up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from ops import native
+
+
+def available() -> bool:
+    """Whether the native library is built and loads."""
+    return native.load_library() is not None
+
+
+def _library() -> Any:
+    library = native.load_library()
+    if library is None:
+        raise RuntimeError("the native library is not there; run `make install`, or use the stock form of the walk")
+    return library
+
+
+def start_walk(enter_points: tf.Tensor, batch: tf.Tensor, num_items: int) -> tf.Tensor:
+    """Bitmaps of visited items, uint8 [B, ceil(N / 8)], with the entry points marked.
+
+    Args:
+        enter_points: [P] int64 positions in 0..num_items - 1.
+        batch: [] int64, B.
+        num_items: N.
+
+    Raises:
+        RuntimeError: the native library is not there.
+    """
+    with tf.device("/CPU:0"):
+        return _library().nann_start_walk(enter_points=enter_points, batch=batch, num_items=num_items)
+
+
+def expand_frontier(
+    visited: tf.Tensor, frontier: tf.Tensor, frontier_splits: tf.Tensor, neighbor_values: tf.Tensor, neighbor_row_splits: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The bitmaps after, and the neighbours of each frontier that were not visited, [C] int64 with row splits [B + 1] int64.
+
+    Args:
+        visited: [B, ceil(N / 8)] uint8.
+        frontier: [F] int64 positions, user by user.
+        frontier_splits: [B + 1] int64.
+        neighbor_values: [links] int32 positions.
+        neighbor_row_splits: [N + 1] int64.
+
+    Raises:
+        RuntimeError: the native library is not there.
+        tf.errors.InvalidArgumentError: an id lies outside its table; the message names it.
+    """
+    with tf.device("/CPU:0"):
+        after, candidates, splits = _library().nann_expand_frontier(
+            visited=visited,
+            frontier=frontier,
+            frontier_splits=frontier_splits,
+            neighbor_values=neighbor_values,
+            neighbor_row_splits=neighbor_row_splits,
+        )
+    return after, candidates, splits
+
+
+def gather_candidates(item_embs: tf.Tensor, candidates: tf.Tensor, candidate_splits: tf.Tensor, widths: Sequence[int]) -> tf.Tensor:
+    """The vectors of each user's candidates, [B, W, D] float32, zeros after the last.
+
+    Args:
+        item_embs: [N, D] float32.
+        candidates: [C] int64 positions, user by user.
+        candidate_splits: [B + 1] int64.
+        widths: ascending; W is the smallest that holds the longest list, beyond the last the next multiple of it.
+
+    Raises:
+        RuntimeError: the native library is not there.
+    """
+    with tf.device("/CPU:0"):
+        return _library().nann_gather_candidates(
+            item_embs=item_embs, candidates=candidates, candidate_splits=candidate_splits, widths=list(widths)
+        )
+
+
+def merge_top_ef(
+    pool_positions: tf.Tensor,
+    pool_scores: tf.Tensor,
+    candidates: tf.Tensor,
+    candidate_splits: tf.Tensor,
+    scores: tf.Tensor,
+    ef: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The pools after, [B, S] int64 and float32, and the next frontier, [F] int64 with row splits [B + 1] int64.
+
+    Args:
+        pool_positions: [B, S] int64, best first, -1 in empty places.
+        pool_scores: [B, S] float32, -inf there.
+        candidates: [C] int64 positions, user by user.
+        candidate_splits: [B + 1] int64.
+        scores: [B, W] float32 of the candidates, W at least the longest list.
+        ef: [] int64.
+
+    Raises:
+        RuntimeError: the native library is not there.
+    """
+    with tf.device("/CPU:0"):
+        positions, merged, frontier, splits = _library().nann_merge_top_ef(
+            pool_positions=pool_positions,
+            pool_scores=pool_scores,
+            candidates=candidates,
+            candidate_splits=candidate_splits,
+            scores=scores,
+            ef=ef,
+        )
+    return positions, merged, frontier, splits
