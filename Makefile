@@ -15,10 +15,8 @@ RUN_DIR ?=
 CONFIG ?= $(if $(INPUT),,pipelines/configs/demo.yaml)
 ARGS ?=
 
-# make images
-ENGINE ?= $(shell command -v podman || command -v docker)
-BASE ?= docker.io/library/python:3.11-slim
-TAG ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo untagged)
+# make images: the images to build; ENGINE, BASE, TAG and PUSH are explained in containers/build-image.
+FLAVOURS ?= cpu
 
 .PHONY: help install run test test-all lint format bench compile picture images lock clean
 
@@ -72,13 +70,11 @@ compile: install  ## Compile the DAG for Kubeflow Pipelines into build/training.
 picture: install  ## Draw docs/pipeline.svg from the compiled DAG
 	$(BIN)/nann pipeline compile --output build/training.yaml --picture docs/pipeline.svg
 
-images:  ## Build the container image with podman or docker
-	@test -n "$(ENGINE)" || { echo "error: neither podman nor docker is there; install one, or give ENGINE=" >&2; exit 1; }
-	$(ENGINE) build $(PODMAN_BUILD_ARGS) --build-arg BASE=$(BASE) --build-arg REVISION=$(TAG) \
-	  --tag nann-pipeline:$(TAG)-cpu --file containers/cpu.Dockerfile .
+images:  ## Build and try the container images with podman or docker (FLAVOURS="cpu gpu", PUSH=registry/name)
+	@for flavour in $(FLAVOURS); do containers/build-image $$flavour; done
 
-lock:  ## Resolve the requirements anew into containers/requirements.lock
-	PYTHON=$(PYTHON) containers/make-lock $(LOCK)
+lock:  ## Resolve the requirements anew into containers/*.lock
+	PYTHON=$(PYTHON) containers/make-lock
 
 clean:  ## Remove what was built (.venv, build, caches), not what was run (runs)
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

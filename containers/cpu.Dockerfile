@@ -12,33 +12,47 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 # hnswlib is compiled here; with the builder's own instruction set it might crash on another CPU.
 ENV HNSWLIB_NO_NATIVE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python3 -m venv /opt/nann
+# Requirements first: they change less often than the sources. Only files with the hashes of the lock are taken.
 WORKDIR /build
-COPY pyproject.toml containers/requirements.lock ./
-# Requirements first: they change less often than the sources.
-RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; e = p["optional-dependencies"]; \
-print("\n".join(p["dependencies"] + e["cpu"] + e["pipeline"]))' > requirements.txt \
- && /opt/nann/bin/pip install --constraint requirements.lock --requirement requirements.txt
-RUN /opt/nann/bin/pip install --constraint requirements.lock scikit-build-core cmake ninja
-COPY CMakeLists.txt README.md ./
+COPY containers/cpu.lock containers/requirements.lock containers/
+RUN python3 -m venv /opt/nann && /opt/nann/bin/pip install --require-hashes --requirement containers/cpu.lock
+# What the build and its tests need on top lies elsewhere and stays behind.
+RUN python3 -m venv --system-site-packages /opt/tools \
+ && echo /opt/nann/lib/python3.11/site-packages > /opt/tools/lib/python3.11/site-packages/nann.pth \
+ && grep -E '^(#|(scikit_build_core|pathspec|packaging|cmake|ninja|pytest|pluggy|iniconfig|hypothesis|sortedcontainers)==)' \
+      containers/requirements.lock > containers/tools.lock \
+ && /opt/tools/bin/pip install --require-hashes --no-deps --ignore-installed --requirement containers/tools.lock
+COPY pyproject.toml CMakeLists.txt README.md ./
 COPY ops ops
 COPY data_prep data_prep
 COPY nann nann
 COPY components components
 COPY pipelines pipelines
-RUN /opt/nann/bin/pip install --no-build-isolation --no-deps . \
- && /opt/nann/bin/pip uninstall --yes scikit-build-core cmake ninja \
- && /opt/nann/bin/python -m compileall -q /opt/nann/lib/python3.11/site-packages/nann
+RUN PATH=/opt/tools/bin:${PATH} /opt/tools/bin/pip wheel --no-build-isolation --no-deps --wheel-dir /wheels .
+RUN /opt/nann/bin/pip install --no-deps /wheels/*.whl && rm -rf ops data_prep nann components pipelines
+
+# The wheel as it is installed, not the sources: tests that need neither the working copy nor much time.
+FROM builder AS test
+WORKDIR /test
+COPY pyproject.toml ./
+COPY tests tests
+RUN TF_CPP_MIN_LOG_LEVEL=2 NANN_REQUIRE_NATIVE=1 /opt/tools/bin/python -m pytest -q -m "not slow" -p no:cacheprovider \
+      tests/ops tests/data_prep tests/nann/index tests/nann/models \
+ && /opt/nann/bin/nann --version > /tested
 
 FROM ${BASE}
 ARG REVISION=unknown
+ARG VERSION=unknown
 LABEL org.opencontainers.image.title="nann-pipeline" \
       org.opencontainers.image.description="Steps of an offline deep-retrieval pipeline, CPU" \
+      org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-COPY --from=builder /opt/nann /opt/nann
 # kfp's launcher runs `sh`, `mktemp` and `python3` from the PATH. Caches go where any user may write.
 ENV PATH=/opt/nann/bin:${PATH} PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib HOME=/home/nann
 RUN useradd --create-home --home-dir /home/nann --uid 1000 nann && chmod 777 /home/nann
+COPY --from=builder /opt/nann /opt/nann
+# Not made unless the tests pass.
+COPY --from=test /tested /opt/nann/tested
 USER 1000
 WORKDIR /home/nann
 CMD ["nann", "--help"]

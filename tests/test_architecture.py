@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -106,10 +107,11 @@ def test_the_wheel_has_all_packages() -> None:
     assert set(PROJECT["tool"]["scikit-build"]["wheel"]["packages"]) == set(PACKAGES)
 
 
-def locked() -> dict[str, str]:
-    lines = [line for line in (ROOT / "containers" / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
-    assert all("==" in line for line in lines), "the lock holds exact versions only"
-    return {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in lines)}
+def locked(file: str = "requirements.lock") -> dict[str, str]:
+    lines = [line for line in (ROOT / "containers" / file).read_text().splitlines() if line and not line.startswith("#")]
+    entry = re.compile(r"([\w.-]+)==(\S+) --hash=sha256:[0-9a-f]{64}")
+    assert all(entry.fullmatch(line) for line in lines), "the lock holds exact versions and their hashes only"
+    return {name.lower().replace("_", "-"): version for name, version in (entry.fullmatch(line).groups() for line in lines)}
 
 
 @pytest.mark.parametrize("extra", ["build", "core", "cpu", "pipeline", "dev"])
@@ -122,3 +124,12 @@ def test_the_lock_satisfies_the_project(extra: str) -> None:
         name = requirement.name.lower().replace("_", "-")
         assert name in versions, f"{text} is not in the lock; run `make lock`"
         assert requirement.specifier.contains(versions[name]), f"{text} does not allow {versions[name]}; run `make lock`"
+
+
+@pytest.mark.parametrize("flavour", ["cpu", "gpu"])
+def test_the_images_lock_is_part_of_the_working_copys(flavour: str) -> None:
+    everything, image = locked(), locked(f"{flavour}.lock")
+    assert {name: version for name, version in image.items() if everything.get(name, version) != version} == {}
+    for text in PROJECT["project"]["dependencies"]:
+        assert Requirement(text).name in image, f"{text} is not in {flavour}.lock; run `make lock`"
+    assert {"kfp"} <= set(image) and not {"pytest", "ruff", "mypy"} & set(image)

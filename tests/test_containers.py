@@ -5,12 +5,14 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "containers" / "cpu.Dockerfile").read_text().replace("\\\n", " ")
-INSTRUCTIONS = [line.split(maxsplit=1) for line in TEXT.splitlines() if re.match(r"[A-Z]+ ", line)]
+DOCKERFILES = sorted((ROOT / "containers").glob("*.Dockerfile"))
+both = pytest.mark.parametrize("file", DOCKERFILES, ids=lambda path: path.stem)
 
 
-def values(name: str) -> list[str]:
-    return [rest for word, rest in INSTRUCTIONS if word == name]
+def values(file: Path, name: str) -> list[str]:
+    text = file.read_text().replace("\\\n", " ")
+    instructions = [line.split(maxsplit=1) for line in text.splitlines() if re.match(r"[A-Z]+ ", line)]
+    return [rest for word, rest in instructions if word == name]
 
 
 def test_base_is_an_argument_and_two_stages() -> None:
