@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +23,10 @@ from components.configs import make_config
 from components.errors import operator_message
 from components.output import flatten_metrics, hidden_start_up_notes, markdown_summary, set_up_logging
 from components.steps import STEP_BY_NAME, STEP_NAMES, Step
-from components.task_log import follow_parent, tee_output
+from components.task_log import RUNNER_PID_VARIABLE, follow_parent, tee_output
 from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
+from nann.artifacts import code_digest as own_code_digest
+from nann.errors import ArtifactError
 
 TIMINGS_NAME = "steps.jsonl"
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ def run_step(
     run_dir: str,
     start_from: str,
     overwrite: bool,
+    code_digest: str = "",
     raw_inputs: Sequence[str] = (),
     page: Any = None,
 ) -> str:
@@ -56,6 +60,7 @@ def run_step(
         start_from: steps before this one take their artifact as it lies in `run_dir`, this one and those after it run anew; "": every
             step whose artifact is up to date is kept.
         overwrite: replace artifacts made with other settings.
+        code_digest: the digest of the sources the run was made for; a task whose own sources differ fails. "": any will do.
         raw_inputs: paths of the logs, for `convert`.
         page: kfp HTML, for `report`.
 
@@ -75,6 +80,7 @@ def run_step(
         begin = time.perf_counter()
         try:
             logger.info("step %s starts", name)
+            _require_code(code_digest)
             result = _result(step, Path(output.path), reads, config, raw_inputs, run, start_from, overwrite)
         except Exception as error:
             _append_timing(run, {"step": name, "seconds": _since(begin), "status": "failed", "reused": False, "metrics": {}})
@@ -95,6 +101,18 @@ def run_step(
             shutil.copyfile(result.path / "report.html", page.path)
         logger.info("step %s %s after %.1f s", name, "was up to date" if result.reused else "done", seconds)
         return hashlib.sha256((result.path / MANIFEST_NAME).read_bytes()).hexdigest()
+
+
+def _require_code(expected: str) -> None:
+    """Refuses to work with other sources than the run was made for: results would be filed under the wrong code.
+
+    Tasks of the local process runner have the sources of the run by their nature, even if these are edited while it goes on.
+    """
+    if expected and RUNNER_PID_VARIABLE not in os.environ and expected != own_code_digest():
+        raise ArtifactError(
+            f"this task has code {own_code_digest()[:12]}, but the run was made for code {expected[:12]}; "
+            "build the image of these sources (`make images`), or compile the pipeline from the sources of the image"
+        )
 
 
 def _result(

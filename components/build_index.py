@@ -31,4 +31,5 @@ def build_index(
         run_dir=run_dir,
         start_from=start_from,
         overwrite=overwrite,
+        code_digest=code_digest,
     )

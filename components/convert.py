@@ -32,4 +32,5 @@ def convert(
         run_dir=run_dir,
         start_from=start_from,
         overwrite=overwrite,
+        code_digest=code_digest,
     )

@@ -1,16 +1,21 @@
 """The one place that says which container image the components run in.
 
-`containers/images.lock` (YAML, ``cpu: registry/name@sha256:...``) names released images by digest. Without it the image is tagged with
-the commit of the source tree, or with the package version where there is no commit; never `latest`.
+`containers/images.lock` (YAML, written by `make images`) names images by digest, ``cpu: registry/name@sha256:...``, and the digest of the
+sources in them, ``cpu_code_digest: ...``. Without it, or when it is of other sources, the image is tagged with the commit of the source
+tree, or with the package version where there is no commit; never `latest`.
 """
 
 import functools
+import logging
 import re
 import subprocess
 from pathlib import Path
 
 import nann
+from nann.artifacts import code_digest
 from nann.errors import NannError
+
+logger = logging.getLogger(__name__)
 
 REPOSITORY = "nann-pipeline"
 LOCK_PATH = Path(__file__).parent.parent / "containers" / "images.lock"
@@ -21,16 +26,18 @@ def image(flavour: str = "cpu", lock: Path = LOCK_PATH) -> str:
     """Reference of the image of a flavour ("cpu" or "gpu").
 
     Raises:
-        NannError: the lock has no such flavour, or names an image without a digest.
+        NannError: the lock names the image without a digest.
     """
     if lock.is_file():
         import yaml
 
         images = yaml.safe_load(lock.read_text(encoding="utf-8")) or {}
         reference = str(images.get(flavour, ""))
-        if not re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", reference):
+        if reference and not re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", reference):
             raise NannError(f"{lock} must name an image with its digest for {flavour!r}, but it has {reference!r}")
-        return reference
+        if reference and images.get(f"{flavour}_code_digest", code_digest()) == code_digest():
+            return reference
+        logger.info("%s has no %s image of these sources, so the commit's tag is used; `make images` writes it anew", lock, flavour)
     return f"{REPOSITORY}:{source_tag()}-{flavour}"
 
 

@@ -46,4 +46,5 @@ def report(
         run_dir=run_dir,
         start_from=start_from,
         overwrite=overwrite,
+        code_digest=code_digest,
     )

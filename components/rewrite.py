@@ -34,4 +34,5 @@ def rewrite(
         run_dir=run_dir,
         start_from=start_from,
         overwrite=overwrite,
+        code_digest=code_digest,
     )

@@ -31,6 +31,16 @@ def pipeline_group() -> None:
     help="Take the artifacts of the steps before this one as they are, and run anew from here.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace artifacts that were made with other settings.")
+@click.option(
+    "--runner",
+    type=click.Choice(["process", "docker"]),
+    default="process",
+    show_default=True,
+    help="Each step in a process of its own, or in a container (docker, or podman by itself).",
+)
+@click.option(
+    "--image", default="", metavar="IMAGE", help="With --runner docker, the image to run in. Default: the one `make images` built."
+)
 @common_options
 def _run(
     *,
@@ -40,6 +50,8 @@ def _run(
     assignments: tuple[str, ...],
     start_from: str | None,
     overwrite: bool,
+    runner: str,
+    image: str,
     verbose: bool,
     quiet: bool,
 ) -> None:
@@ -69,7 +81,8 @@ def _run(
     else:
         logs = [path for path in logs if path.is_file()]
     runs.record(run_dir, logs, configs)
-    _run_and_show(logs, run_dir, configs, start_from or "", overwrite=overwrite, verbose=verbose, quiet=quiet)
+    how = {"overwrite": overwrite, "runner": runner, "image": image}
+    _run_and_show(logs, run_dir, configs, start_from or "", how, verbose=verbose, quiet=quiet)
 
 
 def resolve_configs(config_file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -79,7 +92,7 @@ def resolve_configs(config_file: Path | None, assignments: tuple[str, ...]) -> d
 
 
 def _run_and_show(
-    logs: list[Path], run_dir: Path, configs: dict[str, Any], start_from: str, *, overwrite: bool, verbose: bool, quiet: bool
+    logs: list[Path], run_dir: Path, configs: dict[str, Any], start_from: str, how: dict[str, Any], *, verbose: bool, quiet: bool
 ) -> None:
     from pipelines.runner import StepError, run_locally
     from pipelines.tables import print_tables
@@ -89,9 +102,7 @@ def _run_and_show(
             click.echo(line, err=True)
 
     try:
-        entries = run_locally(
-            inputs=logs, run_dir=run_dir, configs=configs, start_from=start_from, overwrite=overwrite, show=show, everything=verbose
-        )
+        entries = run_locally(inputs=logs, run_dir=run_dir, configs=configs, start_from=start_from, show=show, everything=verbose, **how)
     except StepError as error:
         if quiet or not error.explained:
             click.echo("\n".join([f"--- the last lines of {error.log}", *error.tail, "---"]), err=True)
@@ -102,13 +113,15 @@ def _run_and_show(
 @pipeline_group.command("compile")
 @click.option("--output", type=PATH, required=True, metavar="FILE", help="YAML file to write.")
 @click.option("--picture", type=PATH, metavar="FILE", help="Also draw the DAG into this SVG file.")
-def _compile(*, output: Path, picture: Path | None) -> None:
+@click.option("--profile", metavar="NAME", help="Resources of the tasks: local, cpu, gpu, multi-gpu, or the path of a .yaml file.")
+def _compile(*, output: Path, picture: Path | None, profile: str | None) -> None:
     """Compile the pipeline for Kubeflow Pipelines."""
     from pipelines.compilation import compile_pipeline, compiled_spec
+    from pipelines.profiles import read_profile
 
     if output.suffix not in (".yaml", ".yml"):
         raise click.UsageError(f"--output must end in .yaml, but it is {output}.")
-    compile_pipeline(output)
+    compile_pipeline(output, read_profile(profile) if profile else None)
     click.echo(f"{output} (written)")
     if picture is not None:
         from pipelines.picture import draw_pipeline

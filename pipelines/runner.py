@@ -23,6 +23,7 @@ from components.steps import STEP_NAMES
 from components.task_log import RUNNER_PID_VARIABLE
 from nann.artifacts import code_digest
 from nann.errors import NannError
+from pipelines.containers import container_runner
 from pipelines.run_log import RunLog
 
 TAIL_LINES = 20
@@ -55,6 +56,8 @@ def run_locally(
     overwrite: bool = False,
     show: Callable[[str], None] = lambda line: None,
     everything: bool = False,
+    runner: str = "process",
+    image: str = "",
 ) -> list[dict[str, Any]]:
     """Runs the whole DAG and returns one entry per step, as in ``steps.jsonl``.
 
@@ -66,9 +69,12 @@ def run_locally(
         overwrite: replace artifacts that were made with other settings.
         show: called with every line of the steps' logs, as it comes.
         everything: also show what kfp itself prints.
+        runner: "process", every task a process of this Python, or "docker", every task in a container.
+        image: with "docker", the image to run all tasks in; "": the one the components name.
 
     Raises:
         StepError: a step failed.
+        EngineError: with "docker", there is no container engine, or not the image.
     """
     run_dir = run_dir.absolute()
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
@@ -96,7 +102,7 @@ def run_locally(
         from pipelines.training import training
 
         local.init(
-            runner=local.SubprocessRunner(use_venv=False),
+            runner=stack.enter_context(_task_runner(runner, run_dir, inputs, image)),
             pipeline_root=str(run_dir / "kfp"),
             workspace_root=str(Path(temporary) / "workspace"),
         )
@@ -113,6 +119,18 @@ def run_locally(
                 path = run_dir / "logs" / "pipeline.log"
             raise StepError(failed, path, _tail(path)) from error
     return read_timings(timings, begin)
+
+
+@contextmanager
+def _task_runner(kind: str, run_dir: Path, inputs: Sequence[Path], image: str) -> Iterator[Any]:
+    from kfp import local
+
+    if kind == "process":
+        yield local.SubprocessRunner(use_venv=False)
+        return
+    mounts = {path.absolute(): "ro" for path in inputs if not path.absolute().is_relative_to(run_dir)}
+    with container_runner({**mounts, run_dir: "rw"}, image=image) as runner:
+        yield runner
 
 
 def input_fingerprint(inputs: Sequence[Path]) -> str:

@@ -1,10 +1,6 @@
 """The DAG from logs to a measured retrieval graph: convert, train, extract, build-index, rewrite, evaluate and benchmark, report.
 
-Parameters: `inputs` (paths of the logs), `run_dir` (durable directory of the run; "": kfp's own storage), `start_from` and `overwrite`
-as for `nann pipeline run`, `input_digest` and `code_digest` (they only keep caches honest), and one config struct per step, with the
-defaults of `nann/config.py` and `data_prep/config.py`.
-
-Compile it with `nann pipeline compile --output training.yaml`, run it here with `nann pipeline run`.
+Compile it with `nann pipeline compile --output training.yaml`, run it here with `nann pipeline run`, there with `nann pipeline submit`.
 """
 
 from typing import Any
@@ -19,8 +15,10 @@ from components.evaluate import evaluate
 from components.extract import extract
 from components.report import report
 from components.rewrite import rewrite
+from components.steps import STEP_NAMES
 from components.train import train
 from nann.artifacts import code_digest as digest_of_code
+from pipelines.profiles import Profile, apply_profile
 
 PIPELINE_NAME = "nann-training"
 
@@ -30,53 +28,82 @@ def default_config(section: str) -> dict[str, Any]:
     return make_config(section).model_dump(mode="json", exclude_none=True)  # kfp structs hold no null
 
 
-@dsl.pipeline(name=PIPELINE_NAME, description="Interaction logs in, a servable retrieval graph with measured recall and latency out.")
-def training(
-    inputs: list,
-    run_dir: str = "",
-    start_from: str = "",
-    overwrite: bool = False,
-    input_digest: str = "",
-    code_digest: str = digest_of_code(),
-    convert_config: dict = default_config("convert"),  # noqa: B008 (kfp reads the defaults, nobody changes them)
-    train_config: dict = default_config("train"),  # noqa: B008
-    extract_config: dict = default_config("extract"),  # noqa: B008
-    build_index_config: dict = default_config("build-index"),  # noqa: B008
-    rewrite_config: dict = default_config("rewrite"),  # noqa: B008
-    evaluate_config: dict = default_config("evaluate"),  # noqa: B008
-    benchmark_config: dict = default_config("benchmark"),  # noqa: B008
-):
-    """Wires the steps. Each passes on the digest of its artifact, which has those of all its ancestors in its lineage."""
-    common = {"code_digest": code_digest, "run_dir": run_dir, "start_from": start_from, "overwrite": overwrite}
-    converted = convert(inputs=inputs, config=convert_config, input_digest=input_digest, **common)
-    dataset = converted.outputs["dataset"]
-    trained = train(dataset=dataset, config=train_config, input_digest=converted.outputs["Output"], **common)
-    model = trained.outputs["model"]
-    extracted = extract(model=model, dataset=dataset, config=extract_config, input_digest=trained.outputs["Output"], **common)
-    embeddings = extracted.outputs["embeddings"]
-    built = build_index(embeddings=embeddings, config=build_index_config, input_digest=extracted.outputs["Output"], **common)
-    rewritten = rewrite(
-        model=model,
-        dataset=dataset,
-        embeddings=embeddings,
-        index=built.outputs["index"],
-        config=rewrite_config,
-        input_digest=built.outputs["Output"],
-        **common,
-    )
-    graph = {"converted_model": rewritten.outputs["converted_model"], "input_digest": rewritten.outputs["Output"]}
-    evaluated = evaluate(dataset=dataset, config=evaluate_config, **graph, **common)
-    measured = benchmark(dataset=dataset, config=benchmark_config, **graph, **common)
-    # Latency is measured alone: two tasks of one run on the same machine would disturb each other.
-    measured.after(evaluated)
-    report(
-        dataset=dataset,
-        model=model,
-        embeddings=embeddings,
-        index=built.outputs["index"],
-        converted_model=rewritten.outputs["converted_model"],
-        evaluation=evaluated.outputs["evaluation"],
-        benchmark=measured.outputs["benchmark"],
-        input_digest=f"{evaluated.outputs['Output']} {measured.outputs['Output']}",
-        **common,
-    )
+def training_pipeline(profile: Profile | None = None) -> Any:
+    """The DAG as a kfp pipeline, its tasks with the resources of a profile."""
+
+    @dsl.pipeline(name=PIPELINE_NAME, description="Interaction logs in, a servable retrieval graph with measured recall and latency out.")
+    def training(
+        inputs: list,
+        run_dir: str = "",
+        start_from: str = "",
+        overwrite: bool = False,
+        input_digest: str = "",
+        code_digest: str = digest_of_code(),
+        convert_config: dict = default_config("convert"),  # noqa: B008 (kfp reads the defaults, nobody changes them)
+        train_config: dict = default_config("train"),  # noqa: B008
+        extract_config: dict = default_config("extract"),  # noqa: B008
+        build_index_config: dict = default_config("build-index"),  # noqa: B008
+        rewrite_config: dict = default_config("rewrite"),  # noqa: B008
+        evaluate_config: dict = default_config("evaluate"),  # noqa: B008
+        benchmark_config: dict = default_config("benchmark"),  # noqa: B008
+    ):
+        """Interaction logs in, a servable retrieval graph with measured recall and latency out.
+
+        Args:
+            inputs: Paths of the interaction logs (CSV or Parquet), as the tasks see them.
+            run_dir: Durable directory of the run, where a retried or resubmitted run resumes; empty for storage of the pipeline server.
+            start_from: Run anew from this step, on the earlier artifacts in run_dir as they are; empty to keep what is up to date.
+            overwrite: Replace artifacts in run_dir that were made with other settings.
+            input_digest: What identifies the contents of the logs; another value makes caches miss. No step reads it.
+            code_digest: Digest of the sources the run was made for; a task whose image has others fails.
+            convert_config: Options of the step convert, as in `nann convert --help`.
+            train_config: Options of the step train, as in `nann train --help`.
+            extract_config: Options of the step extract, as in `nann extract --help`.
+            build_index_config: Options of the step build-index, as in `nann build-index --help`.
+            rewrite_config: Options of the step rewrite, as in `nann rewrite --help`.
+            evaluate_config: Options of the step evaluate, as in `nann evaluate --help`.
+            benchmark_config: Options of the step benchmark, as in `nann benchmark --help`.
+        """
+        # Each passes on the digest of its artifact, which has those of all its ancestors in its lineage.
+        common = {"code_digest": code_digest, "run_dir": run_dir, "start_from": start_from, "overwrite": overwrite}
+        converted = convert(inputs=inputs, config=convert_config, input_digest=input_digest, **common)
+        dataset = converted.outputs["dataset"]
+        trained = train(dataset=dataset, config=train_config, input_digest=converted.outputs["Output"], **common)
+        model = trained.outputs["model"]
+        extracted = extract(model=model, dataset=dataset, config=extract_config, input_digest=trained.outputs["Output"], **common)
+        embeddings = extracted.outputs["embeddings"]
+        built = build_index(embeddings=embeddings, config=build_index_config, input_digest=extracted.outputs["Output"], **common)
+        rewritten = rewrite(
+            model=model,
+            dataset=dataset,
+            embeddings=embeddings,
+            index=built.outputs["index"],
+            config=rewrite_config,
+            input_digest=built.outputs["Output"],
+            **common,
+        )
+        graph = {"converted_model": rewritten.outputs["converted_model"], "input_digest": rewritten.outputs["Output"]}
+        evaluated = evaluate(dataset=dataset, config=evaluate_config, **graph, **common)
+        measured = benchmark(dataset=dataset, config=benchmark_config, **graph, **common)
+        # Latency is measured alone: two tasks of one run on the same machine would disturb each other.
+        measured.after(evaluated)
+        reported = report(
+            dataset=dataset,
+            model=model,
+            embeddings=embeddings,
+            index=built.outputs["index"],
+            converted_model=rewritten.outputs["converted_model"],
+            evaluation=evaluated.outputs["evaluation"],
+            benchmark=measured.outputs["benchmark"],
+            input_digest=f"{evaluated.outputs['Output']} {measured.outputs['Output']}",
+            **common,
+        )
+        if profile is not None:
+            tasks = (converted, trained, extracted, built, rewritten, evaluated, measured, reported)
+            for name, task in zip(STEP_NAMES, tasks, strict=True):
+                apply_profile(task, name, profile)
+
+    return training
+
+
+training = training_pipeline()

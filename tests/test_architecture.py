@@ -24,7 +24,7 @@ KNOWN = {
     "data_prep": {"numpy", "pyarrow", "pydantic"},
     "nann": {"google", "hnswlib", "jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "pydantic", "scipy", "tensorflow"},
     "components": {"annotated_types", "click", "kfp", "pydantic", "pydantic_core", "rich", "yaml"},
-    "pipelines": {"click", "kfp", "pydantic", "rich", "yaml"},
+    "pipelines": {"click", "docker", "kfp", "kfp_server_api", "urllib3", "pydantic", "rich", "yaml"},
 }
 STEP_COMPONENTS = ("convert", "train", "extract", "build_index", "rewrite", "evaluate", "benchmark", "report")
 
@@ -132,4 +132,5 @@ def test_the_images_lock_is_part_of_the_working_copys(flavour: str) -> None:
     assert {name: version for name, version in image.items() if everything.get(name, version) != version} == {}
     for text in PROJECT["project"]["dependencies"]:
         assert Requirement(text).name in image, f"{text} is not in {flavour}.lock; run `make lock`"
-    assert {"kfp"} <= set(image) and not {"pytest", "ruff", "mypy"} & set(image)
+    assert "kfp" in image
+    assert not {"pytest", "ruff", "mypy"} & set(image)

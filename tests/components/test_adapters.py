@@ -112,3 +112,9 @@ def test_a_bad_config_is_one_line(tmp_path: Path, config: dict) -> None:
     done, _ = run_convert(tmp_path, config=config)
     assert done.returncode == 1
     assert f"error: convert.{next(iter(config))}: " in (tmp_path / "run" / "logs" / "convert.log").read_text()
+
+
+def test_a_task_with_other_code_than_the_run_refuses(tmp_path: Path) -> None:
+    done, _ = run_convert(tmp_path, code_digest="0" * 64)
+    assert done.returncode == 1
+    assert "but the run was made for code 000000000000" in (tmp_path / "run" / "logs" / "convert.log").read_text()

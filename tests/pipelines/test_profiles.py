@@ -1,0 +1,92 @@
+"""Profiles as they arrive in the compiled pipeline: the executor's resources, and the second document for Kubernetes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.errors import ConfigError
+from components.image import image
+from components.steps import STEP_NAMES
+from pipelines.compilation import compiled_text
+from pipelines.profiles import DIRECTORY, profile_names, read_profile
+
+
+def compiled(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Per executor its container, and what Kubernetes is told about it."""
+    spec, *rest = yaml.safe_load_all(compiled_text(read_profile(name)))
+    containers = {key: value["container"] for key, value in spec["deploymentSpec"]["executors"].items()}
+    return containers, rest[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if rest else {}
+
+
+def test_the_profiles_that_are_promised() -> None:
+    assert profile_names() == ["cpu", "gpu", "local", "multi-gpu"]
+
+
+def test_local_asks_for_nothing() -> None:
+    assert compiled_text(read_profile("local")) == compiled_text()
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "multi-gpu"])
+def test_every_task_has_limits_a_timeout_a_volume_and_no_secret_in_clear(name: str) -> None:
+    containers, kubernetes = compiled(name)
+    assert set(kubernetes) == {f"exec-{step}" for step in STEP_NAMES} == set(containers)
+    for key, container in containers.items():
+        assert container["resources"]["resourceCpuLimit"] == container["resources"]["resourceCpuRequest"], key
+        assert container["resources"]["resourceMemoryLimit"] == container["resources"]["resourceMemoryRequest"], key
+        assert int(kubernetes[key]["activeDeadlineSeconds"]) > 0
+        assert kubernetes[key]["pvcMount"][0]["mountPath"] == "/mnt/nann"
+        assert kubernetes[key]["secretAsEnv"][0]["secretName"] == "nann-object-store"
+        variables = {entry["envVar"] for entry in kubernetes[key]["secretAsEnv"][0]["keyToEnv"]}
+        assert variables == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+
+
+@pytest.mark.parametrize(("name", "count"), [("gpu", 1), ("multi-gpu", 8)])
+def test_training_on_gpus(name: str, count: int) -> None:
+    containers, kubernetes = compiled(name)
+    train = containers["exec-train"]
+    assert train["image"] == image("gpu")
+    assert train["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
+    assert train["resources"]["accelerator"]["resourceCount"] == str(count)
+    environment = {entry["name"]: entry["value"] for entry in train["env"]}
+    assert (environment["TF_GPU_THREAD_MODE"], environment["TF_GPU_THREAD_COUNT"]) == ("gpu_private", "1")
+    assert kubernetes["exec-train"]["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
+    assert kubernetes["exec-train"]["emptyDirMounts"][0]["medium"] == "Memory"
+    assert kubernetes["exec-train"]["tolerations"][0]["key"] == "nvidia.com/gpu"
+    assert containers["exec-convert"]["image"] == image("cpu")
+    assert "accelerator" not in containers["exec-convert"]["resources"]
+
+
+def test_retries_with_backoff_but_not_for_the_benchmark() -> None:
+    tasks = next(yaml.safe_load_all(compiled_text(read_profile("cpu"))))["root"]["dag"]["tasks"]
+    assert tasks["train"]["retryPolicy"] == {
+        "backoffDuration": "30s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": "600s",
+        "maxRetryCount": 2,
+    }
+    assert "retryPolicy" not in tasks["benchmark"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("description: x\nsteps: {tain: {}}\n", "no step is called 'tain'"),
+        ("description: x\ndefaults: {memory: 3 GB}\n", "memory"),
+        ("description: x\ndefaults: {gpus: 1}\n", "gpus"),
+        ("defaults: {}\n", "description: a value is needed"),
+        ("- x\n", "is no profile"),
+    ],
+)
+def test_bad_profiles_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_profile(str(path))
+
+
+def test_unknown_profiles_are_refused_with_those_that_exist() -> None:
+    with pytest.raises(ConfigError, match="there is no profile 'tpu'; known: cpu, gpu, local, multi-gpu"):
+        read_profile("tpu")
+    assert DIRECTORY.is_dir()
