@@ -63,7 +63,12 @@ def _step_command(step: Step) -> click.Command:
         command = click.option(_flag(name), name, type=PATH, metavar="DIR", help=f"{verb}.")(command)
     if step.name == "convert":
         command = click.option(
-            "--input", type=PATH, multiple=True, required=True, metavar="LOG", help="CSV, CSV.gz or Parquet file; may be repeated."
+            "--input",
+            type=PATH,
+            multiple=True,
+            required=True,
+            metavar="LOG",
+            help="CSV (plain, gzip, zstd) or Parquet file, or a directory of such; may be repeated.",
         )(command)
     return click.command(step.name, help=step.help)(command)
 

@@ -157,10 +157,11 @@ def _read(
     dataset: Path, split: str, keys: tuple[str, ...], *, user_id_type: str
 ) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
     """Flat values and row splits per feature of one split, over its shards in order of name."""
-    files = sorted(str(path) for path in dataset.glob(f"{split}-*.tfrecord"))
+    files = sorted(str(path) for path in dataset.glob(f"{split}-*.tfrecord*"))
+    compression = "GZIP" if files and files[0].endswith(".gz") else ""
     user_type = tf.int64 if user_id_type == "int64" else tf.string
     features = {key: tf.io.RaggedFeature(user_type if key == "user_id" else tf.int64, row_splits_dtype=tf.int64) for key in keys}
-    records = tf.data.TFRecordDataset(files).batch(READ_BATCH)
+    records = tf.data.TFRecordDataset(files, compression_type=compression).batch(READ_BATCH)
     parsed = records.map(lambda batch: tf.io.parse_example(batch, features), num_parallel_calls=2, deterministic=True).prefetch(2)
     values: dict[str, list[npt.NDArray[Any]]] = {key: [] for key in keys}
     lengths: dict[str, list[npt.NDArray[np.int64]]] = {key: [] for key in keys}

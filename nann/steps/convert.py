@@ -6,9 +6,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.config import ConvertConfig
+from data_prep.config import RESOURCE_FIELDS, ConvertConfig
 from data_prep.convert import convert_log
-from data_prep.log_reader import require_files
+from data_prep.errors import DataError
+from data_prep.sources import expand_directories, require_files
 from nann.artifacts import ArtifactWriter, StepResult, sha256_file
 
 logger = logging.getLogger(__name__)
@@ -24,10 +25,10 @@ def _digests(kind: str, paths: Sequence[Path]) -> dict[str, str]:
 
 
 def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, overwrite: bool = False) -> StepResult:
-    """Converts a raw interaction log into a dataset artifact.
+    """Converts a raw interaction log into a dataset artifact. A conversion that was killed goes on where it was.
 
     Args:
-        inputs: log files (CSV, gzip CSV or Parquet), read in this order as one log.
+        inputs: log files (CSV, gzip or zstd CSV, Parquet) and directories of such, read in this order as one log.
         dataset: directory to write; formats in `docs/data.md`.
         config: options of the conversion.
         overwrite: replace a differing dataset.
@@ -36,18 +37,23 @@ def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, ove
         data_prep.DataError: an input is missing, damaged, or breaks a rule beyond the limits.
         ArtifactError: ``dataset`` holds something else.
     """
-    inputs = [Path(path) for path in inputs]
+    inputs = expand_directories([Path(path) for path in inputs])
     items = [Path(config.items)] if config.items else []
     require_files([*inputs, *items])
     writer = ArtifactWriter(
         dataset,
         step="convert",
-        params=config.model_dump(mode="json", exclude={"items"}),
+        params=config.model_dump(mode="json", exclude={"items", *RESOURCE_FIELDS}),
         inputs=_digests("log", inputs) | _digests("items", items),
+        resumable=True,
         overwrite=overwrite,
     )
     if writer.is_current:
         return writer.current()
     with writer as directory:
-        writer.metrics.update(convert_log(inputs, directory, config).metrics)
+        try:
+            writer.metrics.update(convert_log(inputs, directory, config).metrics)
+        except DataError:
+            writer.discard()
+            raise
     return writer.result()
