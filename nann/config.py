@@ -41,6 +41,7 @@ class TrainConfig(StepConfig):
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
     mixed_precision: bool = Field(False, description="compute the networks in bfloat16 (GPU and recent CPUs)")
     xla: bool = Field(True, description="compile the networks' part of the step with XLA")
+    fused: bool = Field(True, description="look up and update embedding rows with the fused native ops; otherwise with stock ops")
     log_steps: int = Field(100, ge=1, description="steps between records of the loss")
     validate_users: int = Field(500, ge=0, description="validation users whose recall is measured during training; 0: none")
     validations: int = Field(4, ge=0, description="how often recall is measured, the last time at the end")
@@ -74,6 +75,7 @@ class RewriteConfig(StepConfig):
     ef: tuple[int, ...] = Field((300, 300, 200), description="running top-ef per level, from level 0 up")
     rounds: tuple[int, ...] = Field((8, 2, 1), description="rounds of expansion per level, from level 0 up")
     top_k: int = Field(200, ge=1, description="items returned per user")
+    xla: bool = Field(False, description="compile the scoring in the SavedModels with XLA, once per width of a grid, when it is first met")
 
     @field_validator("ef", "rounds")
     @classmethod

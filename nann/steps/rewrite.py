@@ -71,6 +71,7 @@ def rewrite(
             embeddings=corpus,
             graph=graph,
             search=search,
+            compiled=config.xla,
         )
         write_retrieval_graph(directory, parts)
         writer.metrics.update(
