@@ -77,11 +77,18 @@ class RewriteConfig(StepConfig):
     top_k: int = Field(200, ge=1, description="items returned per user")
     xla: bool = Field(False, description="compile the scoring in the SavedModels with XLA, once per width of a grid, when it is first met")
 
-    @field_validator("ef", "rounds")
+    @field_validator("ef")
     @classmethod
     def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or min(value) < 1:
             raise ValueError("needs at least one level, every entry at least 1")
+        return value
+
+    @field_validator("rounds")
+    @classmethod
+    def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 0:
+            raise ValueError("needs at least one level, every entry at least 0")
         return value
 
 
@@ -95,6 +102,30 @@ class EvaluateConfig(StepConfig):
     batch_size: int = Field(16, ge=1, description="users per call of the exported graph")
     baselines: bool = Field(True, description="also compute popularity and item-to-item CF on the same users")
     curve_users: int = Field(200, ge=0, description="validation users for the curve of recall against items scored; 0: no curve")
+
+
+class TuneConfig(StepConfig):
+    """Options of `nann tune`."""
+
+    k: int = Field(200, ge=1, description="list length K of coverage and recall")
+    target_coverage: float = Field(0.99, ge=0, le=1, description="least share of the exact top K to find")
+    target_recall_delta: float = Field(1.0, description="most of the exact scan's recall@K that may be lost, as a share of it")
+    latency_budget_ms: float = Field(0, ge=0, description="most of the median latency of one user; 0: no limit")
+    widths: tuple[int, ...] = Field((100, 200, 300, 400), description="values of ef to try, the same on all levels")
+    rounds: tuple[int, ...] = Field((3, 5, 8), description="rounds on level 0 to try")
+    upper_rounds: tuple[int, ...] = Field((1, 2), description="rounds on level 1 to try; higher levels have one")
+    graphs: tuple[str, ...] = Field((), description="further graphs to build and try, as M:EF_CONSTRUCTION, such as 16:200,48:400")
+    threads: int = Field(1, ge=1, description="threads that build further graphs")
+    users: int = Field(200, ge=1, description="validation users")
+    latency_users: int = Field(30, ge=1, description="calls with one user each, whose median is the latency")
+    batch_size: int = Field(16, ge=1, description="users per call when quality is measured")
+
+    @field_validator("widths", "rounds", "upper_rounds")
+    @classmethod
+    def _not_empty(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 0:
+            raise ValueError("needs at least one number, none below 0")
+        return value
 
 
 class BenchmarkConfig(StepConfig):
