@@ -5,8 +5,19 @@ One page view gives one user and many items. A model is written for rows of (use
 """
 
 from ops.graph_optimizer.compression import compress
+from ops.graph_optimizer.enabling import apply, compressed, enable_sample_awared_graph_compression, freeze
 from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.inputs import RaggedInput, SparseInput
 from ops.graph_optimizer.report import CompressionReport
 
-__all__ = ["CompressionReport", "GraphCompressionError", "RaggedInput", "SparseInput", "compress"]
+__all__ = [
+    "CompressionReport",
+    "GraphCompressionError",
+    "RaggedInput",
+    "SparseInput",
+    "apply",
+    "compress",
+    "compressed",
+    "enable_sample_awared_graph_compression",
+    "freeze",
+]

@@ -70,13 +70,13 @@ def compress(
         return copy, CompressionReport(
             compressed=True, reason="the graph was compressed before", nodes_before=len(graph_def.node), nodes_after=len(graph_def.node)
         )
-    prepared = _without_stale_shapes(graph_def, {name for name in (*users, *items) if isinstance(name, str)})
+    prepared = without_stale_shapes(graph_def, {name for name in (*users, *items) if isinstance(name, str)})
     original = import_graph(prepared)
     before_outputs = [original.get_operation_by_name(name) for name in outputs]
     before = cost_before(original, before_outputs, [*users, *items], unknown_size)
     nodes_before = len(upstream(before_outputs))
 
-    graph = import_graph(_with_identity_outputs(prepared, outputs))
+    graph = import_graph(with_identity_outputs(prepared, outputs))
     output_ops = [graph.get_operation_by_name(name) for name in outputs]
     sizes = _item_size(graph, item_size)
     rewriting = rewrite_graph(
@@ -133,7 +133,7 @@ def _require_inputs(graph_def: tf.compat.v1.GraphDef, users: Sequence[str], item
             raise GraphCompressionError(f"the graph has no node named {name}; give inputs and outputs by node name", node=name)
 
 
-def _without_stale_shapes(graph_def: tf.compat.v1.GraphDef, batched: set[str]) -> tf.compat.v1.GraphDef:
+def without_stale_shapes(graph_def: tf.compat.v1.GraphDef, batched: set[str]) -> tf.compat.v1.GraphDef:
     """A copy whose inputs have a batch axis of unknown size and whose other nodes claim no shapes, which would be those of R rows."""
     copy = tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString())
     was_static = False
@@ -149,7 +149,7 @@ def _without_stale_shapes(graph_def: tf.compat.v1.GraphDef, batched: set[str]) -
     return copy
 
 
-def _with_identity_outputs(graph_def: tf.compat.v1.GraphDef, outputs: Iterable[str]) -> tf.compat.v1.GraphDef:
+def with_identity_outputs(graph_def: tf.compat.v1.GraphDef, outputs: Iterable[str]) -> tf.compat.v1.GraphDef:
     """A copy in which an output that is a product is followed by an `Identity` that has its name, so that it can be replaced."""
     renamed = {node.name: f"{node.name}/value" for node in graph_def.node if node.name in set(outputs) and node.op != "Identity"}
     copy = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)

@@ -32,10 +32,12 @@ class Push:
     Attributes:
         kind: "split" or "batched".
         node: the op that was replaced.
+        result: what replaces its result.
     """
 
     kind: str
     node: str
+    result: tf.Tensor
 
 
 def push_products(analysis: Analysis, expander: Expander, item_ops: set[str], done: set[str]) -> list[Push]:
@@ -61,7 +63,7 @@ def push_products(analysis: Analysis, expander: Expander, item_ops: set[str], do
         if result is not None:
             replace(op.outputs[0], result)
             done.add(op.name)
-            pushes.append(Push(kind, op.name))
+            pushes.append(Push(kind, op.name, result))
     return pushes
 
 

@@ -30,11 +30,13 @@ class Rewriting:
         analysis: of the graph after products were taken apart.
         pushes: those products.
         expander: of its expansions.
+        replaced: tensors that took the place of a product's result, by the name of that.
     """
 
     analysis: Analysis
     pushes: list[Push]
     expander: Expander
+    replaced: dict[str, tf.Tensor]
 
 
 def is_compressed(graph: tf.Graph) -> bool:
@@ -73,6 +75,7 @@ def rewrite_graph(
     forced: frozenset[str] = frozenset(),
     fallback: Fallback = "refuse",
     push: bool = True,
+    whole: bool = False,
 ) -> Rewriting:
     """Rewrites a graph so that it takes one row per user.
 
@@ -85,6 +88,7 @@ def rewrite_graph(
         forced: names of ops that must give their original value.
         fallback: what to do about ops that mix users: refuse the graph, or run them on repeated rows.
         push: also take products apart.
+        whole: also keep the ops right that the outputs do not depend on; a graph that goes on being used has shapes to be inferred.
 
     Raises:
         GraphCompressionError: see `analyse`.
@@ -104,10 +108,15 @@ def rewrite_graph(
         pushes += new
         analysis = analyse(graph, seeds, outputs, forced=forced, fallback=fallback)
         item_ops = downstream(analysis.ops, set(node_names(item_inputs)))
-    for boundary in analysis.boundaries:
+    boundaries = analysis.boundaries
+    if whole:
+        rest = [op for op in graph.get_operations() if not op.name.startswith(f"{SCOPE}/")]
+        analysis = Analysis(graph, seeds.provenance, rest, forced=forced)
+        boundaries = analysis.boundaries
+    for boundary in boundaries:
         expanded = expander.expand(boundary.tensor, boundary.provenance)
         boundary.op._update_input(boundary.input_index, expanded)
-    return Rewriting(analysis, pushes, expander)
+    return Rewriting(analysis, pushes, expander, {f"{push.node}:0": push.result for push in pushes})
 
 
 def _groups(analysis: Analysis, seeds: Seeds) -> dict[str, str]:
