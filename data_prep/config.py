@@ -82,6 +82,10 @@ class ConvertConfig(_Config):
         default_factory=dict, description="where item and category lie in the items file: ROLE=COLUMN,...; default: item_id, category_id"
     )
     items_header: Literal["auto", "yes", "no"] = Field("auto", description="whether a CSV items file starts with column names")
+    base: Path | None = Field(
+        None,
+        description="earlier dataset whose item and category rows are kept; events up to its last are left out unless --since is given",
+    )
     missing_category: str | None = Field(None, description="category id that means 'no category', for example 0; default: none does")
     max_length: int = Field(50, ge=1, description="history items in front of a held-out or sample-layout target")
     train_min_length: int = Field(1, ge=1, description="a training target has at least this many events before it")

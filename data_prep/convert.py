@@ -22,6 +22,7 @@ from data_prep.compression import concatenate
 from data_prep.config import RESOURCE_FIELDS, ConvertConfig
 from data_prep.counting import Counts, count_events
 from data_prep.histories import duplicate_events
+from data_prep.incremental import extend_catalogue, read_base
 from data_prep.items_table import categories_of_file, make_catalogue, no_categories, write_items
 from data_prep.parallel import ordered_map, worker_count
 from data_prep.partitions import PartitionEvents, Partitions, cut_partitions, load_partition, scatter_events, store_partition
@@ -137,7 +138,8 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
         logger.info("going on with the partitions of an earlier, killed conversion")
         return load_plan(work)
     workers = worker_count(config.threads)
-    log = open_log(work, config) or read_log(inputs, work, config, workers)
+    base = None if config.base is None else read_base(config.base)
+    log = open_log(work, config, base) or read_log(inputs, work, config, base, workers)
     source = ", ".join(path.name for path in inputs)
     bad = log.bad_rows(config)
     counts = count_events(log.spool, log.rules, config, bad, log.num_rows, source, workers)
@@ -157,6 +159,10 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
         logger.warning("%s items occur with several categories; the latest counts", f"{categories.changed:,}")
     dropped = _drop_duplicates(work, partitions, counts, workers) if config.duplicates == "drop" else 0
     splits = splits or _draw(counts.user_counts, config)
+    if base is None:
+        catalogue = make_catalogue(counts.item_ids, counts.item_counts, categories)
+    else:
+        catalogue = extend_catalogue(base, counts.item_ids, counts.item_counts, categories)
     num_users = len(counts.user_ids)
     scale = 1000 if log.rules.unit == "ms" else 1
     filtered = {"other_behavior": log.other_behaviors} if log.other_behaviors else {}
@@ -164,7 +170,7 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
         user_ids=counts.user_ids,
         lengths=counts.user_counts,
         role=roles_of(splits, num_users),
-        catalogue=make_catalogue(counts.item_ids, counts.item_counts, categories),
+        catalogue=catalogue,
         partitions=partitions,
         shard_firsts=shard_boundaries(splits.train, config.shards, num_users),
         facts=LogFacts(
@@ -176,7 +182,7 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
             filtered_rows=filtered | counts.filtered,
             duplicates_dropped=dropped,
             items_with_changed_category=categories.changed,
-            notes=categories.notes,
+            notes=categories.notes | ({} if base is None else {"items_kept_from_base": len(base.item_ids)}),
         ),
     )
     save_plan(plan, work)
@@ -187,7 +193,9 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
 
 def _claim(work: Path, inputs: Sequence[Path], config: ConvertConfig) -> None:
     """Empties the work directory unless it is of the same log and options."""
-    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*inputs, *([config.items] if config.items else [])]]
+    others = [config.items] if config.items else []
+    others += [config.base / "items.parquet"] if config.base and (config.base / "items.parquet").is_file() else []
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*inputs, *others]]
     wanted = json.loads(json.dumps({"files": files, "config": config.model_dump(mode="json", exclude=set(RESOURCE_FIELDS))}))
     stamp = work / "stamp.json"
     if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:

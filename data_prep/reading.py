@@ -16,6 +16,7 @@ from data_prep.bad_rows import BadRows, Quoted
 from data_prep.columns import USER_BEHAVIOR, WITH_BEHAVIOR
 from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
+from data_prep.incremental import Base
 from data_prep.log_reader import FileOptions, LogReader
 from data_prep.parsing import IdFacts, TimeFacts, id_facts, time_facts
 from data_prep.plan import replace_json
@@ -74,13 +75,14 @@ def _without_other_behaviors(batch: Mapping[str, pa.Array], wanted: pa.Array) ->
     return {role: column.take(rows) for role, column in columns.items()}
 
 
-def read_log(inputs: Sequence[Path], work: Path, config: ConvertConfig, workers: int) -> SpooledLog:
+def read_log(inputs: Sequence[Path], work: Path, config: ConvertConfig, base: Base | None, workers: int) -> SpooledLog:
     """Reads the log into ``work``.
 
     Args:
         inputs: log files, read in this order.
         work: existing directory.
         config: the options.
+        base: earlier dataset to go on from.
         workers: threads.
 
     Raises:
@@ -132,7 +134,7 @@ def read_log(inputs: Sequence[Path], work: Path, config: ConvertConfig, workers:
         "wrong_width": [bad.total, bad.example("wrong_number_of_columns")],
     }
     replace_json(work / STATE_NAME, state)
-    log = open_log(work, config)
+    log = open_log(work, config, base)
     if log is None:
         raise DataError(f"{work / STATE_NAME} was written and is gone; keep other processes away from the directory")
     rules = log.rules
@@ -141,7 +143,7 @@ def read_log(inputs: Sequence[Path], work: Path, config: ConvertConfig, workers:
     return log
 
 
-def open_log(work: Path, config: ConvertConfig) -> SpooledLog | None:
+def open_log(work: Path, config: ConvertConfig, base: Base | None) -> SpooledLog | None:
     """The log that an earlier, killed conversion read completely, or None."""
     if not (work / STATE_NAME).is_file():
         return None
@@ -151,6 +153,7 @@ def open_log(work: Path, config: ConvertConfig) -> SpooledLog | None:
         TimeFacts(**state["times"]),
         has_timestamps=state["has_timestamps"],
         config=config,
+        base=base,
     )
     spool = Spool(work / SPOOL_NAME, state["offsets"])
     number, example = state["wrong_width"]

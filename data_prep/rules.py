@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from data_prep.bad_rows import BadRows
 from data_prep.config import ConvertConfig, unix_seconds
+from data_prep.incremental import Base
 from data_prep.parsing import IdFacts, Parsed, TimeFacts, drop_bad, read_ids, read_times
 from data_prep.vocabulary import Ids, take_ids, without_value
 
@@ -36,7 +37,9 @@ class Rules:
     missing_category: str | None
 
 
-def settle_rules(ids: Mapping[str, IdFacts], times: TimeFacts, *, has_timestamps: bool, config: ConvertConfig) -> Rules:
+def settle_rules(
+    ids: Mapping[str, IdFacts], times: TimeFacts, *, has_timestamps: bool, config: ConvertConfig, base: Base | None = None
+) -> Rules:
     """Decides types and unit from what the whole log holds.
 
     Args:
@@ -44,10 +47,12 @@ def settle_rules(ids: Mapping[str, IdFacts], times: TimeFacts, *, has_timestamps
         times: facts of the time column.
         has_timestamps: whether the times were Parquet timestamps, and so are milliseconds.
         config: what the user demands.
+        base: earlier dataset; the window begins after its last event unless the user says otherwise.
     """
     unit = times.unit("ms" if has_timestamps else config.time_unit)
     scale = 1000 if unit == "ms" else 1
-    since = -_FOREVER if config.since is None else scale * unix_seconds(config.since)
+    since = -_FOREVER if base is None else scale * (base.last_time + 1)
+    since = since if config.since is None else scale * unix_seconds(config.since)
     until = _FOREVER if config.until is None else scale * unix_seconds(config.until)
     return Rules(
         string_roles=frozenset(role for role, facts in ids.items() if facts.is_string(config.id_type)),

@@ -10,7 +10,7 @@ from data_prep.config import RESOURCE_FIELDS, ConvertConfig
 from data_prep.convert import convert_log
 from data_prep.errors import DataError
 from data_prep.sources import expand_directories, require_files
-from nann.artifacts import ArtifactWriter, StepResult, sha256_file
+from nann.artifacts import ArtifactWriter, StepResult, open_artifact, sha256_file
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +35,17 @@ def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, ove
 
     Raises:
         data_prep.DataError: an input is missing, damaged, or breaks a rule beyond the limits.
-        ArtifactError: ``dataset`` holds something else.
+        ArtifactError: ``dataset`` holds something else, or the earlier dataset to go on from is not whole.
     """
     inputs = expand_directories([Path(path) for path in inputs])
     items = [Path(config.items)] if config.items else []
     require_files([*inputs, *items])
+    base = {"base_dataset": open_artifact(config.base, step="convert").digest} if config.base else {}
     writer = ArtifactWriter(
         dataset,
         step="convert",
-        params=config.model_dump(mode="json", exclude={"items", *RESOURCE_FIELDS}),
-        inputs=_digests("log", inputs) | _digests("items", items),
+        params=config.model_dump(mode="json", exclude={"items", "base", *RESOURCE_FIELDS}),
+        inputs=_digests("log", inputs) | _digests("items", items) | base,
         resumable=True,
         overwrite=overwrite,
     )
