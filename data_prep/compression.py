@@ -12,15 +12,16 @@ COPY_BYTES = 1 << 20
 GZIP_LEVEL = 6
 
 
-def concatenate(parts: Sequence[Path], path: Path, *, packed: bool) -> None:
-    """Joins files to one; a single plain part is moved.
+def concatenate(parts: Sequence[Path], path: Path, *, packed: bool, move: bool = False) -> None:
+    """Joins files to one.
 
     Args:
         parts: files, in order; one that is not there any more was moved before.
         path: file to write.
+        move: move a single plain part instead of copying it.
         packed: compress as one gzip stream, whose bytes depend on the content alone (no name, no time).
     """
-    if not packed and len(parts) == 1:
+    if move and not packed and len(parts) == 1:
         if parts[0].exists():
             os.replace(parts[0], path)
         return

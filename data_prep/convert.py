@@ -258,23 +258,25 @@ def write_shards(plan: Plan, work: Path, shards: Sequence[int], config: ConvertC
     progress.finish(written)
 
 
-def merge_shards(plan: Plan, work: Path, out_dir: Path, config: ConvertConfig) -> ConvertReport:
+def merge_shards(plan: Plan, work: Path, out_dir: Path, config: ConvertConfig, part_dirs: Sequence[Path] | None = None) -> ConvertReport:
     """Puts written shards together to a dataset.
 
     Args:
         plan: of the conversion.
-        work: directory with all shards, which are moved out of it.
+        work: directory of the plan; without ``part_dirs`` it has all shards, which are moved out of it.
         out_dir: existing directory to write into.
         config: the options.
+        part_dirs: per shard the directory with its parts, which are copied.
     """
-    facts = [ShardWriter(plan, work, shard, config).facts() for shard in range(plan.num_shards)]
+    places = [work] * plan.num_shards if part_dirs is None else list(part_dirs)
+    facts = [ShardWriter(plan, work, shard, config, places[shard]).facts() for shard in range(plan.num_shards)]
     suffix = ".gz" if config.compression == "gzip" else ""
-    jobs = [([part_path(work, "train", s)], shard_path(out_dir, "train", s, plan.num_shards)) for s in range(plan.num_shards)]
-    jobs += [([part_path(work, split, s) for s in range(plan.num_shards)], shard_path(out_dir, split, 0, 1)) for split in SPLITS[1:]]
+    jobs = [([part_path(places[s], "train", s)], shard_path(out_dir, "train", s, plan.num_shards)) for s in range(plan.num_shards)]
+    jobs += [([part_path(places[s], split, s) for s in range(plan.num_shards)], shard_path(out_dir, split, 0, 1)) for split in SPLITS[1:]]
 
     def move(job: tuple[list[Path], Path]) -> None:
         parts, path = job
-        concatenate(parts, path.with_name(path.name + suffix), packed=bool(suffix))
+        concatenate(parts, path.with_name(path.name + suffix), packed=bool(suffix), move=part_dirs is None)
 
     for _ in ordered_map(move, jobs, worker_count(config.threads)):
         pass

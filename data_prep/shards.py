@@ -156,15 +156,17 @@ class ShardWriter:
 
     Args:
         plan: of the conversion.
-        work: directory with the partition files, where the shard's parts are written.
+        work: directory with the partition files, which are only read.
         shard: its number.
         config: the options.
+        out: directory for the shard's parts; default: ``work``.
     """
 
-    def __init__(self, plan: Plan, work: Path, shard: int, config: ConvertConfig) -> None:
+    def __init__(self, plan: Plan, work: Path, shard: int, config: ConvertConfig, out: Path | None = None) -> None:
         self._plan, self._work, self._shard, self._config = plan, work, shard, config
-        self._paths = {split: part_path(work, split, shard) for split in SPLITS}
-        self._state_path = work / f"shard-{shard:05d}.json"
+        self._out = work if out is None else out
+        self._paths = {split: part_path(self._out, split, shard) for split in SPLITS}
+        self._state_path = self._out / f"shard-{shard:05d}.json"
         self.state: dict[str, Any] = {"done": [], "sizes": dict.fromkeys(SPLITS, 0), "samples": dict.fromkeys(SPLITS, 0), "duplicates": 0}
         if self._state_path.is_file():
             self.state = json.loads(self._state_path.read_text(encoding="utf-8"))
@@ -229,7 +231,7 @@ class ShardWriter:
         return int(max(self._plan.shard_firsts[self._shard], self._plan.partitions.firsts[partition]))
 
     def _held_out_path(self, partition: int) -> Path:
-        return self._work / f"held-out-{self._shard:05d}-{partition:05d}.npy"
+        return self._out / f"held-out-{self._shard:05d}-{partition:05d}.npy"
 
     def _histories(self, partition: int) -> tuple[Histories, int]:
         """The users that shard and partition share, and their repeated events."""

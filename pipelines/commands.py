@@ -102,17 +102,24 @@ def _run_and_show(
 @pipeline_group.command("compile")
 @click.option("--output", type=PATH, required=True, metavar="FILE", help="YAML file to write.")
 @click.option("--picture", type=PATH, metavar="FILE", help="Also draw the DAG into this SVG file.")
-def _compile(*, output: Path, picture: Path | None) -> None:
+@click.option(
+    "--dag",
+    type=click.Choice(["training", "conversion"]),
+    default="training",
+    show_default=True,
+    help="The whole pipeline, or the conversion alone, spread over one task per shard.",
+)
+def _compile(*, output: Path, picture: Path | None, dag: str) -> None:
     """Compile the pipeline for Kubeflow Pipelines."""
     from pipelines.compilation import compile_pipeline, compiled_spec
 
     if output.suffix not in (".yaml", ".yml"):
         raise click.UsageError(f"--output must end in .yaml, but it is {output}.")
-    compile_pipeline(output)
+    compile_pipeline(output, dag)
     click.echo(f"{output} (written)")
     if picture is not None:
         from pipelines.picture import draw_pipeline
 
         picture.parent.mkdir(parents=True, exist_ok=True)
-        picture.write_text(draw_pipeline(compiled_spec()), encoding="utf-8")
+        picture.write_text(draw_pipeline(compiled_spec(dag)), encoding="utf-8")
         click.echo(f"{picture} (written)")

@@ -6,10 +6,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from components.steps import load_object
 
-def compile_pipeline(output: Path) -> None:
-    """Compiles the training pipeline into a YAML file, replacing it only when the compilation succeeds."""
-    text = compiled_text()
+DAGS = {"training": "pipelines.training:training", "conversion": "pipelines.conversion:conversion"}
+
+
+def compile_pipeline(output: Path, dag: str = "training") -> None:
+    """Compiles a pipeline of `DAGS` into a YAML file, replacing it only when the compilation succeeds."""
+    text = compiled_text(dag)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=output.parent, prefix=f".{output.name}.", delete=False) as file:
         file.write(text)
@@ -17,26 +21,24 @@ def compile_pipeline(output: Path) -> None:
     os.replace(file.name, output)
 
 
-def compiled_text() -> str:
-    """The compiled training pipeline as YAML text."""
+def compiled_text(dag: str = "training") -> str:
+    """A compiled pipeline of `DAGS` as YAML text."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from kfp import compiler
 
-        from pipelines.training import training
-
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "pipeline.yaml"
-            compiler.Compiler().compile(training, str(path))
+            compiler.Compiler().compile(load_object(DAGS[dag]), str(path))
             text = path.read_text(encoding="utf-8")
     # kfp's leading comment prints the structs' fields in an order that changes from process to process; the document itself is sorted.
     document = [line for line in text.splitlines(keepends=True) if not line.startswith("#")]
-    return "# Compiled by `nann pipeline compile`; edit pipelines/training.py instead.\n" + "".join(document)
+    return f"# Compiled by `nann pipeline compile`; edit pipelines/{dag}.py instead.\n" + "".join(document)
 
 
-def compiled_spec() -> dict[str, Any]:
-    """The compiled training pipeline as a parsed document."""
+def compiled_spec(dag: str = "training") -> dict[str, Any]:
+    """A compiled pipeline of `DAGS` as a parsed document."""
     import yaml
 
-    document: dict[str, Any] = yaml.safe_load(compiled_text())
+    document: dict[str, Any] = yaml.safe_load(compiled_text(dag))
     return document

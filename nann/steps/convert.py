@@ -24,6 +24,25 @@ def _digests(kind: str, paths: Sequence[Path]) -> dict[str, str]:
     return digests
 
 
+def input_digests(inputs: Sequence[Path], config: ConvertConfig) -> dict[str, str]:
+    """Digest per input of a conversion: log files, items file, earlier dataset.
+
+    Raises:
+        data_prep.DataError: a file is missing or empty.
+        ArtifactError: the earlier dataset is not whole.
+    """
+    items = [Path(config.items)] if config.items else []
+    require_files([*inputs, *items])
+    base = {"base_dataset": open_artifact(config.base, step="convert").digest} if config.base else {}
+    return _digests("log", inputs) | _digests("items", items) | base
+
+
+def open_writer(dataset: Path, config: ConvertConfig, digests: dict[str, str], *, overwrite: bool) -> ArtifactWriter:
+    """The writer of the dataset artifact; options that change no byte are no parameters of it."""
+    params = config.model_dump(mode="json", exclude={"items", "base", *RESOURCE_FIELDS})
+    return ArtifactWriter(dataset, step="convert", params=params, inputs=digests, resumable=True, overwrite=overwrite)
+
+
 def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, overwrite: bool = False) -> StepResult:
     """Converts a raw interaction log into a dataset artifact. A conversion that was killed goes on where it was.
 
@@ -38,17 +57,7 @@ def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, ove
         ArtifactError: ``dataset`` holds something else, or the earlier dataset to go on from is not whole.
     """
     inputs = expand_directories([Path(path) for path in inputs])
-    items = [Path(config.items)] if config.items else []
-    require_files([*inputs, *items])
-    base = {"base_dataset": open_artifact(config.base, step="convert").digest} if config.base else {}
-    writer = ArtifactWriter(
-        dataset,
-        step="convert",
-        params=config.model_dump(mode="json", exclude={"items", "base", *RESOURCE_FIELDS}),
-        inputs=_digests("log", inputs) | _digests("items", items) | base,
-        resumable=True,
-        overwrite=overwrite,
-    )
+    writer = open_writer(dataset, config, input_digests(inputs, config), overwrite=overwrite)
     if writer.is_current:
         return writer.current()
     with writer as directory:
