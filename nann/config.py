@@ -75,6 +75,9 @@ class RewriteConfig(StepConfig):
     ef: tuple[int, ...] = Field((300, 300, 200), description="running top-ef per level, from level 0 up")
     rounds: tuple[int, ...] = Field((8, 2, 1), description="rounds of expansion per level, from level 0 up")
     top_k: int = Field(200, ge=1, description="items returned per user")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the scorer's tables and weights; half precision is exported with its measured cost in recall"
+    )
     xla: bool = Field(False, description="compile the scoring in the SavedModels with XLA, once per width of a grid, when it is first met")
 
     @field_validator("ef")
@@ -131,11 +134,14 @@ class TuneConfig(StepConfig):
 class BenchmarkConfig(StepConfig):
     """Options of `nann benchmark`."""
 
-    graph: GraphForm = Field("portable", description=f"exported form to load: {GRAPH_FORMS}")
-    threads: int = Field(1, ge=1, description="closed-loop clients")
+    graphs: tuple[GraphForm, ...] = Field(("portable",), min_length=1, description=f"exported forms to load, in turn: {GRAPH_FORMS}")
+    blocks: int = Field(1, ge=1, description="the forms take turns this often, each time for its share of the duration")
+    threads: int = Field(1, ge=1, description="clients")
+    requests_per_s: float = Field(0, ge=0, description="fixed rate of requests; 0: each client sends the next when the last is answered")
     batch_size: int = Field(1, ge=1, description="users per request")
     warmup_seconds: float = Field(2, ge=0, description="load before measuring starts")
     duration_seconds: float = Field(10, gt=0, description="measured time")
+    traced_requests: int = Field(10, ge=0, description="further requests per form whose ops are timed, to split walk and scoring; 0: none")
     seed: int = Field(1, description="seed of the order of the histories")
 
 

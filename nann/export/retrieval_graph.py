@@ -35,6 +35,7 @@ from ops import retrieval as native_ops
 META_NAME = "0.meta"
 PORTABLE = Path("saved_model") / "portable" / "1"
 NATIVE = Path("saved_model") / "native" / "1"
+SAVED_MODELS = {"portable": PORTABLE, "native": NATIVE}
 FROZEN_DIGEST_COLLECTION = "nann_frozen_graph_sha256"
 MUST_COMPILE = "_XlaMustCompile"
 HISTORY = {"item_ids": "item_ids", "cate_ids": "cate_ids"}
@@ -185,7 +186,7 @@ def _import_networks(
     tf.import_graph_def(networks, name="")
 
     def call(name: str, arguments: tuple[tf.Tensor, ...], shapes: list[tf.TensorShape]) -> UserState:
-        outputs = tuple(tf.raw_ops.PartitionedCall(args=list(arguments), Tout=[tf.float32] * len(shapes), f=name))
+        outputs = tuple(tf.raw_ops.PartitionedCall(args=list(arguments), Tout=[tf.float32] * len(shapes), f=name, name=name))
         if compiled and name == SCORE:
             outputs[0].op._set_attr(MUST_COMPILE, tf.compat.v1.AttrValue(b=True))
         for output, shape in zip(outputs, shapes, strict=True):
