@@ -1,5 +1,6 @@
 """The step `rewrite`: the exported walk is the walk of the artifacts it was made from, and what does not belong together is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from nann.artifacts import ArtifactWriter, open_artifact
 from nann.config import BuildIndexConfig, ExtractConfig, RewriteConfig, TrainConfig
 from nann.errors import ArtifactError
-from nann.export import open_portable
+from nann.export import load_frozen_scorer, open_portable
 from nann.index import load_embeddings, load_graph
 from nann.models import build_model, load_max_length, load_model, save_model
 from nann.retrieval import BeamRetriever, HistoryScorer
@@ -92,3 +93,28 @@ def test_another_scorer_goes_the_same_way(untrained_run: Any, tmp_path: Path) ->
     )
     assert outputs["top_k_item_ids"].shape == (1, 7)
     assert np.isfinite(outputs["top_k_scores"]).all()
+
+
+def test_the_passes_are_reported_and_the_scores_stay(untrained_run: Any) -> None:
+    report = json.loads((untrained_run.converted_model / "rewrite_report.json").read_text())
+    names = [entry["pass"] for entry in report["passes"]]
+    assert names == ["remove_identities", "fold_constants", "fold_batch_norms", "merge_common_subexpressions"]
+    assert all(entry["nodes"]["after"] < entry["nodes"]["before"] for entry in report["passes"])
+    assert max(entry["max_difference"] for entry in report["passes"]) < 1e-4
+    model = load_model(untrained_run.artifacts["model"])
+    frozen = load_frozen_scorer(untrained_run.converted_model / "frozen_graph.pb")
+    rows = np.array([[1, 2, 3, 0]])
+    categories = load_items(untrained_run.artifacts["dataset"]).category_rows[rows].astype(np.int64)
+    items = load_embeddings(untrained_run.artifacts["embeddings"]).vectors[np.newaxis]
+    expected = model.score(model.encode_user(*model.history(rows, categories)), items)
+    np.testing.assert_allclose(frozen.score(frozen.user_state(rows, categories), items), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_is_exported_with_its_cost(untrained_run: Any, tmp_path: Path) -> None:
+    config = RewriteConfig(ef=(30, 20), rounds=(4, 1), top_k=20, precision="bfloat16")
+    rewrite(**untrained_run.artifacts, converted_model=tmp_path / "half", config=config)
+    report = json.loads((tmp_path / "half" / "rewrite_report.json").read_text())
+    assert report["passes"][-1]["pass"] == "half_precision"
+    assert 0.8 < report["kept_of_the_best"] <= 1.0
+    sizes = [(path / "frozen_graph.pb").stat().st_size for path in (tmp_path / "half", untrained_run.converted_model)]
+    assert sizes[0] < 0.7 * sizes[1]
