@@ -78,6 +78,9 @@ class RewriteConfig(StepConfig):
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="of the scorer's tables and weights; half precision is exported with its measured cost in recall"
     )
+    precompute_mb: int = Field(
+        0, ge=0, description="compute what depends on items alone at export, if the wider item table fits into this much memory; 0: do not"
+    )
     xla: bool = Field(False, description="compile the scoring in the SavedModels with XLA, once per width of a grid, when it is first met")
 
     @field_validator("ef")

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.freeze import FrozenScorer, user_state_names
-from ops import graph_passes
+from nann.index.embeddings import Embeddings
+from ops import graph_optimizer, graph_passes
 
 CHECK_USERS, CHECK_LENGTH, CHECK_ITEMS = 3, 24, 64
 EXACT_TOLERANCE, HALF_TOLERANCE = 1e-5, 0.1
@@ -46,7 +47,7 @@ def optimize_scorer(
     outputs = ["history", "history_mask", *user_state_names(frozen), "scores"]
     width = next(node for node in frozen.node if node.name == "item_embs").attr["shape"].shape.dim[-1].size
     rng = np.random.default_rng(0)
-    feeds = {
+    feeds: dict[str, np.ndarray] = {
         "item_ids": rng.integers(0, num_items + 1, size=(CHECK_USERS, CHECK_LENGTH)),
         "cate_ids": rng.integers(0, num_categories + 1, size=(CHECK_USERS, CHECK_LENGTH)),
         "item_embs": rng.normal(size=(CHECK_USERS, CHECK_ITEMS, width)).astype(np.float32),
@@ -84,3 +85,26 @@ def kept_of_the_best(
         best.append(np.argsort(-scores, axis=1, kind="stable")[:, :top_k])
     shared = [len(np.intersect1d(a, b)) / max(1, min(top_k, len(item_embs))) for a, b in zip(*best, strict=True)]
     return float(np.mean(shared)) if shared else 1.0
+
+
+def precompute(
+    frozen: tf.compat.v1.GraphDef, corpus: Embeddings, *, max_table_bytes: int
+) -> tuple[tf.compat.v1.GraphDef, Embeddings, dict[str, Any]]:
+    """Computes what depends on items alone for the corpus, where that pays.
+
+    Args:
+        frozen: a frozen scorer.
+        corpus: the vectors its ``item_embs`` takes.
+        max_table_bytes: of the new table.
+
+    Returns:
+        The scorer, whose ``item_embs`` takes the new, wider vectors; these; and the record for the report.
+    """
+    outputs = ["history", "history_mask", *user_state_names(frozen), "scores"]
+    changed, table, report = graph_optimizer.precompute_items(
+        frozen, item_input="item_embs", item_values=corpus.vectors, outputs=outputs, axis=1, max_table_bytes=max_table_bytes
+    )
+    nodes = sorted(changed.node, key=lambda node: node.name)
+    del changed.node[:]
+    changed.node.extend(nodes)
+    return changed, Embeddings(item_rows=corpus.item_rows, vectors=table), report.as_dict()

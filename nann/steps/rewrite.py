@@ -13,7 +13,7 @@ from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_sa
 from nann.config import RewriteConfig
 from nann.errors import ArtifactError
 from nann.export import Catalogue, RetrievalParts, freeze_scorer, write_retrieval_graph
-from nann.export.passes import kept_of_the_best, optimize_scorer
+from nann.export.passes import kept_of_the_best, optimize_scorer, precompute
 from nann.export.retrieval_graph import META_NAME, NATIVE, PORTABLE, digest_of
 from nann.index import Embeddings, Graph, load_embeddings, load_graph
 from nann.models import Scorer, load_max_length, load_model
@@ -74,6 +74,8 @@ def rewrite(
     report: dict[str, Any] = {"passes": passes, "precision": config.precision}
     if config.precision != "float32":
         report["kept_of_the_best"] = _recall_cost(as_trained, frozen, dataset, items, corpus, top_k=config.top_k)
+    if config.precompute_mb:
+        frozen, corpus, report["precompute"] = precompute(frozen, corpus, max_table_bytes=config.precompute_mb * 2**20)
     with writer as directory:
         raw = frozen.SerializeToString(deterministic=True)
         (directory / "frozen_graph.pb").write_bytes(raw)
@@ -127,6 +129,13 @@ def _log_passes(report: dict[str, Any]) -> None:
             f"{size['before']:,}",
             f"{size['after']:,}",
             entry["max_difference"],
+        )
+    if "precompute" in report:
+        made = report["precompute"]
+        logger.info(
+            "items' part computed ahead: %s; FLOPs per item %s -> %s, item table %s -> %s bytes",
+            made["reason"] or ", ".join(made["tensors"]),
+            *(f"{number:,.0f}" for number in (*made["flops_per_item"], *made["table_bytes"])),
         )
     if report.get("kept_of_the_best") is not None:
         logger.info("%s keeps %.4f of the exact top K of float32", report["precision"], report["kept_of_the_best"])

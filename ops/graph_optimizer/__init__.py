@@ -8,11 +8,13 @@ from ops.graph_optimizer.compression import compress
 from ops.graph_optimizer.enabling import apply, compressed, enable_sample_awared_graph_compression, freeze
 from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.inputs import RaggedInput, SparseInput
+from ops.graph_optimizer.precompute import PrecomputeReport, precompute_items
 from ops.graph_optimizer.report import CompressionReport
 
 __all__ = [
     "CompressionReport",
     "GraphCompressionError",
+    "PrecomputeReport",
     "RaggedInput",
     "SparseInput",
     "apply",
@@ -20,4 +22,5 @@ __all__ = [
     "compressed",
     "enable_sample_awared_graph_compression",
     "freeze",
+    "precompute_items",
 ]

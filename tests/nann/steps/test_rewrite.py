@@ -118,3 +118,20 @@ def test_half_precision_is_exported_with_its_cost(untrained_run: Any, tmp_path: 
     assert 0.8 < report["kept_of_the_best"] <= 1.0
     sizes = [(path / "frozen_graph.pb").stat().st_size for path in (tmp_path / "half", untrained_run.converted_model)]
     assert sizes[0] < 0.7 * sizes[1]
+
+
+def test_the_items_part_can_be_computed_ahead(untrained_run: Any, tmp_path: Path) -> None:
+    config = RewriteConfig(ef=(30, 20), rounds=(4, 1), top_k=20, precompute_mb=64)
+    rewrite(**untrained_run.artifacts, converted_model=tmp_path / "wide", config=config)
+    made = json.loads((tmp_path / "wide" / "rewrite_report.json").read_text())["precompute"]
+    assert made["applied"]
+    assert made["flops_per_item"][1] < 0.6 * made["flops_per_item"][0]
+    assert made["bytes_per_item"][1] > made["bytes_per_item"][0] == 256
+    histories = load_samples(untrained_run.artifacts["dataset"], "test").histories[:6].astype(np.int64)
+    categories = load_items(untrained_run.artifacts["dataset"]).category_rows[histories].astype(np.int64)
+    wide, narrow = (
+        open_portable(path).run("debug", item_ids=histories, cate_ids=categories)
+        for path in (tmp_path / "wide", untrained_run.converted_model)
+    )
+    np.testing.assert_array_equal(wide["top_k_item_ids"], narrow["top_k_item_ids"])
+    np.testing.assert_allclose(wide["top_k_scores"], narrow["top_k_scores"], rtol=1e-5, atol=1e-5)
