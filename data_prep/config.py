@@ -65,6 +65,10 @@ class _Config(BaseModel):
 class ConvertConfig(_Config):
     """Options of `nann convert`."""
 
+    input_format: Literal["log", "tfrecord"] = Field(
+        "log",
+        description="log: CSV or Parquet; tfrecord: a directory of ready-made records of the sample layout, which are checked and kept",
+    )
     layout: Literal["user", "sample"] = Field("user", description="training records: one per user, or one per sample")
     columns: dict[str, str] = Field(
         default_factory=dict,

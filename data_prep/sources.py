@@ -37,6 +37,22 @@ def expand_directories(paths: Sequence[Path]) -> list[Path]:
     return expanded
 
 
+def find_records(paths: Sequence[Path]) -> list[Path]:
+    """The TFRecord files among files and in directories: names with ``.tfrecord`` in them, in the order of their paths.
+
+    Raises:
+        DataError: there is none, or a path does not exist.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path} does not exist; check the path of the input")
+        found += sorted(file for file in path.rglob("*.tfrecord*") if file.is_file()) if path.is_dir() else [path]
+    if not found:
+        raise DataError(f"{', '.join(map(str, paths))}: no file with .tfrecord in its name; name the directory of the records")
+    return found
+
+
 def require_files(paths: Sequence[Path]) -> None:
     """Refuses a path that is no readable, non-empty file.
 

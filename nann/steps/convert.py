@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.config import RESOURCE_FIELDS, ConvertConfig
-from data_prep.convert import convert_log
+from data_prep.convert import ConvertReport, convert_log
 from data_prep.errors import DataError
-from data_prep.sources import expand_directories, require_files
+from data_prep.sources import expand_directories, find_records, require_files
 from nann.artifacts import ArtifactWriter, StepResult, open_artifact, sha256_file
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,12 @@ def _digests(kind: str, paths: Sequence[Path]) -> dict[str, str]:
         key = f"{kind}:{path.name}" if len(paths) == 1 else f"{kind}:{position}:{path.name}"
         digests[key] = sha256_file(path)
     return digests
+
+
+def _adopt(inputs: Sequence[Path], directory: Path, config: ConvertConfig) -> ConvertReport:
+    from nann.ready_made import adopt_records  # it needs TensorFlow's record reader
+
+    return adopt_records(inputs, directory, config)
 
 
 def input_digests(inputs: Sequence[Path], config: ConvertConfig) -> dict[str, str]:
@@ -47,7 +53,8 @@ def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, ove
     """Converts a raw interaction log into a dataset artifact. A conversion that was killed goes on where it was.
 
     Args:
-        inputs: log files (CSV, gzip or zstd CSV, Parquet) and directories of such, read in this order as one log.
+        inputs: log files (CSV, gzip or zstd CSV, Parquet) and directories of such, read in this order as one log; or ready-made record
+            files and directories of such, as ``config.input_format`` says.
         dataset: directory to write; formats in `docs/data.md`.
         config: options of the conversion.
         overwrite: replace a differing dataset.
@@ -56,13 +63,15 @@ def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, ove
         data_prep.DataError: an input is missing, damaged, or breaks a rule beyond the limits.
         ArtifactError: ``dataset`` holds something else, or the earlier dataset to go on from is not whole.
     """
-    inputs = expand_directories([Path(path) for path in inputs])
+    inputs = [Path(path) for path in inputs]
+    inputs = expand_directories(inputs) if config.input_format == "log" else find_records(inputs)
     writer = open_writer(dataset, config, input_digests(inputs, config), overwrite=overwrite)
     if writer.is_current:
         return writer.current()
     with writer as directory:
         try:
-            writer.metrics.update(convert_log(inputs, directory, config).metrics)
+            make = convert_log if config.input_format == "log" else _adopt
+            writer.metrics.update(make(inputs, directory, config).metrics)
         except DataError:
             writer.discard()
             raise
