@@ -81,6 +81,7 @@ class RewriteConfig(StepConfig):
     precompute_mb: int = Field(
         0, ge=0, description="compute what depends on items alone at export, if the wider item table fits into this much memory; 0: do not"
     )
+    start_level: int = Field(-1, ge=-1, description="the walk starts from all nodes of this level and above; -1: the index's own")
     xla: bool = Field(False, description="compile the scoring in the SavedModels with XLA, once per width of a grid, when it is first met")
 
     @field_validator("ef")
@@ -120,6 +121,7 @@ class TuneConfig(StepConfig):
     widths: tuple[int, ...] = Field((100, 200, 300, 400), description="values of ef to try, the same on all levels")
     rounds: tuple[int, ...] = Field((3, 5, 8), description="rounds on level 0 to try")
     upper_rounds: tuple[int, ...] = Field((1, 2), description="rounds on level 1 to try; higher levels have one")
+    start_levels: tuple[int, ...] = Field((-1,), description="start levels to try; -1: the index's own")
     graphs: tuple[str, ...] = Field((), description="further graphs to build and try, as M:EF_CONSTRUCTION, such as 16:200,48:400")
     threads: int = Field(1, ge=1, description="threads that build further graphs")
     users: int = Field(200, ge=1, description="validation users")

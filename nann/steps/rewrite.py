@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
@@ -14,7 +15,8 @@ from nann.config import RewriteConfig
 from nann.errors import ArtifactError
 from nann.export import Catalogue, RetrievalParts, freeze_scorer, write_retrieval_graph
 from nann.export.passes import kept_of_the_best, optimize_scorer, precompute
-from nann.export.retrieval_graph import META_NAME, NATIVE, PORTABLE, digest_of
+from nann.export.retrieval_graph import META_NAME, NATIVE, PORTABLE, SAVED_MODELS, digest_of
+from nann.export.warmup import write_warmup_requests
 from nann.index import Embeddings, Graph, load_embeddings, load_graph
 from nann.models import Scorer, load_max_length, load_model
 from nann.retrieval import HistoryScorer, SearchParameters, plan_walk
@@ -22,6 +24,7 @@ from nann.samples import Items, load_items, load_samples
 
 REPORT_NAME = "rewrite_report.json"
 RECALL_USERS = 20
+WARMUP_BATCHES = (1, 4, 16)
 logger = logging.getLogger(__name__)
 
 
@@ -62,8 +65,8 @@ def rewrite(
     catalogue = Catalogue(item_ids=items.item_ids, category_rows=items.category_rows, num_categories=items.num_categories)
     _require_fit(scorer, catalogue, corpus, graph)
     try:
-        search = SearchParameters(ef=config.ef, rounds=config.rounds, top_k=config.top_k)
-        plan = plan_walk(graph, ef=search.ef, rounds=search.rounds, top_k=search.top_k)
+        search = SearchParameters(ef=config.ef, rounds=config.rounds, top_k=config.top_k, start_level=config.start_level)
+        plan = plan_walk(graph, **vars(search))
     except ValueError as error:
         raise ArtifactError(f"the search cannot be exported: {error}") from error
     history_scorer = HistoryScorer(scorer, max_length=load_max_length(model))
@@ -91,6 +94,7 @@ def rewrite(
             compiled=config.xla,
         )
         write_retrieval_graph(directory, parts)
+        _write_warmup(directory, dataset, items)
         writer.metrics.update(
             {
                 "num_items": len(corpus),
@@ -139,6 +143,19 @@ def _log_passes(report: dict[str, Any]) -> None:
         )
     if report.get("kept_of_the_best") is not None:
         logger.info("%s keeps %.4f of the exact top K of float32", report["precision"], report["kept_of_the_best"])
+
+
+def _write_warmup(directory: Path, dataset: Path, items: Items) -> None:
+    """Warm-up requests of some test users' histories for each SavedModel, in batches of usual sizes."""
+    histories = load_samples(dataset, "test").histories[: sum(WARMUP_BATCHES)].astype("int64")
+    if not len(histories):
+        return
+    ends = np.cumsum(WARMUP_BATCHES)
+    batches = [np.resize(histories[end - size : end], (size, histories.shape[1])) for size, end in zip(WARMUP_BATCHES, ends, strict=True)]
+    requests = [{"item_ids": rows, "cate_ids": items.category_rows[rows].astype("int64")} for rows in batches]
+    for form, path in SAVED_MODELS.items():
+        if (directory / path).exists():
+            write_warmup_requests(directory / path, requests, model=form, signature="serving_default")
 
 
 def _require_fit(scorer: Scorer, catalogue: Catalogue, corpus: Embeddings, graph: Graph) -> None:

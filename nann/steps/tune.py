@@ -46,6 +46,11 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
     model, data = open_artifact(converted_model, step="rewrite"), open_artifact(dataset, step="convert")
     require_same_ancestor("dataset", data, model)
     settings = [GraphSettings.parse(text) for text in config.graphs]
+    if settings and model.params.get("precompute_mb"):
+        raise ArtifactError(
+            f"{converted_model} holds items' parts computed ahead instead of their vectors, over which graphs are built; run "
+            "`nann rewrite` with --precompute-mb 0, tune, and rewrite again"
+        )
     inputs = {"converted_model": model, "dataset": data}
     writer = ArtifactWriter(tuning, step="tune", params=config.model_dump(), inputs=inputs, overwrite=overwrite)
     if writer.is_current:
@@ -59,7 +64,7 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
             widths=config.widths,
             rounds=config.rounds,
             upper_rounds=config.upper_rounds,
-            start_levels=(-1,),
+            start_levels=config.start_levels,
             top_k=config.k,
         )
         graphs: dict[str, Graph] = {"exported": exported}
@@ -72,7 +77,11 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
             for name, graph in graphs.items()
             for point in measure_searches(scorer, embeddings, graph, users, searches, **measure)
         ]
-        target: dict[str, Any] = {"k": config.k, "target_coverage": config.target_coverage, "target_recall_delta": config.target_recall_delta}
+        target: dict[str, Any] = {
+            "k": config.k,
+            "target_coverage": config.target_coverage,
+            "target_recall_delta": config.target_recall_delta,
+        }
         chosen = choose(points, **target, latency_budget_ms=config.latency_budget_ms)
         affordable = not config.latency_budget_ms or points[chosen]["p50_ms"] <= config.latency_budget_ms
         result = {
@@ -114,5 +123,11 @@ def _chosen_yaml(point: dict[str, Any]) -> str:
     if point["graph"] != "exported":
         setting = GraphSettings.parse(point["graph"])
         lines += ["build-index:", f"  m: {setting.m}", f"  ef_construction: {setting.ef_construction}"]
-    lines += ["rewrite:", f"  ef: {point['ef']}", f"  rounds: {point['rounds']}", f"  top_k: {point['top_k']}"]
+    lines += [
+        "rewrite:",
+        f"  ef: {point['ef']}",
+        f"  rounds: {point['rounds']}",
+        f"  top_k: {point['top_k']}",
+        f"  start_level: {point['start_level']}",
+    ]
     return "\n".join(lines) + "\n"

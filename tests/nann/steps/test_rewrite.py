@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nann.artifacts import ArtifactWriter, open_artifact
 from nann.config import BuildIndexConfig, ExtractConfig, RewriteConfig, TrainConfig
@@ -18,6 +19,7 @@ from nann.samples import load_items, load_samples
 from nann.steps.build_index import build_index
 from nann.steps.extract import extract
 from nann.steps.rewrite import rewrite
+from ops import retrieval as native_ops
 
 
 def test_the_exported_walk_is_the_walk_of_the_artifacts(untrained_run: Any) -> None:
@@ -135,3 +137,13 @@ def test_the_items_part_can_be_computed_ahead(untrained_run: Any, tmp_path: Path
     )
     np.testing.assert_array_equal(wide["top_k_item_ids"], narrow["top_k_item_ids"])
     np.testing.assert_allclose(wide["top_k_scores"], narrow["top_k_scores"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["native", "portable"])
+def test_a_server_finds_warm_up_requests(untrained_run: Any, form: str) -> None:
+    if form == "native" and not native_ops.available():
+        pytest.skip("the native library is not built; run `make install`")
+    file = untrained_run.converted_model / "saved_model" / form / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(file))]
+    assert len(records) == 3
+    assert all(form.encode() in record and b"serving_default" in record for record in records)
