@@ -93,7 +93,7 @@ def compress(
     at = min_items_per_user
     report = CompressionReport(
         compressed=True,
-        boundaries=describe_boundaries(rewriting.analysis.boundaries, unknown_size),
+        boundaries=describe_boundaries(rewriting.expander, unknown_size),
         split=[push.node for push in rewriting.pushes if push.kind == "split"],
         batched=[push.node for push in rewriting.pushes if push.kind == "batched"],
         fallbacks=sorted({refusal.op.name for refusal in rewriting.analysis.refusals}),

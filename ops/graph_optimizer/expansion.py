@@ -38,6 +38,7 @@ class Expander:
     ) -> None:
         self._graph, self._indices_of = graph, indices_of
         self._cache: dict[Any, Any] = {}
+        self.expanded: list[tuple[tf.Tensor, Provenance, tf.Tensor]] = []
         with self.scope():
             self.num_users = num_users
             sizes = tf.cast(tf.reshape(item_size, [-1]), tf.int32)
@@ -70,6 +71,7 @@ class Expander:
         if tensor.name not in self._cache:
             with self._graph.as_default(), tf.control_dependencies(None), self.scope():
                 self._cache[tensor.name] = self._expand(tensor, provenance)
+                self.expanded.append((tensor, provenance, self._cache[tensor.name]))
         return self._cache[tensor.name]
 
     def _expand(self, tensor: tf.Tensor, provenance: Provenance) -> tf.Tensor:

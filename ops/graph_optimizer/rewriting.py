@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
 
-from ops.graph_optimizer.analysis import SCOPE, Analysis, Boundary, upstream
+from ops.graph_optimizer.analysis import SCOPE, Analysis, upstream
 from ops.graph_optimizer.cost import GraphCost, elements, graph_cost
 from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.expansion import Expander
@@ -154,15 +154,12 @@ def cost_after(
     )
 
 
-def describe_boundaries(boundaries: Sequence[Boundary], unknown_size: int) -> list[BoundaryReport]:
-    """Boundaries by the tensor that is expanded; those of shapes alone are left out."""
-    by_tensor: dict[str, list[Boundary]] = {}
-    for boundary in boundaries:
-        if not isinstance(boundary.provenance, Dims):
-            by_tensor.setdefault(boundary.tensor.name, []).append(boundary)
+def describe_boundaries(expander: Expander, unknown_size: int) -> list[BoundaryReport]:
+    """What was expanded; shapes, which cost nothing, are left out."""
     reports = []
-    for same in by_tensor.values():
-        tensor, provenance = same[0].tensor, same[0].provenance
+    for tensor, provenance, expanded in expander.expanded:
+        if isinstance(provenance, Dims):
+            continue
         kind = (
             "rows"
             if isinstance(provenance, UserRows)
@@ -172,5 +169,5 @@ def describe_boundaries(boundaries: Sequence[Boundary], unknown_size: int) -> li
         )
         shape = None if tensor.shape.rank is None else tensor.shape.as_list()
         size = (tensor.dtype.size or 8) * elements(tensor, unknown_size)
-        reports.append(BoundaryReport(tensor.op.name, kind, shape, sorted({boundary.op.name for boundary in same}), size))
+        reports.append(BoundaryReport(tensor.op.name, kind, shape, sorted({op.name for op in expanded.consumers()}), size))
     return reports
