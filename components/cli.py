@@ -15,7 +15,7 @@ import click
 from components.configs import make_config, read_config_file
 from components.options import config_options, given_values
 from components.output import hidden_start_up_notes, print_result, set_up_logging
-from components.steps import CONFIGS, MAKER_OF, STEPS, Step, load_object
+from components.steps import CONFIGS, MAKER_OF, STEPS, TUNE, Step, load_object
 
 PATH = click.Path(path_type=Path)
 
@@ -29,7 +29,7 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def step_commands() -> list[click.Command]:
     """All single-step commands, in the order of the pipeline."""
     steps = [_step_command(step) for step in STEPS]
-    return [_generate, *steps[:-1], _infer, steps[-1]]
+    return [_generate, *steps[:-1], _step_command(TUNE), _infer, steps[-1]]
 
 
 def _step_command(step: Step) -> click.Command:
@@ -63,7 +63,12 @@ def _step_command(step: Step) -> click.Command:
         command = click.option(_flag(name), name, type=PATH, metavar="DIR", help=f"{verb}.")(command)
     if step.name == "convert":
         command = click.option(
-            "--input", type=PATH, multiple=True, required=True, metavar="LOG", help="CSV, CSV.gz or Parquet file; may be repeated."
+            "--input",
+            type=PATH,
+            multiple=True,
+            required=True,
+            metavar="LOG",
+            help="CSV (plain, gzip, zstd) or Parquet file, or a directory of such; may be repeated.",
         )(command)
     return click.command(step.name, help=step.help)(command)
 

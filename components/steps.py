@@ -84,9 +84,19 @@ STEP_NAMES: tuple[str, ...] = tuple(step.name for step in STEPS)
 STEP_BY_NAME: dict[str, Step] = {step.name: step for step in STEPS}
 MAKER_OF: dict[str, str] = {step.writes: step.name for step in STEPS}
 
-# Sections a config file may have: every step with a config, and the two commands that are no step of the DAG.
+# A command like those of the steps, but no part of the DAG: it is run when the defaults are in doubt.
+TUNE = Step(
+    "tune",
+    "nann.config:TuneConfig",
+    ("converted_model", "dataset"),
+    "tuning",
+    "Find the cheapest search that reaches a target coverage on validation users.",
+)
+
+# Sections a config file may have: every step with a config, and the commands that are no step of the DAG.
 CONFIGS: dict[str, str] = {
     "generate": "data_prep.config:GenerateConfig",
     **{step.name: step.config for step in STEPS if step.config},
+    TUNE.name: TUNE.config,
     "infer": "nann.config:InferConfig",
 }

@@ -7,6 +7,10 @@ from typing import Any
 from data_prep.errors import DataError
 
 
+class Quoted(str):
+    """An example that was quoted and shortened before."""
+
+
 class BadRows:
     """Counter of bad rows of one conversion.
 
@@ -30,8 +34,18 @@ class BadRows:
         """Counts ``count`` bad rows; the first example of a reason is kept for the message."""
         if count:
             self.by_reason[reason] = self.by_reason.get(reason, 0) + int(count)
-            text = repr(example)
+            text = example if isinstance(example, Quoted) else repr(example)
             self._examples.setdefault(reason, text if len(text) <= 80 else text[:77] + "...")
+
+    def example(self, reason: str) -> str:
+        """The first example of a reason as it stands in messages; empty if there is none."""
+        return self._examples.get(reason, "")
+
+    def merge(self, other: BadRows) -> None:
+        """Adds the counts of another part of the log."""
+        for reason, count in other.by_reason.items():
+            self.by_reason[reason] = self.by_reason.get(reason, 0) + count
+            self._examples.setdefault(reason, other._examples[reason])
 
     def exhausted(self) -> bool:
         """Whether the absolute limit is exceeded, so that reading on is pointless."""

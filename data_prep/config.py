@@ -3,13 +3,17 @@ defaults and help texts (as from `nann.config`)."""
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-LOG_ROLES = ("user", "item", "category", "time")
+LOG_ROLES = ("user", "item", "category", "time", "behavior")
 ITEM_ROLES = ("item", "category")
+LONGEST_WINDOW = 1 << 37  # seconds; some 4,000 years, so that times in ms leave room for users in a 63-bit sort key
+# Fields that change how the work is done and no byte of the outcome.
+RESOURCE_FIELDS = frozenset({"memory_limit", "partitions", "threads"})
 
 
 def parse_mapping(value: Any, roles: tuple[str, ...]) -> Any:
@@ -39,6 +43,21 @@ def parse_mapping(value: Any, roles: tuple[str, ...]) -> Any:
     return value
 
 
+def unix_seconds(text: str) -> int:
+    """A point in time as unix seconds, from digits or ISO 8601 (UTC unless it has an offset).
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text.strip().lstrip("-").isdecimal():
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is no time; write unix seconds, or for example 2017-11-25 or 2017-11-25T08:00:00+08:00") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
 class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,10 +65,14 @@ class _Config(BaseModel):
 class ConvertConfig(_Config):
     """Options of `nann convert`."""
 
+    input_format: Literal["log", "tfrecord"] = Field(
+        "log",
+        description="log: CSV or Parquet; tfrecord: a directory of ready-made records of the sample layout, which are checked and kept",
+    )
     layout: Literal["user", "sample"] = Field("user", description="training records: one per user, or one per sample")
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="where user, item, time and (optional) category lie: ROLE=COLUMN,... by name, or by position from 0; "
+        description="where user, item, time and (optional) category and behavior lie: ROLE=COLUMN,... by name, or by position from 0; "
         "default: the UserBehavior layout user_id,item_id,category_id,behavior_type,timestamp",
     )
     header: Literal["auto", "yes", "no"] = Field("auto", description="whether a CSV file starts with column names")
@@ -63,6 +86,10 @@ class ConvertConfig(_Config):
         default_factory=dict, description="where item and category lie in the items file: ROLE=COLUMN,...; default: item_id, category_id"
     )
     items_header: Literal["auto", "yes", "no"] = Field("auto", description="whether a CSV items file starts with column names")
+    base: Path | None = Field(
+        None,
+        description="earlier dataset whose item and category rows are kept; events up to its last are left out unless --since is given",
+    )
     missing_category: str | None = Field(None, description="category id that means 'no category', for example 0; default: none does")
     max_length: int = Field(50, ge=1, description="history items in front of a held-out or sample-layout target")
     train_min_length: int = Field(1, ge=1, description="a training target has at least this many events before it")
@@ -74,7 +101,18 @@ class ConvertConfig(_Config):
     max_time: int = Field(4_102_444_800, description="events from this time on (unix seconds; default 2100-01-01) are bad rows")
     max_bad_rows: int = Field(1000, ge=0, description="give up if more rows than this are bad")
     max_bad_share: float = Field(0.1, ge=0, le=1, description="give up if a larger share of the rows than this is bad")
+    behaviors: tuple[str, ...] = Field(
+        (), description="kinds of events to take, as in the behavior column, for example pv,buy; default: all"
+    )
+    since: str | None = Field(None, description="take events from this time on: unix seconds, or ISO 8601 (UTC unless it says otherwise)")
+    until: str | None = Field(None, description="take events before this time; as --since")
+    min_item_events: int = Field(1, ge=1, description="leave out items with fewer events than this")
+    min_user_events: int = Field(1, ge=1, description="leave out users with fewer events than this (counted after --min-item-events)")
     shards: int = Field(4, ge=1, le=99_999, description="files of the training split")
+    compression: Literal["none", "gzip"] = Field("none", description="of the record files; TensorFlow reads no zstd records")
+    memory_limit: float = Field(4, ge=1, description="GiB of memory that the conversion stays in; changes no byte of the dataset")
+    partitions: int = Field(0, ge=0, le=256, description="ranges of users sorted one by one; 0: as the memory limit asks; changes no byte")
+    threads: int = Field(0, ge=0, description="worker threads; 0: one per core; changes no byte")
     seed: int = Field(1, ge=0, description="seed of the draw of test and validation users")
 
     @field_validator("columns", mode="before")
@@ -102,6 +140,22 @@ class ConvertConfig(_Config):
     def _number_as_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) else value
 
+    @field_validator("since", "until", mode="before")
+    @classmethod
+    def _time_as_text(cls, value: Any) -> Any:
+        if value is None:
+            return value
+        text = value.isoformat() if isinstance(value, (date, datetime)) else str(value)
+        unix_seconds(text)
+        return text
+
+    @field_validator("compression", mode="before")
+    @classmethod
+    def _readable_compression(cls, value: Any) -> Any:
+        if value == "zstd":
+            raise ValueError("zstd is not there: tf.data reads TFRecord files plain, gzip or zlib only; use gzip, or none")
+        return value
+
     @field_validator("delimiter")
     @classmethod
     def _one_character(cls, value: str) -> str:
@@ -116,6 +170,10 @@ class ConvertConfig(_Config):
             raise ValueError("item_columns is given without an items file; give items too")
         if self.min_time >= self.max_time:
             raise ValueError(f"min_time {self.min_time} is not before max_time {self.max_time}")
+        if self.max_time - self.min_time > LONGEST_WINDOW:
+            raise ValueError(f"min_time {self.min_time} and max_time {self.max_time} are more than {LONGEST_WINDOW} seconds apart")
+        if self.since is not None and self.until is not None and unix_seconds(self.since) >= unix_seconds(self.until):
+            raise ValueError(f"since {self.since} is not before until {self.until}")
         return self
 
 

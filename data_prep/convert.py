@@ -1,29 +1,41 @@
-"""Log -> dataset: reads, checks, groups, splits and writes. `nann.steps.convert` wraps it into an artifact."""
+"""Log -> dataset, in stages whose results lie on disk: read, count, partition, write. `nann.steps.convert` wraps it into an artifact.
+
+Memory holds the distinct ids and a few batches or partitions, never the events; all of these are cut so that the outcome does not depend
+on where. A conversion that was killed goes on with the stage, in the last one with the partition, that it was in.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Sequence
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.bad_rows import BadRows
-from data_prep.columns import USER_BEHAVIOR
-from data_prep.config import ConvertConfig
-from data_prep.errors import DataError
-from data_prep.histories import Histories, chronological_order, duplicate_events, group_events
-from data_prep.items_table import Catalogue, Categories, categories_of_file, categories_of_log, make_catalogue, no_categories, write_items
-from data_prep.log_reader import read_tables, require_files
-from data_prep.parsing import Parsed, drop_bad, parse_ids, parse_times
-from data_prep.shards import feature_schema, gather_ranges, write_splits
+from data_prep.budget import partition_events
+from data_prep.compression import concatenate
+from data_prep.config import RESOURCE_FIELDS, ConvertConfig
+from data_prep.counting import Counts, count_events
+from data_prep.histories import duplicate_events
+from data_prep.incremental import extend_catalogue, read_base
+from data_prep.items_table import categories_of_file, make_catalogue, no_categories, write_items
+from data_prep.parallel import ordered_map, worker_count
+from data_prep.partitions import PartitionEvents, Partitions, cut_partitions, load_partition, scatter_events, store_partition
+from data_prep.plan import PLAN_NAME, LogFacts, Plan, load_plan, replace_json, roles_of, save_plan, shard_boundaries
+from data_prep.progress import Progress
+from data_prep.reading import SPOOL_NAME, STATE_NAME, open_log, read_log
+from data_prep.shards import SPLITS, ShardFacts, ShardWriter, feature_schema, part_path, shard_path
+from data_prep.sources import expand_directories, require_files
 from data_prep.splits import Splits, draw_splits
-from data_prep.vocabulary import encode_ids, take_ids, type_name
+from data_prep.vocabulary import type_name
 
+WORK_NAME = ".work"
+MAX_ALIGNED_SHARDS = 64
 logger = logging.getLogger(__name__)
 
 
@@ -40,12 +52,14 @@ class ConvertReport:
         time_unit: "s" or "ms", of the log; the dataset holds seconds.
         time_range: first and last event, unix seconds.
         headers: per input whether it started with a header.
-        dropped_rows: rows left out, by reason.
+        dropped_rows: rows that could not be used, and dropped duplicates, by reason.
+        filtered_rows: rows left out because the options ask for others, by reason.
         duplicate_events: events of equal user, item and time beyond the first (kept unless configured otherwise).
         items_with_changed_category: items seen with several categories; the latest counts.
         items_without_category: items without one.
         notes: further counters.
         features: feature schema per split.
+        compression: of the record files, "none" or "gzip".
     """
 
     layout: str
@@ -66,11 +80,13 @@ class ConvertReport:
     time_range: tuple[int, int]
     headers: list[bool]
     dropped_rows: dict[str, int]
+    filtered_rows: dict[str, int]
     duplicate_events: int
     items_with_changed_category: int
     items_without_category: int
     notes: dict[str, int]
     features: dict[str, Any]
+    compression: str
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -78,165 +94,256 @@ class ConvertReport:
         names = ("num_rows", "num_events", "num_users", "num_items", "num_categories", "duplicate_events", "items_with_changed_category")
         return {name: getattr(self, name) for name in names} | {
             "num_dropped_rows": sum(self.dropped_rows.values()),
+            "num_filtered_rows": sum(self.filtered_rows.values()),
             **{f"num_samples_{split}": count for split, count in self.num_samples.items()},
         }
-
-
-@dataclass(frozen=True)
-class _Log:
-    """Good rows of the log in file order."""
-
-    user: Parsed
-    item: Parsed
-    category: Parsed | None
-    time: np.ndarray
-    unit: str
-    num_rows: int
-    headers: list[bool]
-    dropped: dict[str, int]
-
-
-def _read_log(inputs: Sequence[Path], config: ConvertConfig) -> _Log:
-    bad = BadRows(config.max_bad_rows, config.max_bad_share)
-    source = ", ".join(path.name for path in inputs)
-    skip = frozenset({"category"} if config.items else ())
-    table = read_tables(inputs, config.columns, USER_BEHAVIOR, bad, header=config.header, delimiter=config.delimiter, skip=skip)
-    if not sum(len(chunk) for chunk in table.columns["user"]):
-        bad.check(table.num_rows, source)
-        raise DataError(f"{source}: no usable row; the log needs at least one")
-    times, unit = parse_times(table.columns["time"], "ms" if table.has_timestamps else config.time_unit)
-    parsed: dict[str, Parsed] = {
-        role: parse_ids(table.columns[role], config.id_type) for role in ("user", "item", "category") if role in table.columns
-    }
-    parsed["time"] = times
-    scale = 1000 if unit == "ms" else 1
-    outside = (times.values < config.min_time * scale) | (times.values >= config.max_time * scale)
-    keep = drop_bad(parsed, table.columns, bad, {"time_out_of_range": ("time", outside)})
-    bad.check(table.num_rows, source)
-    if bad.total:
-        logger.warning("%s: %s of %s rows dropped: %s", source, f"{bad.total:,}", f"{table.num_rows:,}", bad.describe())
-    if not keep.all():
-        rows = np.flatnonzero(keep)
-        parsed = {role: Parsed(take_ids(column.values, rows), column.bad[rows], column.missing[rows]) for role, column in parsed.items()}
-    if len(parsed["time"].values) == 0:
-        raise DataError(f"{source}: no usable row; the log needs at least one")
-    types = ", ".join(f"{role} ids are {'strings' if parsed[role].is_string else 'integers'}" for role in parsed if role != "time")
-    logger.info("%s; time is in %s%s", types, unit, "" if config.time_unit == unit else " (decided by the values)")
-    return _Log(
-        parsed["user"], parsed["item"], parsed.get("category"), parsed["time"].values, unit, table.num_rows, table.headers, bad.by_reason
-    )
-
-
-def _build(log: _Log, config: ConvertConfig) -> tuple[Histories, Catalogue, Categories, int]:
-    """Codes, orders and groups the events; also counts (and drops, if configured) repeated ones."""
-    begin = time.monotonic()
-    users, items = encode_ids(log.user.values), encode_ids(log.item.values)
-    if len(items.ids) < 2:
-        raise DataError(f"the log has only one item ({items.ids[0]}), so there is nothing to choose from; bring a log with more items")
-    logger.info("%s users, %s items (%.1f s)", f"{len(users.ids):,}", f"{len(items.ids):,}", time.monotonic() - begin)
-    if config.items is not None:
-        categories = categories_of_file(config.items, items.ids, config)
-    elif log.category is not None:
-        categories = categories_of_log(items.codes, log.category, log.time, len(items.ids), config.missing_category)
-    else:
-        categories = no_categories(len(items.ids))
-    if categories.changed:
-        logger.warning("%s items occur with several categories; the latest counts", f"{categories.changed:,}")
-    begin = time.monotonic()
-    order = chronological_order(users.codes, log.time)
-    user_codes, item_codes, times = users.codes[order], items.codes[order], log.time[order]
-    repeated = duplicate_events(user_codes, item_codes, times)
-    num_repeated = int(repeated.sum())
-    if num_repeated:
-        logger.warning("%s events repeat another one of equal user, item and time; they are %s", f"{num_repeated:,}", _fate(config))
-        if config.duplicates == "drop":
-            user_codes, item_codes, times = user_codes[~repeated], item_codes[~repeated], times[~repeated]
-    counts = np.bincount(item_codes, minlength=len(items.ids))
-    catalogue = make_catalogue(items.ids, counts, categories)
-    seconds = times // 1000 if log.unit == "ms" else times
-    histories = group_events(user_codes, catalogue.row_of_code[item_codes], seconds, users.ids)
-    logger.info("events ordered and grouped (%.1f s)", time.monotonic() - begin)
-    return histories, catalogue, categories, num_repeated
-
-
-def _fate(config: ConvertConfig) -> str:
-    return "kept" if config.duplicates == "keep" else "dropped"
-
-
-def _train_counts(histories: Histories, splits: Splits, num_items: int) -> np.ndarray:
-    starts = histories.row_splits[splits.train]
-    index, _ = gather_ranges(starts, histories.row_splits[splits.train + 1] - starts)
-    return np.bincount(histories.item_rows[index], minlength=num_items + 1)[1:].astype(np.int64)
 
 
 def convert_log(inputs: Sequence[Path], out_dir: Path, config: ConvertConfig) -> ConvertReport:
     """Converts a log into `train-*`, `validate-*`, `test-*.tfrecord`, `items.parquet` and `meta.json`.
 
-    Equal inputs and configuration give byte-identical files. `docs/data.md` describes formats and rules.
+    Equal inputs and configuration give byte-identical files, whatever `RESOURCE_FIELDS` say. `docs/data.md` describes formats and rules.
 
     Args:
-        inputs: log files (CSV, gzip CSV, Parquet), read in this order as one log.
-        out_dir: existing directory to write into.
+        inputs: log files (CSV, gzip or zstd CSV, Parquet) and directories of such, read in this order as one log.
+        out_dir: existing directory to write into; what a killed conversion of the same log left there is used.
         config: the options.
 
     Raises:
         DataError: an input is missing, damaged, or breaks a rule beyond the limits.
     """
+    work = out_dir / WORK_NAME
+    plan = make_plan(inputs, work, config)
+    write_shards(plan, work, range(plan.num_shards), config)
+    report = merge_shards(plan, work, out_dir, config)
+    shutil.rmtree(work)
+    return report
+
+
+def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan:
+    """Reads, counts and partitions a log.
+
+    Args:
+        inputs: log files and directories.
+        work: directory for what is in between; made if it is not there.
+        config: the options.
+
+    Raises:
+        DataError: as `convert_log`.
+    """
+    inputs = expand_directories(inputs)
     require_files([*inputs, *([config.items] if config.items else [])])
-    log = _read_log(inputs, config)
-    histories, catalogue, categories, num_repeated = _build(log, config)
-    splits = draw_splits(
-        histories.lengths,
+    _claim(work, inputs, config)
+    if (work / PLAN_NAME).is_file():
+        logger.info("going on with the partitions of an earlier, killed conversion")
+        return load_plan(work)
+    workers = worker_count(config.threads)
+    base = None if config.base is None else read_base(config.base)
+    log = open_log(work, config, base) or read_log(inputs, work, config, base, workers)
+    source = ", ".join(path.name for path in inputs)
+    bad = log.bad_rows(config)
+    counts = count_events(log.spool, log.rules, config, bad, log.num_rows, source, workers)
+    splits = None if config.duplicates == "drop" else _draw(counts.user_counts, config)
+    boundaries = np.zeros(0, np.int64)
+    if splits is not None and config.shards <= MAX_ALIGNED_SHARDS:  # no partition is then read for two shards
+        boundaries = shard_boundaries(splits.train, config.shards, len(counts.user_ids))
+    events = partition_events(config, counts, workers)
+    partitions = cut_partitions(counts, events, boundaries)
+    logger.info("%d partitions of users", len(partitions))
+    categories = scatter_events(log.spool, log.rules, counts, partitions, work, workers)
+    if config.items is not None:
+        categories = categories_of_file(config.items, counts.item_ids, config)
+    elif "category" not in log.roles:
+        categories = no_categories(len(counts.item_ids))
+    if categories.changed:
+        logger.warning("%s items occur with several categories; the latest counts", f"{categories.changed:,}")
+    dropped = _drop_duplicates(work, partitions, counts, workers) if config.duplicates == "drop" else 0
+    splits = splits or _draw(counts.user_counts, config)
+    if base is None:
+        catalogue = make_catalogue(counts.item_ids, counts.item_counts, categories)
+    else:
+        catalogue = extend_catalogue(base, counts.item_ids, counts.item_counts, categories)
+    num_users = len(counts.user_ids)
+    scale = 1000 if log.rules.unit == "ms" else 1
+    filtered = {"other_behavior": log.other_behaviors} if log.other_behaviors else {}
+    plan = Plan(
+        user_ids=counts.user_ids,
+        lengths=counts.user_counts,
+        role=roles_of(splits, num_users),
+        catalogue=catalogue,
+        partitions=partitions,
+        shard_firsts=shard_boundaries(splits.train, config.shards, num_users),
+        facts=LogFacts(
+            num_rows=log.num_rows,
+            headers=log.headers,
+            time_unit=log.rules.unit,
+            time_range=(counts.times[0] // scale, counts.times[1] // scale),
+            dropped_rows=bad.by_reason | ({"duplicate": dropped} if dropped else {}),
+            filtered_rows=filtered | counts.filtered,
+            duplicates_dropped=dropped,
+            items_with_changed_category=categories.changed,
+            notes=categories.notes | ({} if base is None else {"items_kept_from_base": len(base.item_ids)}),
+        ),
+    )
+    save_plan(plan, work)
+    (work / SPOOL_NAME).unlink()
+    (work / STATE_NAME).unlink()
+    return plan
+
+
+def _claim(work: Path, inputs: Sequence[Path], config: ConvertConfig) -> None:
+    """Empties the work directory unless it is of the same log and options."""
+    others = [config.items] if config.items else []
+    others += [config.base / "items.parquet"] if config.base and (config.base / "items.parquet").is_file() else []
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*inputs, *others]]
+    wanted = json.loads(json.dumps({"files": files, "config": config.model_dump(mode="json", exclude=set(RESOURCE_FIELDS))}))
+    stamp = work / "stamp.json"
+    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
+        return
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    replace_json(stamp, wanted)
+
+
+def _draw(lengths: np.ndarray, config: ConvertConfig) -> Splits:
+    return draw_splits(
+        lengths,
         train_min_length=config.train_min_length,
         test_min_length=config.test_min_length,
         test_users=config.test_users,
         validate_users=config.validate_users,
         seed=config.seed,
     )
-    num_samples = write_splits(
-        out_dir,
-        histories,
-        catalogue,
-        splits,
-        layout=config.layout,
-        max_length=config.max_length,
-        train_min_length=config.train_min_length,
-        test_min_length=config.test_min_length,
-        shards=config.shards,
-    )
-    write_items(out_dir / "items.parquet", catalogue, _train_counts(histories, splits, len(catalogue.counts)))
-    user_id_type = type_name(histories.user_ids)
-    dropped = dict(log.dropped)
-    if config.duplicates == "drop" and num_repeated:
-        dropped["duplicate"] = num_repeated
-    report = ConvertReport(
+
+
+def _drop_duplicates(work: Path, partitions: Partitions, counts: Counts, workers: int) -> int:
+    """Takes repeated events out of the partitions and the counts; a partition that went through this before has none left."""
+    num_users, num_items = len(counts.user_ids), len(counts.item_ids)
+    counts.user_counts, counts.item_counts = np.zeros(num_users, np.int64), np.zeros(num_items, np.int64)
+
+    def clean(partition: int) -> tuple[int, PartitionEvents]:
+        events = load_partition(work, partitions, partition)
+        keep = ~duplicate_events(events.user_codes, events.item_codes, events.times)
+        kept = PartitionEvents(events.first_user, events.user_codes[keep], events.item_codes[keep], events.times[keep])
+        store_partition(work, partitions, partition, kept)
+        return int((~keep).sum()), kept
+
+    dropped = 0
+    for number, events in ordered_map(clean, range(len(partitions)), workers):
+        dropped += number
+        lengths = np.bincount(events.user_codes)
+        counts.user_counts[events.first_user : events.first_user + len(lengths)] = lengths
+        np.add.at(counts.item_counts, events.item_codes, 1)
+    if dropped:
+        logger.warning("%s events repeated another one of equal user, item and time; they are dropped", f"{dropped:,}")
+    return dropped
+
+
+def write_shards(plan: Plan, work: Path, shards: Sequence[int], config: ConvertConfig) -> None:
+    """Writes training shards and the held-out samples of their users into ``work``, or what is missing of them."""
+    total = int(plan.lengths.sum())
+    progress, lock, written = Progress("writing", total), threading.Lock(), 0
+
+    def count(events: int) -> None:
+        nonlocal written
+        with lock:
+            written += events
+            progress.update(written, written)
+
+    def write(shard: int) -> None:
+        ShardWriter(plan, work, shard, config).write(count)
+
+    for _ in ordered_map(write, shards, worker_count(config.threads)):
+        pass
+    progress.finish(written)
+
+
+def merge_shards(plan: Plan, work: Path, out_dir: Path, config: ConvertConfig, part_dirs: Sequence[Path] | None = None) -> ConvertReport:
+    """Puts written shards together to a dataset.
+
+    Args:
+        plan: of the conversion.
+        work: directory of the plan; without ``part_dirs`` it has all shards, which are moved out of it.
+        out_dir: existing directory to write into.
+        config: the options.
+        part_dirs: per shard the directory with its parts, which are copied.
+    """
+    places = [work] * plan.num_shards if part_dirs is None else list(part_dirs)
+    facts = [ShardWriter(plan, work, shard, config, places[shard]).facts() for shard in range(plan.num_shards)]
+    suffix = ".gz" if config.compression == "gzip" else ""
+    jobs = [([part_path(places[s], "train", s)], shard_path(out_dir, "train", s, plan.num_shards)) for s in range(plan.num_shards)]
+    jobs += [([part_path(places[s], split, s) for s in range(plan.num_shards)], shard_path(out_dir, split, 0, 1)) for split in SPLITS[1:]]
+
+    def move(job: tuple[list[Path], Path]) -> None:
+        parts, path = job
+        concatenate(parts, path.with_name(path.name + suffix), packed=bool(suffix), move=part_dirs is None)
+
+    for _ in ordered_map(move, jobs, worker_count(config.threads)):
+        pass
+    train_counts = plan.catalogue.counts.copy()
+    for fact in facts:
+        np.subtract.at(train_counts, fact.held_out_rows - 1, fact.held_out_counts)
+    write_items(out_dir / "items.parquet", plan.catalogue, train_counts)
+    report = _report(plan, facts, config)
+    (out_dir / "meta.json").write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    _log_end(report)
+    return report
+
+
+def _report(plan: Plan, facts: Sequence[ShardFacts], config: ConvertConfig) -> ConvertReport:
+    catalogue, log = plan.catalogue, plan.facts
+    user_id_type = type_name(plan.user_ids)
+    return ConvertReport(
         layout=config.layout,
         max_length=config.max_length,
         train_min_length=config.train_min_length,
         test_min_length=config.test_min_length,
         num_rows=log.num_rows,
-        num_events=len(histories.times),
-        num_users=len(histories.user_ids),
+        num_events=int(plan.lengths.sum()),
+        num_users=len(plan.user_ids),
         num_items=len(catalogue.counts),
         num_categories=len(catalogue.category_ids),
-        num_samples=num_samples,
-        num_users_per_split={"train": len(splits.train), "validate": len(splits.validate), "test": len(splits.test)},
+        num_samples={split: sum(fact.num_samples[split] for fact in facts) for split in SPLITS},
+        num_users_per_split={split: len(plan.users(split)) for split in SPLITS},
         user_id_type=user_id_type,
         item_id_type=type_name(catalogue.item_ids),
         category_id_type=type_name(catalogue.category_ids),
-        time_unit=log.unit,
-        time_range=(int(histories.times.min()), int(histories.times.max())),
+        time_unit=log.time_unit,
+        time_range=log.time_range,
         headers=log.headers,
-        dropped_rows=dropped,
-        duplicate_events=num_repeated,
-        items_with_changed_category=categories.changed,
+        dropped_rows=log.dropped_rows,
+        filtered_rows=log.filtered_rows,
+        duplicate_events=log.duplicates_dropped + sum(fact.duplicates for fact in facts),
+        items_with_changed_category=log.items_with_changed_category,
         items_without_category=int((catalogue.category_rows[1:] == 0).sum()),
-        notes=categories.notes,
+        notes=log.notes,
         features={
             "train": feature_schema(config.layout, user_id_type),
             "validate": feature_schema("sample", user_id_type),
             "test": feature_schema("sample", user_id_type),
         },
+        compression=config.compression,
     )
-    (out_dir / "meta.json").write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return report
+
+
+def _log_end(report: ConvertReport) -> None:
+    """The end report: rows read, left out and why, and what the dataset holds."""
+
+    def listed(counts: Mapping[str, int]) -> str:
+        return ", ".join(f"{reason} {number:,}" for reason, number in sorted(counts.items())) or "none"
+
+    logger.info(
+        "%s rows read; dropped: %s; left out as asked: %s; repeated events: %s",
+        f"{report.num_rows:,}",
+        listed(report.dropped_rows),
+        listed(report.filtered_rows),
+        f"{report.duplicate_events:,}",
+    )
+    logger.info(
+        "%s events of %s users and %s items in %s categories; samples: %s",
+        f"{report.num_events:,}",
+        f"{report.num_users:,}",
+        f"{report.num_items:,}",
+        f"{report.num_categories:,}",
+        listed(report.num_samples),
+    )

@@ -1,7 +1,9 @@
-"""Reads one CSV file, plain or gzip, into Arrow columns, tolerating rows of the wrong width.
+"""Reads CSV text into Arrow columns, block by block, so that damage costs time only where it is.
 
-Ids and times are first read as 64-bit integers; a file where that fails is read again as text, block by block, and only the blocks that
-really hold something else stay text (`data_prep.parsing` then decides row by row).
+A block of whole lines is parsed at once, ids and times as 64-bit integers where the file's first lines have integers. When that fails (a
+value is no integer, a lone quote character swallows lines, a row is not UTF-8) the block is halved until the damage is alone in a
+small piece, and only that piece is read the patient way: as text, without quotes, bytes that are not UTF-8 replaced.
+`data_prep.parsing` then decides row by row.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import contextlib
 import csv
 import logging
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,45 +20,61 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.csv
 
-from data_prep.bad_rows import BadRows
-from data_prep.columns import Layout, decide_header, locate, usual_width
+from data_prep.columns import Layout, decide_header, is_number, locate, usual_width
 from data_prep.errors import DataError
 from data_prep.parsing import narrow
-from data_prep.text_stream import Utf8Repair, open_stream, sample_lines
+from data_prep.text_stream import sample_lines
 
 BLOCK_BYTES = 1 << 24
-PROGRESS_SECONDS = 5.0
-_LONE_QUOTE = "a quote character without its partner swallows lines, so quotes are taken as ordinary characters"
+PIECE_BYTES = 1 << 14
+TEXT_SHARE = 0.1  # a column is first read as text if more of the sampled values than this are no integers
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class CsvFormat:
+    """How to read one file.
+
+    Attributes:
+        source: the file, for messages.
+        positions: role -> column.
+        width: number of columns.
+        with_header: whether the first line holds names.
+        delimiter: character between columns.
+        quoted: whether fields may be quoted.
+        text_roles: roles that are read as text at once.
+    """
+
+    source: str
+    positions: dict[str, int]
+    width: int
+    with_header: bool
+    delimiter: str
+    quoted: bool
+    text_roles: frozenset[str]
+
+
 @dataclass
-class Collected:
-    """Columns of one file so far: role -> chunks, the rows read, and whether the time column holds Parquet timestamps."""
+class ParsedBlock:
+    """Columns of a block of lines: role -> chunks, and the rows of another width (``example``: the first of them)."""
 
     columns: dict[str, list[pa.Array]] = field(default_factory=dict)
     num_rows: int = 0
-    timestamps: set[bool] = field(default_factory=set)
+    wrong_width: int = 0
+    example: str = ""
 
-
-class Progress:
-    """Logs rows and rows per second every few seconds."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._start = self._next = time.monotonic()
-
-    def rows(self, num_rows: int, *, final: bool = False) -> None:
-        """Takes notice of the rows read so far."""
-        now = time.monotonic()
-        if final or now >= self._next + PROGRESS_SECONDS:
-            self._next = now
-            rate = num_rows / max(now - self._start, 1e-9)
-            logger.info("%s: %s rows read, %s rows/s", self._path.name, f"{num_rows:,}", f"{rate:,.0f}")
+    def extend(self, other: ParsedBlock) -> None:
+        """Appends the rows of a block that follows."""
+        for role, chunks in other.columns.items():
+            self.columns.setdefault(role, []).extend(chunks)
+        if not self.wrong_width:
+            self.example = other.example
+        self.num_rows += other.num_rows
+        self.wrong_width += other.wrong_width
 
 
 @contextlib.contextmanager
-def _decode_errors_silenced() -> Iterator[None]:
+def decode_errors_silenced() -> Iterator[None]:
     """Arrow prints, and cannot raise, the error of decoding a row for `on_invalid_row`; it is handled where the read then fails."""
     hook = sys.unraisablehook
     sys.unraisablehook = lambda event: None if isinstance(event.exc_value, UnicodeDecodeError) else hook(event)
@@ -67,32 +84,29 @@ def _decode_errors_silenced() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
-def read_csv(
+def inspect_csv(
     path: Path,
     mapping: Mapping[str, str],
     layout: Layout,
-    bad: BadRows,
     header: Literal["auto", "yes", "no"],
     delimiter: str,
     skip: frozenset[str],
-) -> tuple[Collected, bool]:
-    """Reads the mapped columns of a file.
+    text_roles: frozenset[str] = frozenset(),
+) -> CsvFormat:
+    """Decides from a file's first lines how to read it.
 
     Args:
-        path: the file; gzip is recognised by its first bytes.
+        path: the file; gzip and zstd are recognised by their first bytes.
         mapping: role -> column name or position; empty for ``layout``.
         layout: the default layout.
-        bad: counter, which receives rows of the wrong width and limits them.
         header: whether there is a header.
         delimiter: character between columns.
         skip: roles that need not be read.
-
-    Returns:
-        The columns, and whether there was a header.
+        text_roles: roles that are text whatever they look like.
 
     Raises:
-        DataError: the file is no text, lacks a column, or has too many rows of the wrong width.
-        pa.ArrowInvalid, OSError: it is damaged.
+        DataError: the file is no text, or lacks a column.
+        OSError: it is damaged.
     """
     lines = sample_lines(path)
     quoted = any('"' in line for line in lines)
@@ -107,97 +121,91 @@ def read_csv(
         "%s: CSV, %s header, %s",
         path.name,
         "with" if with_header else "no",
-        ", ".join(f"{role} = column {position}" + (f" ({names[position]})" if names else "") for role, position in positions.items()),
+        ", ".join(f"{role} = column {position}" + (f" ({names[position]})" if names else "") for role, position in wanted.items()),
     )
-    columns = _CsvColumns(wanted, width, with_header, delimiter)
-    hexadecimal = any("0x" in line or "0X" in line for line in lines)  # which Arrow would read as integers, but an id keeps its spelling
-    kinds = [pa.string()] if hexadecimal else [pa.int64(), pa.string()]
-    attempts = [(quoting, kind, False) for quoting in ([True, False] if quoted else [False]) for kind in kinds]
-    for quoting, kind, repair in [*attempts, (attempts[-1][0], pa.string(), True)]:
-        attempt = _try_csv(path, columns, quoting, kind, bad.limit - bad.total, repair)
-        if isinstance(attempt, str):
-            logger.info("%s: %s; reading it again", path.name, attempt)
-            continue
-        collected, wrong_width = attempt
-        collected.num_rows += len(wrong_width)
-        if wrong_width:
-            bad.add("wrong_number_of_columns", len(wrong_width), wrong_width[0])
-            if bad.exhausted():
-                bad.check(collected.num_rows, str(path))
-        return collected, with_header
-    raise DataError(f"{path} cannot be read as CSV; check its delimiter and quotes")
+    body = [row for row in rows[int(with_header) :] if len(row) == width]
+    text = {role for role, position in wanted.items() if sum(not _integral(row[position]) for row in body) > TEXT_SHARE * len(body)}
+    return CsvFormat(str(path), wanted, width, with_header, delimiter, quoted, frozenset(text | (text_roles & set(wanted))))
 
 
-@dataclass(frozen=True)
-class _CsvColumns:
-    """What to read: role -> position, of a file of ``width`` columns."""
-
-    positions: dict[str, int]
-    width: int
-    with_header: bool
-    delimiter: str
+def _integral(text: str) -> bool:
+    return is_number(text) and not set(text) & set(".eE")
 
 
-def _try_csv(
-    path: Path, columns: _CsvColumns, quoting: bool, kind: pa.DataType, max_wrong: int, repair: bool
-) -> tuple[Collected, list[str]] | str:
-    """Reads a CSV file with ids and times as ``kind``.
+def parse_block(block: bytes, form: CsvFormat, *, first: bool) -> ParsedBlock:
+    """Reads a block of whole lines.
 
-    Returns:
-        The columns and the rows of the wrong width (the text of the first, empty strings for the others), or the reason why the next
-        attempt should be made: a value is no integer, a lone quote character swallows lines, or a row of the wrong width is not UTF-8
-        (Arrow cannot hand it over; with ``repair`` the stream is made UTF-8 first, at the cost of speed).
+    Args:
+        block: the text.
+        form: how to read it.
+        first: whether the file starts with this block (and so its header).
 
     Raises:
-        pa.ArrowInvalid, OSError: the file is damaged.
+        DataError: nothing can be made of it.
     """
-    wrong_width: list[str] = []
-    swallowed = False
+    skip_rows = int(first and form.with_header)
+    hexadecimal = b"0x" in block or b"0X" in block  # which Arrow would read as integers, but an id keeps its spelling
+    parsed = _parse(block, form, skip_rows, quoted=form.quoted, as_text=hexadecimal)
+    if parsed is not None:
+        return parsed
+    half = len(block) // 2
+    cut = block.rfind(b"\n", 0, half)
+    cut = cut if cut > 0 else block.find(b"\n", half)
+    if len(block) > PIECE_BYTES and 0 < cut < len(block) - 1:
+        parsed = parse_block(block[: cut + 1], form, first=first)
+        parsed.extend(parse_block(block[cut + 1 :], form, first=False))
+        return parsed
+    for quoted in (True, False) if form.quoted else (False,):
+        for repaired in (False, True):
+            text = block.decode("utf-8", errors="replace").encode() if repaired else block
+            parsed = _parse(text, form, skip_rows, quoted=quoted, as_text=True)
+            if parsed is not None:
+                return parsed
+    raise DataError(f"{form.source} cannot be read as CSV; check its delimiter and quotes")
+
+
+def _parse(block: bytes, form: CsvFormat, skip_rows: int, *, quoted: bool, as_text: bool = False) -> ParsedBlock | None:
+    """One attempt; None when a value is no integer, a quote swallows lines, or a row of another width is not UTF-8."""
+    parsed = ParsedBlock(columns={role: [] for role in form.positions})
 
     def on_invalid_row(row: pa.csv.InvalidRow) -> str:
-        nonlocal swallowed
-        text = row.text or ""
-        swallowed = swallowed or (quoting and "\n" in text.strip())
-        wrong_width.append("" if wrong_width else text)
+        if not parsed.wrong_width:
+            parsed.example = row.text or ""
+        parsed.wrong_width += 1
         return "skip"
 
-    names = {role: f"c{position}" for role, position in columns.positions.items()}
-    read_options = pa.csv.ReadOptions(
-        block_size=BLOCK_BYTES, column_names=[f"c{index}" for index in range(columns.width)], skip_rows=int(columns.with_header)
-    )
-    parse_options = pa.csv.ParseOptions(
-        delimiter=columns.delimiter, quote_char='"' if quoting else False, invalid_row_handler=on_invalid_row, newlines_in_values=False
-    )
-    convert_options = pa.csv.ConvertOptions(
-        check_utf8=False,
-        column_types=dict.fromkeys(names.values(), kind),
-        include_columns=sorted(set(names.values())),
-        null_values=[""],
-        strings_can_be_null=True,
-    )
-    collected = Collected(columns={role: [] for role in names}, timestamps={False})
-    progress = Progress(path)
+    names = {role: f"c{position}" for role, position in form.positions.items()}
+    types = {name: pa.string() if as_text or role in form.text_roles else pa.int64() for role, name in names.items()}
     try:
-        with open_stream(path) as raw, _decode_errors_silenced():
-            stream = pa.PythonFile(Utf8Repair(raw), mode="r") if repair else raw
-            for batch in pa.csv.open_csv(stream, read_options, parse_options, convert_options):
-                for role, name in names.items():
-                    collected.columns[role].append(narrow(batch.column(name)))
-                collected.num_rows += batch.num_rows
-                progress.rows(collected.num_rows)
-                if len(wrong_width) > max_wrong and not swallowed:
-                    break
+        table = pa.csv.read_csv(
+            pa.BufferReader(block),
+            pa.csv.ReadOptions(
+                use_threads=False,
+                block_size=len(block) + 1,
+                column_names=[f"c{index}" for index in range(form.width)],
+                skip_rows=skip_rows,
+            ),
+            pa.csv.ParseOptions(
+                delimiter=form.delimiter, quote_char='"' if quoted else False, invalid_row_handler=on_invalid_row, newlines_in_values=quoted
+            ),
+            pa.csv.ConvertOptions(
+                check_utf8=False,
+                column_types=types,
+                include_columns=sorted(set(names.values())),
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
     except pa.ArrowInvalid as error:
-        text = str(error)
-        if quoting and ("out of sync" in text or swallowed):
-            return _LONE_QUOTE
-        if kind == pa.int64() and "conversion error" in text:
-            return "not all ids and times are integers"
-        if not repair and "parse error: Expected" in text:
-            return "it is not UTF-8 throughout"
-        if "Empty CSV file" not in text:
-            raise
-    if swallowed:
-        return _LONE_QUOTE
-    progress.rows(collected.num_rows, final=True)
-    return collected, wrong_width
+        return parsed if "Empty CSV file" in str(error) else None
+    parsed.num_rows = table.num_rows + parsed.wrong_width
+    if quoted and parsed.num_rows != _line_count(block) - skip_rows:
+        return None
+    for role, name in names.items():
+        parsed.columns[role] = [narrow(chunk) for chunk in table.column(name).chunks]
+    return parsed
+
+
+def _line_count(block: bytes) -> int:
+    """Lines that are not empty."""
+    return sum(1 for line in block.splitlines() if line)

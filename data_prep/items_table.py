@@ -19,8 +19,8 @@ from data_prep.bad_rows import BadRows
 from data_prep.columns import ITEM_CATEGORIES
 from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
-from data_prep.log_reader import read_tables
-from data_prep.parsing import Parsed, drop_bad, parse_ids
+from data_prep.log_reader import FileOptions, read_tables
+from data_prep.parsing import drop_bad, parse_ids
 from data_prep.vocabulary import Ids, encode_ids, find_ids, popularity_rows, take_ids, type_name, without_value
 
 logger = logging.getLogger(__name__)
@@ -67,41 +67,41 @@ def no_categories(num_items: int) -> Categories:
     return Categories(np.zeros(0, np.int64), np.full(num_items, -1, np.int32), 0, {})
 
 
-def _latest_per_item(
-    item_codes: np.ndarray, category_codes: np.ndarray, order_keys: np.ndarray | None, num_items: int
-) -> tuple[np.ndarray, int]:
-    """The category of the last event per item (by ``order_keys``, then by position), and the number of items with several."""
-    code_of_item = np.full(num_items, -1, np.int32)
-    code_of_item[item_codes] = category_codes  # a repeated index keeps the last value: right for all items with one category
-    differs = code_of_item[item_codes] != category_codes
-    changed = np.zeros(num_items, bool)
-    changed[item_codes[differs]] = True
-    if order_keys is not None and changed.any():
-        rows = np.flatnonzero(changed[item_codes])
-        rows = rows[np.argsort(order_keys[rows], kind="stable")]
-        code_of_item[item_codes[rows]] = category_codes[rows]
-    return code_of_item, int(changed.sum())
+class CategoryTracker:
+    """The category of every item from its events, batch by batch in file order.
 
-
-def categories_of_log(
-    item_codes: np.ndarray, category: Parsed, times: np.ndarray, num_items: int, missing_category: str | None
-) -> Categories:
-    """Takes the categories from the events; of an item with several the latest by time counts, on a tie the later line.
+    Of an item with several categories the latest by time counts, on a tie the later line. Times matter for those items only, which are
+    few, so that they are found by a first pass (`add`) and resolved by a second over their events (`add_latest`).
 
     Args:
-        item_codes: [n] item codes.
-        category: [n] parsed category column; missing values are allowed and never overrule a category.
-        times: [n] event times, any unit.
         num_items: number of item codes.
-        missing_category: id that means "none", or None.
     """
-    present = ~category.missing
-    if missing_category is not None:
-        present &= ~without_value(category, missing_category)
-    rows = np.flatnonzero(present)
-    coded = encode_ids(take_ids(category.values, rows))
-    code_of_item, changed = _latest_per_item(item_codes[rows], coded.codes, times[rows], num_items)
-    return Categories(coded.ids, code_of_item, changed, {})
+
+    def __init__(self, num_items: int) -> None:
+        self.code_of_item = np.full(num_items, -1, np.int32)
+        self._times = np.full(num_items, np.iinfo(np.int64).min)
+        self.changed = np.zeros(num_items, bool)
+
+    def add(self, items: np.ndarray, categories: np.ndarray) -> None:
+        """Takes notice of [n] item codes and their category codes."""
+        known = self.code_of_item[items]
+        new = known < 0
+        if new.any():
+            self.code_of_item[items[new]] = categories[new]
+            known = self.code_of_item[items]
+        differs = known != categories
+        if differs.any():
+            self.changed[items[differs]] = True
+
+    def add_latest(self, items: np.ndarray, categories: np.ndarray, times: np.ndarray) -> None:
+        """The same events again, those of `changed` items: [n] item codes, category codes and times."""
+        np.maximum.at(self._times, items, times)
+        latest = times == self._times[items]
+        self.code_of_item[items[latest]] = categories[latest]  # a repeated index keeps the last value
+
+    def categories(self, ids: Ids) -> Categories:
+        """The outcome; ``ids`` are the distinct category ids in the order of their codes."""
+        return Categories(ids, self.code_of_item, int(self.changed.sum()), {})
 
 
 def categories_of_file(path: Path, item_ids: Ids, config: ConvertConfig) -> Categories:
@@ -116,7 +116,8 @@ def categories_of_file(path: Path, item_ids: Ids, config: ConvertConfig) -> Cate
         DataError: the file cannot be used, its ids are of another type, or none of the log's items is in it.
     """
     bad = BadRows(config.max_bad_rows, config.max_bad_share)
-    table = read_tables([path], config.item_columns, ITEM_CATEGORIES, bad, header=config.items_header, delimiter=config.delimiter)
+    options = FileOptions(config.item_columns, ITEM_CATEGORIES, header=config.items_header, delimiter=config.delimiter)
+    table = read_tables([path], options, bad)
     if not sum(len(chunk) for chunk in table.columns["item"]):
         bad.check(table.num_rows, str(path))
         raise DataError(f"{path}: no usable row; the items file needs at least one")
@@ -135,7 +136,10 @@ def categories_of_file(path: Path, item_ids: Ids, config: ConvertConfig) -> Cate
     if len(rows) == 0:
         raise DataError(f"{path}: it holds a category for none of the log's {len(item_ids):,} items; check item_columns and the ids")
     coded = encode_ids(take_ids(columns["category"].values, rows))
-    code_of_item, changed = _latest_per_item(position, coded.codes, None, len(item_ids))
+    tracker = CategoryTracker(len(item_ids))
+    tracker.add(position, coded.codes)
+    tracker.add_latest(position, coded.codes, np.zeros(len(position), np.int64))
+    code_of_item, changed = tracker.code_of_item, int(tracker.changed.sum())
     logger.info(
         "%s: %s rows, categories for %s of %s items",
         path.name,

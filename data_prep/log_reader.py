@@ -1,142 +1,199 @@
-"""Reads log and item files (CSV, gzip CSV, Parquet) into Arrow columns, one per role."""
+"""Reads log and item files (CSV, gzip or zstd CSV, Parquet) in batches of Arrow columns, one per role."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet
 
+from data_prep import csv_file
 from data_prep.bad_rows import BadRows
 from data_prep.columns import Layout, locate
-from data_prep.csv_file import Collected, Progress, read_csv
+from data_prep.csv_file import ParsedBlock, decode_errors_silenced, inspect_csv, parse_block
 from data_prep.errors import DataError
+from data_prep.parallel import ordered_map
 from data_prep.parsing import narrow
+from data_prep.progress import Progress
+from data_prep.sources import TextFile, is_parquet, require_files
+from data_prep.text_stream import line_blocks
 
+PARQUET_BATCH_ROWS = 1 << 19
 logger = logging.getLogger(__name__)
+Batch = Mapping[str, pa.Array]
+Product = TypeVar("Product")
 
 
 @dataclass(frozen=True)
-class RawTable:
-    """The columns of all files, in file order.
+class FileOptions:
+    """How the files of one kind are to be read.
 
     Attributes:
-        columns: role -> chunks, each int64, double, or string; equal numbers of rows per role.
-        num_rows: rows read, including those of the wrong width, which `columns` lacks.
+        mapping: role -> column name or position; empty for ``layout``.
+        layout: the default layout.
+        header: whether CSV files start with a header.
+        delimiter: character between CSV columns.
+        skip: roles that need not be read.
+        text_roles: roles that are text whatever they look like.
+        workers: threads.
+    """
+
+    mapping: Mapping[str, str]
+    layout: Layout
+    header: Literal["auto", "yes", "no"] = "auto"
+    delimiter: str = ","
+    skip: frozenset[str] = frozenset()
+    text_roles: frozenset[str] = frozenset()
+    workers: int = 1
+
+
+@dataclass
+class ReadFacts:
+    """What is known of the files after they were read.
+
+    Attributes:
+        num_rows: rows read, those of the wrong width included.
+        roles: roles that the files have.
         headers: per file whether it started with a header (always true of Parquet).
         has_timestamps: whether the time column is a Parquet timestamp, converted to milliseconds.
     """
 
-    columns: dict[str, list[pa.Array]]
-    num_rows: int
-    headers: list[bool]
-    has_timestamps: bool
+    num_rows: int = 0
+    roles: frozenset[str] = frozenset()
+    headers: list[bool] = field(default_factory=list)
+    has_timestamps: bool = False
 
 
-def require_files(paths: Sequence[Path]) -> None:
-    """Refuses a path that is no readable, non-empty file.
-
-    Raises:
-        DataError: there is no path at all, or one does not exist, is a directory, is empty or cannot be opened.
-    """
-    if not paths:
-        raise DataError("no input file is given; name at least one log")
-    for path in paths:
-        if not path.exists():
-            raise DataError(f"{path} does not exist; check the path of the input")
-        if not path.is_file():
-            raise DataError(f"{path} is not a regular file; name the log files one by one")
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty; it needs at least one row")
-        try:
-            path.open("rb").close()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
-
-
-def read_tables(
-    paths: Sequence[Path],
-    mapping: Mapping[str, str],
-    layout: Layout,
-    bad: BadRows,
-    *,
-    header: Literal["auto", "yes", "no"] = "auto",
-    delimiter: str = ",",
-    skip: frozenset[str] = frozenset(),
-) -> RawTable:
-    """Reads files of one kind one after the other.
+class LogReader(Generic[Product]):
+    """Reads files of one kind one after the other, as one log.
 
     Args:
-        paths: the files; Parquet is recognised by its first bytes, gzip by its own.
-        mapping: role -> column name or position; empty for ``layout``.
-        layout: the default layout.
+        paths: the files; Parquet, gzip and zstd are recognised by their first bytes.
+        options: how to read them.
         bad: counter, which receives rows of the wrong width and limits them.
-        header: whether CSV files start with a header.
-        delimiter: character between CSV columns.
-        skip: roles that need not be read.
+        transform: applied to every batch (role -> int64, double or string array, equal lengths), in the worker threads.
 
     Raises:
-        DataError: a file is missing, empty, no text, damaged, lacks a column, or has too many rows of the wrong width.
+        DataError: a file is missing or empty (at once); while iterating: it is no text, is damaged, lacks a column, or has too many rows
+            of the wrong width.
     """
-    require_files(paths)
-    columns: dict[str, list[pa.Array]] = {}
-    headers: list[bool] = []
-    timestamps: set[bool] = set()
-    num_rows = 0
-    for path in paths:
-        with path.open("rb") as file:
-            magic = file.read(4)
-        try:
-            if magic == b"PAR1":
-                headers.append(True)
-                collected = _read_parquet(path, mapping, layout, skip)
-            else:
-                collected, with_header = read_csv(path, mapping, layout, bad, header, delimiter, skip)
-                headers.append(with_header)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path} is damaged or not what its format says ({str(error).splitlines()[0]}); get an intact copy") from error
-        if columns and set(collected.columns) != set(columns):
-            raise DataError(
-                f"{path} has the columns {sorted(collected.columns)}, the files before it {sorted(columns)}; convert like files only"
-            )
-        for role, chunks in collected.columns.items():
-            columns.setdefault(role, []).extend(chunks)
-        timestamps |= collected.timestamps
-        num_rows += collected.num_rows
-    if num_rows == 0:
-        raise DataError(f"{', '.join(str(path) for path in paths)}: no rows; the log needs at least one")
-    if len(timestamps) > 1:
-        raise DataError("some files hold the time as Parquet timestamps, others as numbers; convert like files only")
-    return RawTable(columns, num_rows, headers, has_timestamps=True in timestamps)
 
+    def __init__(self, paths: Sequence[Path], options: FileOptions, bad: BadRows, transform: Callable[[Batch], Product]) -> None:
+        require_files(paths)
+        self._paths, self._options, self._bad, self._transform = list(paths), options, bad, transform
+        self._done_bytes = 0
+        self._progress = Progress("reading", sum(path.stat().st_size for path in self._paths))
+        self.facts = ReadFacts()
 
-def _parquet_batches(file: pa.parquet.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    yield from file.iter_batches(batch_size=1 << 20, columns=columns)
+    def __iter__(self) -> Iterator[Product]:
+        timestamps: set[bool] = set()
+        for path in self._paths:
+            try:
+                if is_parquet(path):
+                    roles, is_timestamp, batches = self._parquet(path)
+                else:
+                    roles, is_timestamp, batches = self._csv(path)
+                if self.facts.roles and roles != self.facts.roles:
+                    raise DataError(
+                        f"{path} has the columns {sorted(roles)}, the files before it {sorted(self.facts.roles)}; convert like files only"
+                    )
+                self.facts.roles = roles
+                timestamps.add(is_timestamp)
+                yield from batches
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(
+                    f"{path} is damaged or not what its format says ({str(error).splitlines()[0]}); get an intact copy"
+                ) from error
+            self._done_bytes += path.stat().st_size
+        if self.facts.num_rows == 0:
+            raise DataError(f"{', '.join(str(path) for path in self._paths)}: no rows; the log needs at least one")
+        if len(timestamps) > 1:
+            raise DataError("some files hold the time as Parquet timestamps, others as numbers; convert like files only")
+        self.facts.has_timestamps = True in timestamps
+        self._progress.finish(self.facts.num_rows)
 
+    def _csv(self, path: Path) -> tuple[frozenset[str], bool, Iterator[Product]]:
+        options = self._options
+        form = inspect_csv(
+            path, options.mapping, options.layout, options.header, options.delimiter, options.skip, text_roles=options.text_roles
+        )
+        self.facts.headers.append(form.with_header)
 
-def _read_parquet(path: Path, mapping: Mapping[str, str], layout: Layout, skip: frozenset[str]) -> Collected:
-    collected = Collected()
-    with pa.parquet.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        positions = locate(schema.names, len(schema.names), mapping, layout, str(path))
-        wanted = {role: schema.field(position) for role, position in positions.items() if role not in skip}
+        def parse(block: tuple[int, bytes, int]) -> tuple[ParsedBlock, list[Product], int]:
+            index, text, position = block
+            parsed = parse_block(text, form, first=index == 0)
+            pieces = zip(*parsed.columns.values(), strict=True)
+            return parsed, [self._transform(dict(zip(parsed.columns, piece, strict=True))) for piece in pieces], position
+
+        def blocks(stream: TextFile) -> Iterator[tuple[int, bytes, int]]:
+            for index, text in enumerate(line_blocks(stream, csv_file.BLOCK_BYTES, str(path))):
+                yield index, text, stream.tell()
+
+        def products() -> Iterator[Product]:
+            with TextFile(path) as stream, decode_errors_silenced():
+                for parsed, made, position in ordered_map(parse, blocks(stream), options.workers):
+                    self._count(parsed, position, path)
+                    yield from made
+
+        return frozenset(form.positions), False, products()
+
+    def _count(self, parsed: ParsedBlock, position: int, path: Path) -> None:
+        self.facts.num_rows += parsed.num_rows
+        self._bad.add("wrong_number_of_columns", parsed.wrong_width, parsed.example)
+        if self._bad.exhausted():
+            self._bad.check(self.facts.num_rows, str(path))
+        self._progress.update(self._done_bytes + position, self.facts.num_rows)
+
+    def _parquet(self, path: Path) -> tuple[frozenset[str], bool, Iterator[Product]]:
+        options = self._options
+        self.facts.headers.append(True)
+        with pa.parquet.ParquetFile(path) as file:
+            schema, total_rows = file.schema_arrow, file.metadata.num_rows
+        positions = locate(schema.names, len(schema.names), options.mapping, options.layout, str(path))
+        wanted = {role: schema.field(position) for role, position in positions.items() if role not in options.skip}
         logger.info("%s: Parquet, %s", path.name, ", ".join(f"{role} = {column.name}" for role, column in wanted.items()))
         for role, column in wanted.items():
             kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
             usable = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
             if not (usable or (role == "time" and pa.types.is_timestamp(kind))):
                 raise DataError(f"{path}: column {column.name!r} ({role}) is of type {column.type}; it must hold integers or strings")
-        collected.columns = {role: [] for role in wanted}
-        collected.timestamps = {"time" in wanted and pa.types.is_timestamp(wanted["time"].type)}
-        progress = Progress(path)
-        for batch in _parquet_batches(file, sorted({column.name for column in wanted.values()})):
-            for role, column in wanted.items():
-                collected.columns[role].append(narrow(batch.column(column.name)))
-            collected.num_rows += batch.num_rows
-            progress.rows(collected.num_rows)
-        progress.rows(collected.num_rows, final=True)
-    return collected
+
+        def parse(batch: pa.RecordBatch) -> tuple[int, Product]:
+            return batch.num_rows, self._transform({role: narrow(batch.column(column.name)) for role, column in wanted.items()})
+
+        def products() -> Iterator[Product]:
+            size, rows = path.stat().st_size, 0
+            with pa.parquet.ParquetFile(path) as file:
+                batches = file.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=sorted({column.name for column in wanted.values()}))
+                for num_rows, made in ordered_map(parse, batches, options.workers):
+                    rows += num_rows
+                    self.facts.num_rows += num_rows
+                    self._progress.update(self._done_bytes + size * rows // max(total_rows, 1), self.facts.num_rows)
+                    yield made
+
+        is_timestamp = "time" in wanted and pa.types.is_timestamp(wanted["time"].type)
+        return frozenset(wanted), is_timestamp, products()
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """The columns of all files in memory, in file order: role -> chunks (int64, double, or string), and the rows read."""
+
+    columns: dict[str, list[pa.Array]]
+    num_rows: int
+
+
+def read_tables(paths: Sequence[Path], options: FileOptions, bad: BadRows) -> RawTable:
+    """Reads small files whole; arguments and errors as of `LogReader`."""
+    reader: LogReader[Batch] = LogReader(paths, options, bad, lambda batch: batch)
+    columns: dict[str, list[pa.Array]] = {}
+    for batch in reader:
+        for role, chunk in batch.items():
+            columns.setdefault(role, []).append(chunk)
+    if not columns:
+        columns = {role: [] for role in reader.facts.roles}
+    return RawTable(columns, reader.facts.num_rows)

@@ -89,45 +89,105 @@ def _integers(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return values.to_numpy(zero_copy_only=False), ~good.to_numpy(zero_copy_only=False) & ~missing, missing
 
 
-def parse_ids(chunks: Sequence[pa.Array], id_type: Literal["auto", "int", "string"]) -> Parsed:
-    """Decides whether a column holds integer or string ids and reads it.
+@dataclass
+class IdFacts:
+    """What decides the type of an id column: how many values are there, and how many of them are no integers."""
 
-    With "auto" the ids are integers if at least half of the values that are there read as integers; the others are then bad.
-    """
-    if id_type != "string":
-        values, bad, missing = (np.concatenate(parts) for parts in zip(*map(_integers, chunks), strict=True))
-        present = int((~missing).sum())
-        if id_type == "int" or 2 * int(bad.sum()) <= present:
-            return Parsed(values, bad, missing)
-    text = pa.concat_arrays([_as_text(chunk) for chunk in chunks])
+    present: int = 0
+    not_integers: int = 0
+
+    def add(self, other: IdFacts) -> None:
+        """Adds the counts of another part of the column."""
+        self.present += other.present
+        self.not_integers += other.not_integers
+
+    def is_string(self, id_type: Literal["auto", "int", "string"]) -> bool:
+        """With "auto" the ids are integers if at least half of the values that are there read as integers; the others are then bad."""
+        return id_type == "string" or (id_type == "auto" and 2 * self.not_integers > self.present)
+
+
+@dataclass
+class TimeFacts:
+    """What decides the unit of the time column: how many values can be used, and how many of them look like milliseconds."""
+
+    usable: int = 0
+    large: int = 0
+
+    def add(self, other: TimeFacts) -> None:
+        """Adds the counts of another part of the column."""
+        self.usable += other.usable
+        self.large += other.large
+
+    def unit(self, unit: Literal["auto", "s", "ms"]) -> Literal["s", "ms"]:
+        """With "auto", ms if at least half of the usable values are above `MILLISECONDS_ABOVE`."""
+        if unit != "auto":
+            return unit
+        return "ms" if self.usable and 2 * self.large >= self.usable else "s"
+
+
+def id_facts(chunk: pa.Array) -> IdFacts:
+    """The facts of one chunk of an id column."""
+    if pa.types.is_int64(chunk.type):
+        return IdFacts(len(chunk) - chunk.null_count, 0)
+    _, bad, missing = _integers(chunk)
+    return IdFacts(int((~missing).sum()), int(bad.sum()))
+
+
+def time_facts(chunk: pa.Array) -> TimeFacts:
+    """The facts of one chunk of the time column."""
+    column = read_times(chunk)
+    usable = column.values[~column.bad & ~column.missing]
+    return TimeFacts(len(usable), int((usable > MILLISECONDS_ABOVE).sum()))
+
+
+def read_ids(chunk: pa.Array, *, as_string: bool) -> Parsed:
+    """Reads a chunk of an id column as integers or as strings."""
+    if not as_string:
+        return Parsed(*_integers(chunk))
+    text = _as_text(chunk)
     missing = pc.or_kleene(text.is_null(), pc.equal(text, "")).fill_null(True).to_numpy(zero_copy_only=False)
-    bad = pc.match_substring(text, "�").fill_null(False).to_numpy(zero_copy_only=False)
+    bad = pc.match_substring(text, "\N{REPLACEMENT CHARACTER}").fill_null(False).to_numpy(zero_copy_only=False)
     return Parsed(text, bad, missing)
 
 
+def read_times(chunk: pa.Array) -> Parsed:
+    """Reads a chunk of the time column as int64 in the log's unit, fractions cut off towards the past."""
+    if pa.types.is_int64(chunk.type):
+        return Parsed(*_integers(chunk))
+    text = _as_text(chunk)
+    missing = pc.or_kleene(text.is_null(), pc.equal(text, "")).fill_null(True).to_numpy(zero_copy_only=False)
+    good = pc.match_substring_regex(text, _DECIMAL).fill_null(False)
+    plain = pc.if_else(good, pc.replace_substring_regex(text, r"^\+", ""), "0")
+    floats = plain.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)
+    usable = good.to_numpy(zero_copy_only=False) & (np.abs(floats) < 2.0**62)
+    return Parsed(np.floor(np.where(usable, floats, 0)).astype(np.int64), ~usable & ~missing, missing)
+
+
+def _joined(parts: Sequence[Parsed]) -> Parsed:
+    columns = [part.values for part in parts]
+    values: np.ndarray | pa.Array = pa.concat_arrays(columns) if parts[0].is_string else np.concatenate(columns)
+    return Parsed(values, np.concatenate([part.bad for part in parts]), np.concatenate([part.missing for part in parts]))
+
+
+def parse_ids(chunks: Sequence[pa.Array], id_type: Literal["auto", "int", "string"]) -> Parsed:
+    """Decides whether a column holds integer or string ids (`IdFacts.is_string`) and reads it."""
+    facts = IdFacts()
+    if id_type == "auto":
+        for chunk in chunks:
+            facts.add(id_facts(chunk))
+    return _joined([read_ids(chunk, as_string=facts.is_string(id_type)) for chunk in chunks])
+
+
 def parse_times(chunks: Sequence[pa.Array], unit: Literal["auto", "s", "ms"]) -> tuple[Parsed, Literal["s", "ms"]]:
-    """Reads the time column and settles its unit: with "auto", ms if the median is above `MILLISECONDS_ABOVE`.
+    """Reads the time column and settles its unit (`TimeFacts.unit`).
 
     Returns:
-        The times as int64 in the unit, fractions cut off towards the past, and the unit.
+        The times as int64 in the unit, and the unit.
     """
-    parts = []
+    facts = TimeFacts()
     for chunk in chunks:
-        if pa.types.is_int64(chunk.type):
-            parts.append(_integers(chunk))
-            continue
-        text = _as_text(chunk)
-        missing = pc.or_kleene(text.is_null(), pc.equal(text, "")).fill_null(True).to_numpy(zero_copy_only=False)
-        good = pc.match_substring_regex(text, _DECIMAL).fill_null(False)
-        plain = pc.if_else(good, pc.replace_substring_regex(text, r"^\+", ""), "0")
-        floats = plain.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)
-        usable = good.to_numpy(zero_copy_only=False) & (np.abs(floats) < 2.0**62)
-        parts.append((np.floor(np.where(usable, floats, 0)).astype(np.int64), ~usable & ~missing, missing))
-    values, bad, missing = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    if unit == "auto":
-        usable = values[~bad & ~missing]
-        unit = "ms" if len(usable) and np.median(usable) > MILLISECONDS_ABOVE else "s"
-    return Parsed(values, bad, missing), unit
+        facts.add(time_facts(chunk))
+    return _joined([read_times(chunk) for chunk in chunks]), facts.unit(unit)
 
 
 def example_of(column: Parsed, mask: np.ndarray, chunks: Sequence[pa.Array]) -> object:

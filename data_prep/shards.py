@@ -8,23 +8,27 @@ Validation and test are always of the `sample` layout. Item and category feature
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from data_prep.histories import Histories
+from data_prep.config import ConvertConfig
+from data_prep.histories import Histories, duplicate_events
 from data_prep.items_table import Catalogue
-from data_prep.splits import Splits, held_out_targets, train_targets
+from data_prep.partitions import load_partition, write_all
+from data_prep.plan import Plan, replace_json
+from data_prep.splits import held_out_targets, train_targets
 from data_prep.vocabulary import Ids, take_ids
-from ops.records import Feature, scalar_feature, write_records
+from ops.records import Feature, encode_block, scalar_feature
 
-BLOCK_ROWS = 1 << 15
-logger = logging.getLogger(__name__)
+BLOCK_ROWS = 1 << 14
+SPLITS = ("train", "validate", "test")
 
 
 def feature_schema(layout: Literal["user", "sample"], user_id_type: str) -> dict[str, dict[str, Any]]:
@@ -47,6 +51,11 @@ def feature_schema(layout: Literal["user", "sample"], user_id_type: str) -> dict
 def shard_path(directory: Path, split: str, shard: int, shards: int) -> Path:
     """`SPLIT-00000-of-00004.tfrecord`."""
     return directory / f"{split}-{shard:05d}-of-{shards:05d}.tfrecord"
+
+
+def part_path(work: Path, split: str, shard: int) -> Path:
+    """The records of one shard's users, while it is written."""
+    return work / f"{split}-{shard:05d}.records"
 
 
 def gather_ranges(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,18 +103,18 @@ def user_blocks(histories: Histories, catalogue: Catalogue, users: np.ndarray) -
 
 
 def sample_blocks(
-    histories: Histories, catalogue: Catalogue, targets: np.ndarray, starts: np.ndarray, max_length: int
+    histories: Histories, catalogue: Catalogue, targets: np.ndarray, starts: np.ndarray, max_length: int, weights: np.ndarray
 ) -> Iterator[dict[str, Feature]]:
     """Features of the `sample` layout, some ten thousand samples at a time.
 
     Args:
         histories: all users.
-        catalogue: for categories and weights.
+        catalogue: for the categories.
         targets: [S] event indices of the targets.
         starts: [S] event index at which each target's user starts.
         max_length: history items at most.
+        weights: [N + 1] float32 per item row.
     """
-    weights = np.concatenate([[0.0], catalogue.counts / catalogue.counts.sum()]).astype(np.float32)
     for first in range(0, len(targets), BLOCK_ROWS):
         target = targets[first : first + BLOCK_ROWS]
         length = np.minimum(target - starts[first : first + BLOCK_ROWS], max_length)
@@ -123,44 +132,123 @@ def sample_blocks(
         }
 
 
-def write_splits(
-    directory: Path,
-    histories: Histories,
-    catalogue: Catalogue,
-    splits: Splits,
-    *,
-    layout: Literal["user", "sample"],
-    max_length: int,
-    train_min_length: int,
-    test_min_length: int,
-    shards: int,
-) -> dict[str, int]:
-    """Writes all TFRecord files.
+@dataclass(frozen=True)
+class ShardFacts:
+    """What a written shard comes to, the held-out samples of its users included.
 
-    Training users lie in ascending order of their ids, cut into shards of equal numbers of users (fewer shards than asked for if there are
-    fewer users); validation and test are one file each.
-
-    Returns:
-        Split -> number of samples; of training in the `user` layout those that a reader will cut.
+    Attributes:
+        num_samples: split -> samples; of training in the `user` layout those that a reader will cut.
+        duplicates: events of equal user, item and time beyond the first.
+        held_out_rows, held_out_counts: [k] item rows of the held-out users' events, and how many events each has.
     """
-    begin = time.monotonic()
-    parts = np.array_split(splits.train, min(shards, len(splits.train)))
-    num_samples = {"train": 0}
-    size_bytes = 0
-    for shard, users in enumerate(parts):
-        targets, starts = train_targets(histories.row_splits, users, train_min_length)
-        num_samples["train"] += len(targets)
-        blocks = (
-            user_blocks(histories, catalogue, users)
-            if layout == "user"
-            else sample_blocks(histories, catalogue, targets, starts, max_length)
-        )
-        size_bytes += write_records(shard_path(directory, "train", shard, len(parts)), blocks)
-        logger.info("training shard %d of %d written, %.1f MB so far", shard + 1, len(parts), size_bytes / 1e6)
-    for split, users in (("validate", splits.validate), ("test", splits.test)):
-        targets = held_out_targets(histories.row_splits, users, test_min_length)
-        num_samples[split] = len(targets)
-        blocks = sample_blocks(histories, catalogue, targets, histories.row_splits[users], max_length)
-        size_bytes += write_records(shard_path(directory, split, 0, 1), blocks)
-    logger.info("%.1f MB of records written in %.1f s", size_bytes / 1e6, time.monotonic() - begin)
-    return num_samples
+
+    num_samples: dict[str, int]
+    duplicates: int
+    held_out_rows: np.ndarray
+    held_out_counts: np.ndarray
+
+
+class ShardWriter:
+    """Writes one training shard, and the held-out samples of the users in its range, partition by partition.
+
+    After each partition a small file records how far the shard has come; a writer of the same shard goes on from there and cuts off what a
+    killed one wrote beyond it.
+
+    Args:
+        plan: of the conversion.
+        work: directory with the partition files, which are only read.
+        shard: its number.
+        config: the options.
+        out: directory for the shard's parts; default: ``work``.
+    """
+
+    def __init__(self, plan: Plan, work: Path, shard: int, config: ConvertConfig, out: Path | None = None) -> None:
+        self._plan, self._work, self._shard, self._config = plan, work, shard, config
+        self._out = work if out is None else out
+        self._paths = {split: part_path(self._out, split, shard) for split in SPLITS}
+        self._state_path = self._out / f"shard-{shard:05d}.json"
+        self.state: dict[str, Any] = {"done": [], "sizes": dict.fromkeys(SPLITS, 0), "samples": dict.fromkeys(SPLITS, 0), "duplicates": 0}
+        if self._state_path.is_file():
+            self.state = json.loads(self._state_path.read_text(encoding="utf-8"))
+        catalogue = plan.catalogue
+        self._weights = np.concatenate([[0.0], catalogue.counts / catalogue.counts.sum()]).astype(np.float32)
+
+    def partitions(self) -> list[int]:
+        """Partitions that hold users of the shard."""
+        first, last = self._plan.shard_firsts[self._shard : self._shard + 2]
+        firsts = self._plan.partitions.firsts
+        return [p for p in range(len(firsts) - 1) if firsts[p] < last and firsts[p + 1] > first]
+
+    def write(self, progress: Callable[[int], None] = lambda events: None) -> None:
+        """Writes what is still missing; ``progress`` is called with the events of every partition written."""
+        missing = [partition for partition in self.partitions() if partition not in self.state["done"]]
+        if not missing:  # its file may have been moved to its place already
+            return
+        with ExitStack() as stack:
+            files: dict[str, BinaryIO] = {}
+            for split, path in self._paths.items():
+                path.touch()
+                files[split] = stack.enter_context(path.open("r+b", buffering=0))
+                files[split].truncate(self.state["sizes"][split])
+                files[split].seek(self.state["sizes"][split])
+            for partition in missing:
+                progress(self._write_partition(partition, files))
+
+    def _write_partition(self, partition: int, files: Mapping[str, BinaryIO]) -> int:
+        histories, duplicates = self._histories(partition)
+        first = self._first_user(partition)
+        role = self._plan.role[first : first + len(histories.user_ids)]
+        config, samples = self._config, self.state["samples"]
+        train = np.flatnonzero(role == 0)
+        targets, starts = train_targets(histories.row_splits, train, config.train_min_length)
+        samples["train"] += len(targets)
+        if config.layout == "user":
+            self._append(files["train"], user_blocks(histories, self._plan.catalogue, train))
+        else:
+            self._append(files["train"], sample_blocks(histories, self._plan.catalogue, targets, starts, config.max_length, self._weights))
+        for number, split in enumerate(SPLITS[1:], 1):
+            users = np.flatnonzero(role == number)
+            targets = held_out_targets(histories.row_splits, users, config.test_min_length)
+            samples[split] += len(targets)
+            blocks = sample_blocks(histories, self._plan.catalogue, targets, histories.row_splits[users], config.max_length, self._weights)
+            self._append(files[split], blocks)
+        held_out = np.flatnonzero(role > 0)
+        begins = histories.row_splits[held_out]
+        index, _ = gather_ranges(begins, histories.row_splits[held_out + 1] - begins)
+        rows, numbers = np.unique(histories.item_rows[index], return_counts=True)
+        np.save(self._held_out_path(partition), np.stack([rows.astype(np.int64), numbers]))
+        self.state["duplicates"] += duplicates
+        self.state["done"].append(partition)
+        self.state["sizes"] = {split: file.tell() for split, file in files.items()}
+        replace_json(self._state_path, self.state)
+        return len(histories.item_rows)
+
+    def _append(self, file: BinaryIO, blocks: Iterable[Mapping[str, Feature]]) -> None:
+        for features in blocks:
+            write_all(file, encode_block(features))
+
+    def _first_user(self, partition: int) -> int:
+        return int(max(self._plan.shard_firsts[self._shard], self._plan.partitions.firsts[partition]))
+
+    def _held_out_path(self, partition: int) -> Path:
+        return self._out / f"held-out-{self._shard:05d}-{partition:05d}.npy"
+
+    def _histories(self, partition: int) -> tuple[Histories, int]:
+        """The users that shard and partition share, and their repeated events."""
+        plan = self._plan
+        events = load_partition(self._work, plan.partitions, partition)
+        first = self._first_user(partition)
+        last = int(min(plan.shard_firsts[self._shard + 1], plan.partitions.firsts[partition + 1]))
+        begin, end = np.searchsorted(events.user_codes, [first - events.first_user, last - events.first_user])
+        users, items, times = events.user_codes[begin:end], events.item_codes[begin:end], events.times[begin:end]
+        duplicates = int(duplicate_events(users, items, times).sum())
+        row_splits = np.zeros(last - first + 1, np.int64)
+        np.cumsum(plan.lengths[first:last], out=row_splits[1:])
+        seconds = times // 1000 if plan.facts.time_unit == "ms" else times
+        return Histories(plan.user_ids[first:last], row_splits, plan.catalogue.row_of_code[items], seconds), duplicates
+
+    def facts(self) -> ShardFacts:
+        """What was written; all partitions must be done."""
+        parts = [np.load(self._held_out_path(partition)) for partition in self.partitions()]
+        rows, numbers = np.concatenate(parts, axis=1) if parts else np.zeros((2, 0), np.int64)
+        return ShardFacts(dict(self.state["samples"]), self.state["duplicates"], rows, numbers)

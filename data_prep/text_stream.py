@@ -1,25 +1,15 @@
-"""The bytes of a text file: plain or gzip, sampled to see whether it is text at all, and made UTF-8 where it is not."""
+"""The text of a file: sampled to see whether it is text at all, and cut into blocks of whole lines."""
 
 from __future__ import annotations
 
-import codecs
-import io
+from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-
 from data_prep.errors import DataError
+from data_prep.sources import TextFile
 
 SAMPLE_BYTES = 1 << 16
-REPAIR_BYTES = 1 << 20
-
-
-def open_stream(path: Path) -> pa.NativeFile:
-    """Opens a file for reading; gzip is recognised by its first bytes. A cut or damaged gzip file raises OSError while it is read."""
-    raw = pa.OSFile(str(path))
-    is_gzip = raw.read(2) == b"\x1f\x8b"
-    raw.seek(0)
-    return pa.CompressedInputStream(raw, "gzip") if is_gzip else raw
+LONGEST_LINE_BLOCKS = 16
 
 
 def sample_lines(path: Path) -> list[str]:
@@ -29,7 +19,7 @@ def sample_lines(path: Path) -> list[str]:
         DataError: there is no line, or the file is not text.
         OSError: it is damaged.
     """
-    with open_stream(path) as stream:
+    with TextFile(path) as stream:
         sample = stream.read(SAMPLE_BYTES)
     if not sample:
         raise DataError(f"{path} holds no data; it needs at least one row")
@@ -44,25 +34,24 @@ def sample_lines(path: Path) -> list[str]:
     return lines
 
 
-class Utf8Repair(io.RawIOBase):
-    """A binary stream with everything that is not UTF-8 replaced by U+FFFD."""
+def line_blocks(stream: TextFile, size: int, source: str) -> Iterator[bytes]:
+    """Cuts a text into blocks of whole lines, of about ``size`` bytes each.
 
-    def __init__(self, stream: pa.NativeFile) -> None:
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._ready = b""
-
-    def readable(self) -> bool:
-        """Always true."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """At most ``size`` bytes; empty at the end."""
-        while not self._ready:
-            chunk = self._stream.read(REPAIR_BYTES)
-            self._ready = self._decoder.decode(chunk, final=not chunk).encode()
-            if not chunk:
-                break
-        size = len(self._ready) if size < 0 else size
-        part, self._ready = self._ready[:size], self._ready[size:]
-        return part
+    Raises:
+        DataError: a line is longer than `LONGEST_LINE_BLOCKS` blocks.
+        OSError: the file is damaged.
+    """
+    rest = b""
+    while block := stream.read(size):
+        cut = block.rfind(b"\n") + 1
+        if cut == 0:
+            cut = block.rfind(b"\r", 0, len(block) - 1) + 1  # lines that end in a carriage return alone
+        if cut == 0:
+            rest += block
+            if len(rest) > LONGEST_LINE_BLOCKS * size:
+                raise DataError(f"{source} has a line of more than {len(rest):,} bytes; a log has one event per line")
+            continue
+        yield rest + block[:cut] if rest else block[:cut]
+        rest = block[cut:]
+    if rest:
+        yield rest

@@ -280,6 +280,10 @@ class ArtifactWriter:
                 os.close(self._lock)
                 self._lock = None
 
+    def discard(self) -> None:
+        """Gives up what was written although the writer is resumable: a run with the same inputs would fail in the same way."""
+        self._resumable = False
+
     def result(self) -> StepResult:
         """The result to return after a clean exit."""
         return StepResult(path=self.path, metrics=self.metrics)

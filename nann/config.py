@@ -41,6 +41,7 @@ class TrainConfig(StepConfig):
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
     mixed_precision: bool = Field(False, description="compute the networks in bfloat16 (GPU and recent CPUs)")
     xla: bool = Field(True, description="compile the networks' part of the step with XLA")
+    fused: bool = Field(True, description="look up and update embedding rows with the fused native ops; otherwise with stock ops")
     log_steps: int = Field(100, ge=1, description="steps between records of the loss")
     validate_users: int = Field(500, ge=0, description="validation users whose recall is measured during training; 0: none")
     validations: int = Field(4, ge=0, description="how often recall is measured, the last time at the end")
@@ -74,12 +75,27 @@ class RewriteConfig(StepConfig):
     ef: tuple[int, ...] = Field((300, 300, 200), description="running top-ef per level, from level 0 up")
     rounds: tuple[int, ...] = Field((8, 2, 1), description="rounds of expansion per level, from level 0 up")
     top_k: int = Field(200, ge=1, description="items returned per user")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the scorer's tables and weights; half precision is exported with its measured cost in recall"
+    )
+    precompute_mb: int = Field(
+        0, ge=0, description="compute what depends on items alone at export, if the wider item table fits into this much memory; 0: do not"
+    )
+    start_level: int = Field(-1, ge=-1, description="the walk starts from all nodes of this level and above; -1: the index's own")
+    xla: bool = Field(False, description="compile the scoring in the SavedModels with XLA, once per width of a grid, when it is first met")
 
-    @field_validator("ef", "rounds")
+    @field_validator("ef")
     @classmethod
     def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or min(value) < 1:
             raise ValueError("needs at least one level, every entry at least 1")
+        return value
+
+    @field_validator("rounds")
+    @classmethod
+    def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 0:
+            raise ValueError("needs at least one level, every entry at least 0")
         return value
 
 
@@ -95,14 +111,42 @@ class EvaluateConfig(StepConfig):
     curve_users: int = Field(200, ge=0, description="validation users for the curve of recall against items scored; 0: no curve")
 
 
+class TuneConfig(StepConfig):
+    """Options of `nann tune`."""
+
+    k: int = Field(200, ge=1, description="list length K of coverage and recall")
+    target_coverage: float = Field(0.99, ge=0, le=1, description="least share of the exact top K to find")
+    target_recall_delta: float = Field(1.0, description="most of the exact scan's recall@K that may be lost, as a share of it")
+    latency_budget_ms: float = Field(0, ge=0, description="most of the median latency of one user; 0: no limit")
+    widths: tuple[int, ...] = Field((100, 200, 300, 400), description="values of ef to try, the same on all levels")
+    rounds: tuple[int, ...] = Field((3, 5, 8), description="rounds on level 0 to try")
+    upper_rounds: tuple[int, ...] = Field((1, 2), description="rounds on level 1 to try; higher levels have one")
+    start_levels: tuple[int, ...] = Field((-1,), description="start levels to try; -1: the index's own")
+    graphs: tuple[str, ...] = Field((), description="further graphs to build and try, as M:EF_CONSTRUCTION, such as 16:200,48:400")
+    threads: int = Field(1, ge=1, description="threads that build further graphs")
+    users: int = Field(200, ge=1, description="validation users")
+    latency_users: int = Field(30, ge=1, description="calls with one user each, whose median is the latency")
+    batch_size: int = Field(16, ge=1, description="users per call when quality is measured")
+
+    @field_validator("widths", "rounds", "upper_rounds")
+    @classmethod
+    def _not_empty(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 0:
+            raise ValueError("needs at least one number, none below 0")
+        return value
+
+
 class BenchmarkConfig(StepConfig):
     """Options of `nann benchmark`."""
 
-    graph: GraphForm = Field("portable", description=f"exported form to load: {GRAPH_FORMS}")
-    threads: int = Field(1, ge=1, description="closed-loop clients")
+    graphs: tuple[GraphForm, ...] = Field(("portable",), min_length=1, description=f"exported forms to load, in turn: {GRAPH_FORMS}")
+    blocks: int = Field(1, ge=1, description="the forms take turns this often, each time for its share of the duration")
+    threads: int = Field(1, ge=1, description="clients")
+    requests_per_s: float = Field(0, ge=0, description="fixed rate of requests; 0: each client sends the next when the last is answered")
     batch_size: int = Field(1, ge=1, description="users per request")
     warmup_seconds: float = Field(2, ge=0, description="load before measuring starts")
     duration_seconds: float = Field(10, gt=0, description="measured time")
+    traced_requests: int = Field(10, ge=0, description="further requests per form whose ops are timed, to split walk and scoring; 0: none")
     seed: int = Field(1, description="seed of the order of the histories")
 
 

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from nann.errors import ArtifactError
+from nann.record_batches import record_batches, record_files
+from nann.rejoin import Rejoiner
 
 logger = logging.getLogger(__name__)
-READ_BATCH = 8192
 
 
 @dataclass(frozen=True)
@@ -112,68 +113,45 @@ def load_histories(dataset: Path) -> Histories:
         ArtifactError: the dataset holds no training record.
     """
     meta = load_meta(dataset)
-    keys: tuple[str, ...] = ("item_ids",) if meta["layout"] == "user" else ("item_ids", "gt_item_id", "user_id")
-    columns = _read(dataset, "train", keys, user_id_type=meta["features"]["train"]["user_id"]["dtype"])
-    item_rows, row_splits = columns["item_ids"]
-    if meta["layout"] == "sample":
-        item_rows, row_splits = _rejoin(item_rows, row_splits, columns["gt_item_id"][0], columns["user_id"][0])
+    files = record_files(dataset, "train")
+    if meta["layout"] == "user":
+        events, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
+        for batch in record_batches(files, {"item_ids": tf.int64}):
+            events.append(batch["item_ids"].values.astype(np.int32))
+            lengths.append(np.diff(batch["item_ids"].row_splits))
+        item_rows, row_splits = np.concatenate(events), np.cumsum(np.concatenate(lengths))
+    else:
+        rejoiner = Rejoiner(int(meta["max_length"]))
+        user_type = _user_type(meta, "train")
+        for batch in record_batches(files, {"item_ids": tf.int64, "gt_item_id": tf.int64, **user_type}):
+            history, users = batch["item_ids"], batch["user_id"].values if user_type else None
+            rejoiner.add(history.values, history.row_splits, batch["gt_item_id"].values, users)
+        item_rows, row_splits = rejoiner.finish()
     if len(row_splits) < 2:
         raise ArtifactError(f"{dataset} has no training users; convert a longer log, or hold out fewer users")
-    return Histories(item_rows.astype(np.int32), row_splits, int(meta["train_min_length"]))
+    return Histories(item_rows, row_splits, int(meta["train_min_length"]))
 
 
 def load_samples(dataset: Path, split: str) -> Samples:
-    """Reads the held-out samples of split "validate" or "test"."""
+    """Reads the held-out samples of split "validate" or "test"; where the records have no user ids the users are numbered from 0."""
     meta = load_meta(dataset)
-    columns = _read(dataset, split, ("item_ids", "gt_item_id", "user_id"), user_id_type=meta["features"][split]["user_id"]["dtype"])
-    values, row_splits = columns["item_ids"]
     length = int(meta["max_length"])
-    histories = np.zeros((len(row_splits) - 1, length), np.int32)
-    lengths = np.diff(row_splits)
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    histories[rows, np.arange(len(values)) - row_splits[rows]] = values
-    return Samples(histories, columns["gt_item_id"][0].astype(np.int32), columns["user_id"][0])
+    user_type = _user_type(meta, split)
+    histories, targets = [np.zeros((0, length), np.int32)], [np.zeros(0, np.int32)]
+    users: list[npt.NDArray[Any]] = []
+    for batch in record_batches(record_files(dataset, split), {"item_ids": tf.int64, "gt_item_id": tf.int64, **user_type}):
+        values, row_splits = batch["item_ids"].values, batch["item_ids"].row_splits
+        lengths = np.diff(row_splits)
+        filled = np.zeros((len(lengths), length), np.int32)
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        filled[rows, np.arange(len(values)) - row_splits[rows]] = values
+        histories.append(filled)
+        targets.append(batch["gt_item_id"].values.astype(np.int32))
+        users.append(batch["user_id"].values if user_type else np.arange(len(lengths)) + sum(map(len, users)))
+    return Samples(np.concatenate(histories), np.concatenate(targets), np.concatenate(users) if users else np.zeros(0, np.int64))
 
 
-def _rejoin(
-    values: npt.NDArray[Any], row_splits: npt.NDArray[np.int64], targets: npt.NDArray[Any], user_ids: npt.NDArray[Any]
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Events per user from samples: the history of a user's first sample, then the target of each."""
-    if len(targets) == 0:
-        return values, np.zeros(1, np.int64)
-    is_first = np.concatenate([[True], user_ids[1:] != user_ids[:-1]])
-    user = np.cumsum(is_first) - 1
-    lengths = np.diff(row_splits)
-    first_lengths = lengths[is_first]
-    history = np.repeat(is_first, lengths)
-    owners = np.concatenate([np.repeat(np.arange(len(first_lengths)), first_lengths), user])
-    order = np.argsort(owners, kind="stable")  # histories stand before targets in `owners`, so they do within a user
-    events = np.concatenate([values[history], targets])[order]
-    per_user = np.bincount(owners, minlength=len(first_lengths))
-    return events, np.concatenate([[0], np.cumsum(per_user)]).astype(np.int64)
-
-
-def _read(
-    dataset: Path, split: str, keys: tuple[str, ...], *, user_id_type: str
-) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
-    """Flat values and row splits per feature of one split, over its shards in order of name."""
-    files = sorted(str(path) for path in dataset.glob(f"{split}-*.tfrecord"))
-    user_type = tf.int64 if user_id_type == "int64" else tf.string
-    features = {key: tf.io.RaggedFeature(user_type if key == "user_id" else tf.int64, row_splits_dtype=tf.int64) for key in keys}
-    records = tf.data.TFRecordDataset(files).batch(READ_BATCH)
-    parsed = records.map(lambda batch: tf.io.parse_example(batch, features), num_parallel_calls=2, deterministic=True).prefetch(2)
-    values: dict[str, list[npt.NDArray[Any]]] = {key: [] for key in keys}
-    lengths: dict[str, list[npt.NDArray[np.int64]]] = {key: [] for key in keys}
-    for batch in parsed:
-        for key in keys:
-            flat = batch[key].values.numpy()
-            flat = (flat.astype(str) if flat.dtype == object else flat) if key == "user_id" else flat.astype(np.int32)
-            values[key].append(flat)
-            lengths[key].append(np.diff(batch[key].row_splits.numpy()))
-    return {
-        key: (
-            np.concatenate(values[key]) if values[key] else np.zeros(0, np.int32),
-            np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(lengths[key]))]) if lengths[key] else np.zeros(1, np.int64),
-        )
-        for key in keys
-    }
+def _user_type(meta: dict[str, Any], split: str) -> dict[str, Any]:
+    """The `user_id` feature and its dtype; empty where the records have none."""
+    feature = meta["features"][split].get("user_id")
+    return {} if feature is None else {"user_id": tf.int64 if feature["dtype"] == "int64" else tf.string}

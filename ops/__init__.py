@@ -1,1 +1,20 @@
 """Building blocks for TensorFlow, usable without the rest: embedding lookup, sparse optimizers, native record encoding."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Imported on first use: `ops.records` and the loader are needed where TensorFlow is not.
+_LAZY = {
+    "EmbeddingVariable": "ops.embedding_variable",
+    "fused_embedding_lookup_sparse": "ops.embedding",
+    "fused_embedding_lookup_sparse_v2": "ops.embedding",
+    "fused_safe_embedding_lookup_sparse": "ops.embedding",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'ops' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,14 +1,34 @@
 """Embedding lookup without a combiner: the form a sequence model needs, one vector per position.
 
-This is the composite form (a gather per table, a mask, a concatenation); models reach their tables only through it, so that another
-implementation of the same contract can take its place.
+Models reach their tables only through `lookup_positions`. Where the native library is there, a lookup is one op over all tables, and its
+gradient one op that gives every table distinct rows; elsewhere, and inside `stock_ops`, it is a gather per table, a mask and a
+concatenation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
+
+from ops import native
+from ops.embedding.features import handle_of, is_variable
+from ops.embedding.grouped import native_library, shape_of
+
+_stock_only = contextvars.ContextVar("stock_only", default=False)
+
+
+@contextlib.contextmanager
+def stock_ops() -> Iterator[None]:
+    """Within this context lookups are traced from stock ops alone: for graphs that must load without the native library."""
+    token = _stock_only.set(True)
+    try:
+        yield
+    finally:
+        _stock_only.reset(token)
 
 
 def lookup_positions(tables: Sequence[tf.Variable], ids: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -26,8 +46,79 @@ def lookup_positions(tables: Sequence[tf.Variable], ids: Sequence[tf.Tensor]) ->
     """
     if len(tables) != len(ids) or not tables:
         raise ValueError(f"needs one id tensor per table and at least one, got {len(tables)} tables and {len(ids)} id tensors")
+    library = None if _stock_only.get() else native_library(tables)
+    if library is None:
+        return _composite(tables, ids)
+    same = _same_dtype(ids)
+    dims = [int(table.shape[1]) for table in tables]
+    if all(is_variable(table) for table in tables):
+        return library.nann_fused_embedding_positions_resource(
+            tables=[handle_of(table) for table in tables], ids=same, T=tables[0].dtype, dims=dims
+        )
+    return library.nann_fused_embedding_positions(tables=[tf.convert_to_tensor(table) for table in tables], ids=same, dims=dims)
+
+
+def _same_dtype(ids: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    tensors = [tf.convert_to_tensor(table_ids) for table_ids in ids]
+    dtype = tensors[0].dtype if all(tensor.dtype == tensors[0].dtype for tensor in tensors) else tf.int64
+    if dtype not in (tf.int32, tf.int64):
+        dtype = tf.int64
+    return [tf.cast(tensor, dtype) for tensor in tensors]
+
+
+def _composite(tables: Sequence[Any], ids: Sequence[tf.Tensor]) -> tf.Tensor:
     columns = []
     for table, table_ids in zip(tables, ids, strict=True):
         present = tf.cast(tf.not_equal(table_ids, 0), table.dtype)[..., tf.newaxis]
         columns.append(tf.gather(table, table_ids) * present)
     return tf.concat(columns, axis=-1)
+
+
+def position_gradients(dims: Sequence[int], ids: Sequence[Sequence[tf.Tensor]], gradients: Sequence[tf.Tensor]) -> list[tf.IndexedSlices]:
+    """The gradients of F tables from those of one or more lookups into them, without differentiating through the lookups.
+
+    Args:
+        dims: row size of each table.
+        ids: per lookup the F id tensors it was given.
+        gradients: per lookup the gradient [..., sum(dims)] of its result.
+
+    Returns:
+        Per table the gradient of its rows, without row 0. Indices are distinct where the native library is there.
+    """
+    library = None if _stock_only.get() else native.load_library()
+    if library is None:
+        return [_composite_gradient(dims, ids, gradients, number) for number in range(len(dims))]
+    flat = _same_dtype([table_ids for lookup in ids for table_ids in lookup])
+    indices, values = library.nann_fused_embedding_positions_grad(
+        ids=flat, gradients=list(gradients), num_tables=len(dims), dims=list(dims)
+    )
+    return [tf.IndexedSlices(rows_values, rows) for rows_values, rows in zip(values, indices, strict=True)]
+
+
+def _composite_gradient(
+    dims: Sequence[int], ids: Sequence[Sequence[tf.Tensor]], gradients: Sequence[tf.Tensor], number: int
+) -> tf.IndexedSlices:
+    first, last = sum(dims[:number]), sum(dims[: number + 1])
+    rows = tf.concat([tf.reshape(lookup[number], [-1]) for lookup in ids], axis=0)
+    values = tf.concat([tf.reshape(gradient, [-1, sum(dims)])[:, first:last] for gradient in gradients], axis=0)
+    present = tf.where(rows > 0)[:, 0]
+    return tf.IndexedSlices(tf.gather(values, present), tf.gather(rows, present))
+
+
+@tf.RegisterGradient("Nann>FusedEmbeddingPositions")
+def _gradient(op: Any, gradient: tf.Tensor) -> list[Any]:
+    return _gradients_of_inputs(op, gradient)
+
+
+@tf.RegisterGradient("Nann>FusedEmbeddingPositionsResource")
+def _resource_gradient(op: Any, gradient: tf.Tensor) -> list[Any]:
+    return _gradients_of_inputs(op, gradient)
+
+
+def _gradients_of_inputs(op: Any, gradient: tf.Tensor) -> list[Any]:
+    num_tables = op.get_attr("num_tables")
+    inputs = list(op.inputs)
+    tables, ids = inputs[:num_tables], inputs[num_tables:]
+    slices = position_gradients(op.get_attr("dims"), [ids], [tf.convert_to_tensor(gradient)])
+    shaped = [tf.IndexedSlices(each.values, each.indices, shape_of(table)) for each, table in zip(slices, tables, strict=True)]
+    return [*shaped, *[None] * num_tables]

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from ops.embedding.update import update_rows
+
 
 class LazyAdamW(tf.Module):
     """AdamW for dense variables and, lazily by row, for embedding tables.
@@ -23,6 +25,7 @@ class LazyAdamW(tf.Module):
         weight_decay: decoupled decay per step, multiplied by the learning rate; applied to matrices and tables, not to vectors.
         beta_1, beta_2: decay rates of the moments.
         epsilon: added to the root of the second moment.
+        fused: update the touched rows of matrices by one native op each, where the library is there.
     """
 
     def __init__(
@@ -33,8 +36,10 @@ class LazyAdamW(tf.Module):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
+        fused: bool = True,
     ) -> None:
         super().__init__(name="lazy_adamw")
+        self._fused = fused
         self._weight_decay, self._beta_1, self._beta_2, self._epsilon = weight_decay, beta_1, beta_2, epsilon
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self._variables = list(variables)
@@ -77,6 +82,11 @@ class LazyAdamW(tf.Module):
         learning_rate: tf.Tensor,
         correction: tf.Tensor,
     ) -> None:
+        if self._fused and isinstance(gradient, tf.IndexedSlices) and len(variable.shape) == 2:
+            numbers = (learning_rate * correction, self._beta_1, self._beta_2, self._epsilon, self._weight_decay, learning_rate)
+            options = tf.stack([tf.cast(number, tf.float64) for number in (*numbers, 0, 0, 0, 0)])
+            update_rows("adam", variable, [first, second], gradient, options)
+            return
         if isinstance(gradient, tf.IndexedSlices):
             rows, positions = tf.unique(gradient.indices)
             values = tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows))

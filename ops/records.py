@@ -10,6 +10,7 @@ Record framing: length uint64, masked CRC32C of the length, payload, masked CRC3
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,27 @@ def _example_of(features: bytes) -> bytes:
         size >>= 7
     head.append(size)
     return bytes(head) + features
+
+
+def encode_block(features: Mapping[str, Feature]) -> np.ndarray:
+    """Encodes and frames a block of records, with the native op or, without it, with stock TensorFlow.
+
+    Args:
+        features: name -> feature, all of the same number of records.
+
+    Returns:
+        [size_bytes] uint8, ready to be appended to a TFRecord file.
+
+    Raises:
+        TypeError, ValueError: as `encode_records`.
+    """
+    library = native.load_library()
+    if library is not None:
+        return _encode_native(library, features)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "block.tfrecord"
+        _write_stock(path, [features])
+        return np.fromfile(path, np.uint8)
 
 
 def _write_stock(path: Path, blocks: Iterable[Mapping[str, Feature]]) -> None:

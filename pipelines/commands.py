@@ -114,18 +114,27 @@ def _run_and_show(
 @click.option("--output", type=PATH, required=True, metavar="FILE", help="YAML file to write.")
 @click.option("--picture", type=PATH, metavar="FILE", help="Also draw the DAG into this SVG file.")
 @click.option("--profile", metavar="NAME", help="Resources of the tasks: local, cpu, gpu, multi-gpu, or the path of a .yaml file.")
-def _compile(*, output: Path, picture: Path | None, profile: str | None) -> None:
+@click.option(
+    "--pipeline",
+    "--dag",
+    "dag",
+    type=click.Choice(["training", "conversion"]),
+    default="training",
+    show_default=True,
+    help="The whole pipeline, or the conversion alone, spread over one task per shard.",
+)
+def _compile(*, output: Path, picture: Path | None, profile: str | None, dag: str) -> None:
     """Compile the pipeline for Kubeflow Pipelines."""
     from pipelines.compilation import compile_pipeline, compiled_spec
     from pipelines.profiles import read_profile
 
     if output.suffix not in (".yaml", ".yml"):
         raise click.UsageError(f"--output must end in .yaml, but it is {output}.")
-    compile_pipeline(output, read_profile(profile) if profile else None)
+    compile_pipeline(output, dag, read_profile(profile) if profile else None)
     click.echo(f"{output} (written)")
     if picture is not None:
         from pipelines.picture import draw_pipeline
 
         picture.parent.mkdir(parents=True, exist_ok=True)
-        picture.write_text(draw_pipeline(compiled_spec()), encoding="utf-8")
+        picture.write_text(draw_pipeline(compiled_spec(dag)), encoding="utf-8")
         click.echo(f"{picture} (written)")

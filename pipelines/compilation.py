@@ -6,12 +6,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from components.errors import ConfigError
+from components.steps import load_object
 from pipelines.profiles import Profile
 
+DAGS = {"training": "pipelines.training:training", "conversion": "pipelines.conversion:conversion"}
+# Those that can be made with the resources of a profile.
+FACTORIES = {"training": "pipelines.training:training_pipeline"}
 
-def compile_pipeline(output: Path, profile: Profile | None = None) -> None:
-    """Compiles the training pipeline into a YAML file, replacing it only when the compilation succeeds."""
-    text = compiled_text(profile)
+
+def compile_pipeline(output: Path, dag: str = "training", profile: Profile | None = None) -> None:
+    """Compiles a pipeline of `DAGS` into a YAML file, replacing it only when the compilation succeeds."""
+    text = compiled_text(dag, profile)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=output.parent, prefix=f".{output.name}.", delete=False) as file:
         file.write(text)
@@ -19,26 +25,31 @@ def compile_pipeline(output: Path, profile: Profile | None = None) -> None:
     os.replace(file.name, output)
 
 
-def compiled_text(profile: Profile | None = None) -> str:
-    """The compiled training pipeline as YAML text; with a profile, a second document holds what Kubernetes is told."""
+def compiled_text(dag: str = "training", profile: Profile | None = None) -> str:
+    """A compiled pipeline of `DAGS` as YAML text; with a profile, a second document holds what Kubernetes is told.
+
+    Raises:
+        ConfigError: a profile is given for a pipeline that takes none.
+    """
+    if profile is not None and dag not in FACTORIES:
+        raise ConfigError(f"the pipeline {dag!r} takes no profile; those that do: {', '.join(FACTORIES)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from kfp import compiler
 
-        from pipelines.training import training_pipeline
-
+        pipeline = load_object(DAGS[dag]) if profile is None else load_object(FACTORIES[dag])(profile)
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "pipeline.yaml"
-            compiler.Compiler().compile(training_pipeline(profile), str(path))
+            compiler.Compiler().compile(pipeline, str(path))
             text = path.read_text(encoding="utf-8")
     # kfp's leading comment prints the structs' fields in an order that changes from process to process; the document itself is sorted.
     document = [line for line in text.splitlines(keepends=True) if not line.startswith("#")]
-    return "# Compiled by `nann pipeline compile`; edit pipelines/training.py instead.\n" + "".join(document)
+    return f"# Compiled by `nann pipeline compile`; edit pipelines/{dag}.py instead.\n" + "".join(document)
 
 
-def compiled_spec() -> dict[str, Any]:
-    """The compiled training pipeline as a parsed document."""
+def compiled_spec(dag: str = "training") -> dict[str, Any]:
+    """A compiled pipeline of `DAGS` as a parsed document."""
     import yaml
 
-    document: dict[str, Any] = next(yaml.safe_load_all(compiled_text()))
+    document: dict[str, Any] = next(yaml.safe_load_all(compiled_text(dag)))
     return document

@@ -1,1 +1,1 @@
-"""Load generation: closed-loop clients around any request function, and what their latencies amount to. Imports no TensorFlow."""
+"""Load generation: clients around any request function, and what their latencies amount to. Imports no TensorFlow."""

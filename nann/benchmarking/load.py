@@ -1,4 +1,4 @@
-"""Closed-loop load: N clients that each send the next request when the last one is answered."""
+"""Load from N clients: each sends the next request when the last one is answered, or requests fall due at a fixed rate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,8 +22,8 @@ class Load:
     Attributes:
         request: [R] int64 number of the request, ascending; requests before the first measured one were warm-up.
         client: [R] int64 client that sent it, from 0.
-        start_s: [R] float64 seconds since measuring began.
-        latency_ms: [R] float64.
+        start_s: [R] float64 seconds since measuring began: when the request was sent, or at a fixed rate when it was due.
+        latency_ms: [R] float64, from then to the answer.
         errors: measured requests that failed.
         warmup_requests: requests of the warm-up, failed ones included.
         measured_seconds: from the begin of measuring to the last answer.
@@ -48,45 +48,60 @@ class _Client:
     failure: BaseException | None = None
 
 
-def run_closed_loop(
+def run_load(
     request: Callable[[int], object],
     *,
     threads: int,
     warmup_seconds: float,
     duration_seconds: float,
+    requests_per_s: float = 0,
     counted_errors: tuple[type[Exception], ...] = (),
 ) -> Load:
     """Sends requests from ``threads`` clients at once: first a warm-up that is not counted, then the measured part.
 
-    Requests are numbered from 0 in the order they are sent, over all clients, so that equal numbers mean equal work. Every
-    client sends at least one measured request, however slow it is.
+    With a rate, request n is due n / rate seconds after the warm-up began, and whichever client is free sends it. Its latency counts from
+    when it was due, so the time it waited for a client is in it: a system that is too slow cannot hide it by being asked less often.
+
+    Requests are numbered from 0 in the order they are sent, over all clients, so that equal numbers mean equal work. In a closed
+    loop every client sends at least one measured request, however slow it is.
 
     Args:
         request: does request number n and returns when it is answered; called from several threads.
         threads: number of clients, at least 1.
         warmup_seconds: clients go over to measured requests when this time is over.
-        duration_seconds: no request is sent later than this after measuring began; what is under way is finished and counted.
+        duration_seconds: no request is sent, or due, later than this after measuring began; what is under way is finished and counted.
+        requests_per_s: fixed rate; 0: closed loop.
         counted_errors: exceptions that count as an error of the request; any other ends the load.
 
     Raises:
-        ValueError: ``threads`` < 1.
+        ValueError: ``threads`` < 1, or the rate is negative.
         Exception: what ``request`` raised, if it is not among ``counted_errors``.
     """
     if threads < 1:
         raise ValueError(f"threads is {threads}; a load needs at least 1")
+    if requests_per_s < 0:
+        raise ValueError(f"requests_per_s is {requests_per_s}; a rate is above 0, and 0 stands for a closed loop")
     numbers = itertools.count()  # next() on it is atomic
     clients = [_Client(number) for number in range(threads)]
     stop = threading.Event()
-    begin = time.perf_counter() + warmup_seconds
+    first = time.perf_counter()
+    begin = first + warmup_seconds
     deadline = begin + duration_seconds
 
     def work(client: _Client) -> None:
         while not stop.is_set():
-            start = time.perf_counter()
+            if requests_per_s:
+                number = next(numbers)
+                start = first + number / requests_per_s
+                if start >= deadline:
+                    return
+                time.sleep(max(0.0, start - time.perf_counter()))
+            else:
+                start = time.perf_counter()
+                if start >= deadline and (client.rows or client.errors):
+                    return
+                number = next(numbers)
             measured = start >= begin
-            if start >= deadline and (client.rows or client.errors):
-                return
-            number = next(numbers)
             try:
                 request(number)
             except counted_errors as error:
@@ -124,7 +139,25 @@ def run_closed_loop(
         latency_ms=rows[:, 3],
         errors=sum(client.errors for client in clients),
         warmup_requests=sum(client.warmup_requests for client in clients),
-        measured_seconds=max(client.end for client in clients) - begin,
+        measured_seconds=max(0.0, max(client.end for client in clients) - begin),
+    )
+
+
+def join_loads(loads: Sequence[Load]) -> Load:
+    """Several loads of one kind as one, each beginning where the last one ended.
+
+    Args:
+        loads: at least one.
+    """
+    starts = np.cumsum([0.0, *(load.measured_seconds for load in loads[:-1])])
+    return Load(
+        request=np.concatenate([load.request for load in loads]),
+        client=np.concatenate([load.client for load in loads]),
+        start_s=np.concatenate([load.start_s + start for load, start in zip(loads, starts, strict=True)]),
+        latency_ms=np.concatenate([load.latency_ms for load in loads]),
+        errors=sum(load.errors for load in loads),
+        warmup_requests=sum(load.warmup_requests for load in loads),
+        measured_seconds=sum(load.measured_seconds for load in loads),
     )
 
 
@@ -136,7 +169,7 @@ def summarize(load: Load, *, batch_size: int) -> dict[str, float | int]:
         batch_size: users per request.
 
     Returns:
-        ``p50_ms``, ``p90_ms``, ``p99_ms``, ``min_ms``, ``max_ms``, ``mean_ms``, ``throughput_users_per_s``,
+        ``p50_ms``, ``p90_ms``, ``p99_ms``, ``p999_ms``, ``min_ms``, ``max_ms``, ``mean_ms``, ``throughput_users_per_s``,
         ``throughput_requests_per_s``, ``requests``, ``errors``, ``warmup_requests``, ``measured_seconds``.
 
     Raises:
@@ -144,12 +177,13 @@ def summarize(load: Load, *, batch_size: int) -> dict[str, float | int]:
     """
     if not len(load.latency_ms):
         raise ValueError(f"no request was answered ({load.errors} failed), so there is no latency")
-    p50, p90, p99 = (float(value) for value in np.percentile(load.latency_ms, [50, 90, 99]))
+    p50, p90, p99, p999 = (float(value) for value in np.percentile(load.latency_ms, [50, 90, 99, 99.9]))
     per_second = len(load.latency_ms) / load.measured_seconds
     return {
         "p50_ms": p50,
         "p90_ms": p90,
         "p99_ms": p99,
+        "p999_ms": p999,
         "min_ms": float(load.latency_ms.min()),
         "max_ms": float(load.latency_ms.max()),
         "mean_ms": float(load.latency_ms.mean()),

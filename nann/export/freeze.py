@@ -17,6 +17,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from nann.errors import ArtifactError
 from nann.retrieval import HistoryScorer
 from nann.retrieval.beam import UserState
+from ops.lookup import stock_ops
 
 # Protocol buffers end at 2 GiB; the networks and the graph itself need well under 16 MiB of it.
 MAX_CONSTANT_BYTES = 2**31 - 2**24
@@ -49,7 +50,8 @@ def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
         tf.TensorSpec([None, None], tf.int64, name="cate_ids"),
         tf.TensorSpec([None, None, scorer.scorer.item_dim], tf.float32, name="item_embs"),
     ]
-    traced = tf.function(frozen, input_signature=signature).get_concrete_function()
+    with stock_ops():  # the portable exports load in any TensorFlow
+        traced = tf.function(frozen, input_signature=signature).get_concrete_function()
     graph_def = convert_variables_to_constants_v2(traced).graph.as_graph_def()
     # the conversion lists nodes in an order that varies with what the process did before; equal models shall give equal bytes
     nodes = sorted(graph_def.node, key=lambda node: node.name)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from nann.models import Scorer
 from nann.retrieval.tables import MakeVariable
+from ops.lookup import stock_ops
 
 
 class TracedHistory:
@@ -19,13 +20,14 @@ class TracedHistory:
 
     def __init__(self, scorer: Scorer) -> None:
         signature = [tf.TensorSpec([None, None], tf.int64)] * 2
-        traced = tf.function(scorer.history, input_signature=signature).get_concrete_function()
+        with stock_ops():  # the portable exports load in any TensorFlow
+            traced = tf.function(scorer.history, input_signature=signature).get_concrete_function()
         self._graph_def = traced.graph.as_graph_def()
         self._outputs = traced.outputs
         captures = traced.graph.captures
         internal = {placeholder.name for _, placeholder in captures}
         self._inputs = [tensor.name for tensor in traced.graph.inputs if tensor.name not in internal]
-        variables = {id(variable.handle): variable for variable in traced.variables}
+        variables = {id(variable.handle): variable for variable in scorer.variables}
         self._captured: list[tuple[str, str | None, Any]] = []
         for captured, placeholder in captures:
             variable = variables.get(id(captured))

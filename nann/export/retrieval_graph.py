@@ -29,12 +29,15 @@ from nann.index.graph import Graph
 from nann.retrieval import HistoryScorer, NativeWalk, SearchInputs, SearchParameters, SearchTables, StockWalk, Walk, beam_search
 from nann.retrieval.beam import UserState
 from nann.retrieval.retrievers import rows_at
+from nann.retrieval.walk import COMPILED_WIDTHS, WIDTHS
 from ops import retrieval as native_ops
 
 META_NAME = "0.meta"
 PORTABLE = Path("saved_model") / "portable" / "1"
 NATIVE = Path("saved_model") / "native" / "1"
+SAVED_MODELS = {"portable": PORTABLE, "native": NATIVE}
 FROZEN_DIGEST_COLLECTION = "nann_frozen_graph_sha256"
+MUST_COMPILE = "_XlaMustCompile"
 HISTORY = {"item_ids": "item_ids", "cate_ids": "cate_ids"}
 SEARCH = {name: name for name in SearchInputs._fields}
 SIGNATURES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
@@ -88,6 +91,7 @@ class RetrievalParts:
         embeddings: the corpus to retrieve from.
         graph: built from these embeddings.
         search: the defaults of the search; as many levels of the graph are kept as it names.
+        compiled: score with XLA, on a grid of widths, in the SavedModels; the MetaGraph is never compiled.
     """
 
     scorer: HistoryScorer
@@ -97,6 +101,7 @@ class RetrievalParts:
     embeddings: Embeddings
     graph: Graph
     search: SearchParameters
+    compiled: bool = False
 
 
 def write_retrieval_graph(directory: Path, parts: RetrievalParts) -> None:
@@ -111,12 +116,15 @@ def write_retrieval_graph(directory: Path, parts: RetrievalParts) -> None:
     prefix = directory / "0"
     meta = _export(parts, StockWalk(), checkpoint=prefix)
     (directory / META_NAME).write_bytes(meta.SerializeToString(deterministic=True))
+    widths = COMPILED_WIDTHS if parts.compiled else WIDTHS
+    if parts.compiled:
+        meta = _export(parts, StockWalk(widths), compiled=True)
     write_saved_model(directory / PORTABLE, meta, prefix)
     if native_ops.available():
-        write_saved_model(directory / NATIVE, _export(parts, NativeWalk()), prefix)
+        write_saved_model(directory / NATIVE, _export(parts, NativeWalk(widths), compiled=parts.compiled), prefix)
 
 
-def _export(parts: RetrievalParts, walk: Walk, checkpoint: Path | None = None) -> tf.compat.v1.MetaGraphDef:
+def _export(parts: RetrievalParts, walk: Walk, *, compiled: bool = False, checkpoint: Path | None = None) -> tf.compat.v1.MetaGraphDef:
     """Builds the graph, writes its variables into a checkpoint if one is named, and returns the MetaGraph with its signatures."""
     history, lookup = TracedHistory(parts.scorer.scorer), CatalogueLookup(parts.catalogue)
     networks = cut_networks(parts.frozen)
@@ -128,7 +136,7 @@ def _export(parts: RetrievalParts, walk: Walk, checkpoint: Path | None = None) -
         item_ids, cate_ids = _inputs(lookup)
         search = _search_inputs(parts.search)
         sequence, mask = history.import_into(variables.make, *parts.scorer.prepare(item_ids, cate_ids))
-        user_state, score = _import_networks(networks, state_shapes, sequence, mask)
+        user_state, score = _import_networks(networks, state_shapes, sequence, mask, compiled=compiled)
         found = beam_search(score, user_state, tables, search, walk)
         rows = tf.identity(rows_at(tables.item_rows, found.positions), name="top_k_item_ids")
         tf.identity(found.scores, name="top_k_scores")
@@ -168,13 +176,19 @@ def _inputs(lookup: CatalogueLookup) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _import_networks(
-    networks: tf.compat.v1.GraphDef, state_shapes: list[tf.TensorShape], sequence: tf.Tensor, mask: tf.Tensor
+    networks: tf.compat.v1.GraphDef, state_shapes: list[tf.TensorShape], sequence: tf.Tensor, mask: tf.Tensor, *, compiled: bool
 ) -> tuple[UserState, Callable[[UserState, tf.Tensor], tf.Tensor]]:
     """Calls the networks' functions by name, so that others can be linked in their place."""
+    if compiled:
+        for function in networks.library.function:
+            if function.signature.name == SCORE:
+                function.attr[MUST_COMPILE].b = True
     tf.import_graph_def(networks, name="")
 
     def call(name: str, arguments: tuple[tf.Tensor, ...], shapes: list[tf.TensorShape]) -> UserState:
-        outputs = tuple(tf.raw_ops.PartitionedCall(args=list(arguments), Tout=[tf.float32] * len(shapes), f=name))
+        outputs = tuple(tf.raw_ops.PartitionedCall(args=list(arguments), Tout=[tf.float32] * len(shapes), f=name, name=name))
+        if compiled and name == SCORE:
+            outputs[0].op._set_attr(MUST_COMPILE, tf.compat.v1.AttrValue(b=True))
         for output, shape in zip(outputs, shapes, strict=True):
             output.set_shape(shape)
         return outputs

@@ -11,6 +11,8 @@ NEGATIVE_INFINITY = float("-inf")
 # The CPU kernels (oneDNN) build and keep code for every shape they meet: with widths as they come, a call took 1.5 times as long
 # (9,500 of 42,000 items scored, one user) and left 5 MB behind, up to the kernels' own limit.
 WIDTHS = (256,)
+# XLA compiles once per shape, which takes a tenth of a second and more: few shapes, the last one for the longest rounds to be expected.
+COMPILED_WIDTHS = (256, 512, 1024, 1536, 2048, 3072, 4096)
 
 
 class Lists(NamedTuple):

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
-import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
-from nann.benchmarking.load import Load, run_closed_loop, summarize
-from nann.config import BenchmarkConfig
+from nann.benchmarking.load import Load, join_loads, run_load, summarize
+from nann.benchmarking.memory import peak_rss_bytes, rss_bytes
+from nann.config import BenchmarkConfig, GraphForm
 from nann.errors import ArtifactError, NannError
 from nann.export import open_graph
+from nann.export.retrieval_graph import SAVED_MODELS
+from nann.export.trace import trace_requests
 from nann.reporting.benchmark_page import benchmark_page
 from nann.reporting.page import render
 from nann.samples import load_items, load_samples
@@ -28,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: BenchmarkConfig, overwrite: bool = False) -> StepResult:
-    """Loads the exported SavedModel, sends it test users' histories from closed-loop clients, and writes latencies and a report.
+    """Loads exported forms, sends each test users' histories in turn, and writes latencies and a report.
 
     A request is one call of ``serving_default``: it includes turning arrays into tensors and back, as a client in the same process
     has to. Request n holds the users n B .. n B + B - 1 of a seeded permutation of the test users, repeated as often as needed.
@@ -36,8 +40,8 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
     Args:
         converted_model: artifact of `rewrite`.
         dataset: the artifact of `convert` that the model was trained on; its test histories are the load.
-        benchmark: directory to write: ``latency.json``, ``latencies.parquet`` (one row per answered request: ``request``, ``client``,
-            ``start_s``, ``latency_ms``), ``report.html``.
+        benchmark: directory to write: ``latency.json``, ``latencies.parquet`` (one row per answered request: ``graph``, ``request``,
+            ``client``, ``start_s``, ``latency_ms``), ``report.html``.
         config: the options.
         overwrite: replace a differing artifact.
 
@@ -61,54 +65,94 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
     if not len(histories):
         raise ArtifactError(f"{dataset} has no test users; convert a longer log, or with a smaller --test-min-length")
     categories = load_items(dataset).category_rows.astype(np.int64)[histories]
-    order = np.random.default_rng(config.seed).permutation(len(histories))
 
     with writer as directory:
-        begin = time.perf_counter()
-        exported = open_graph(converted_model, config.graph)
-        load_seconds = time.perf_counter() - begin
-
-        def request(number: int) -> None:
-            users = order[np.arange(number * config.batch_size, (number + 1) * config.batch_size) % len(order)]
-            exported.run("serving_default", item_ids=histories[users], cate_ids=categories[users])
-
-        begin = time.perf_counter()
-        request(0)  # traces and allocates; never part of the load, so that a warm-up of 0 seconds is honest too
-        first_request_ms = 1000 * (time.perf_counter() - begin)
-        logger.info("%d client(s), %g s of warm-up, %g s measured", config.threads, config.warmup_seconds, config.duration_seconds)
-        load = run_closed_loop(
-            request,
-            threads=config.threads,
-            warmup_seconds=config.warmup_seconds,
-            duration_seconds=config.duration_seconds,
-            counted_errors=(tf.errors.OpError,),
-        )
-        try:
-            figures = summarize(load, batch_size=config.batch_size)
-        except ValueError as error:
-            raise NannError(f"{converted_model}: {error}; see the warnings above, and run `nann rewrite` again") from error
-        figures |= {
+        forms = {form: _Form(converted_model, form, histories, categories, config) for form in dict.fromkeys(config.graphs)}
+        loads: dict[str, list[Load]] = {form: [] for form in forms}
+        logger.info("%s: %d client(s), %g s measured", ", ".join(forms), config.threads, config.duration_seconds)
+        for block in range(config.blocks):
+            for form, exported in forms.items():
+                loads[form].append(
+                    run_load(
+                        exported.request,
+                        threads=config.threads,
+                        warmup_seconds=0 if block else config.warmup_seconds,
+                        duration_seconds=config.duration_seconds / config.blocks,
+                        requests_per_s=config.requests_per_s,
+                        counted_errors=(tf.errors.OpError,),
+                    )
+                )
+        joined = {form: join_loads(parts) for form, parts in loads.items()}
+        common = {
             "threads": config.threads,
             "batch_size": config.batch_size,
+            "requests_per_s": config.requests_per_s,
             "num_histories": len(histories),
             "cpus": len(os.sched_getaffinity(0)),
-            "load_seconds": load_seconds,
-            "first_request_ms": first_request_ms,
-            "peak_rss_bytes": peak_rss_bytes(),
         }
+        graphs = {form: {**_figures(converted_model, joined[form], config), **common, **forms[form].figures()} for form in forms}
+        first = config.graphs[0]
+        figures = {**graphs[first], "graph": first, "graphs": graphs, "peak_rss_bytes": peak_rss_bytes()}
         (directory / "latency.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        _write_latencies(directory / "latencies.parquet", load)
-        (directory / "report.html").write_text(render(benchmark_page(figures, load.latency_ms)), encoding="utf-8")
+        _write_latencies(directory / "latencies.parquet", joined)
+        (directory / "report.html").write_text(render(benchmark_page(figures, joined[first].latency_ms)), encoding="utf-8")
         writer.metrics.update(figures)
     return writer.result()
 
 
-def peak_rss_bytes() -> int:
-    """Highest resident memory of this process so far, whatever ran in it before."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+class _Form:
+    """One exported form, loaded and asked once.
+
+    Args:
+        converted_model: artifact of `rewrite`.
+        form: see `nann.export.open_graph`.
+        histories: [S, L] int64 item rows.
+        categories: [S, L] int64 category rows.
+        config: the options.
+    """
+
+    def __init__(
+        self, converted_model: Path, form: GraphForm, histories: NDArray[np.int64], categories: NDArray[np.int64], config: BenchmarkConfig
+    ) -> None:
+        self._histories, self._categories, self._batch_size = histories, categories, config.batch_size
+        self._order = np.random.default_rng(config.seed).permutation(len(histories))
+        before, begin = rss_bytes(), time.perf_counter()
+        self._exported = open_graph(converted_model, form)
+        load_seconds = time.perf_counter() - begin
+        begin = time.perf_counter()
+        self.request(0)  # traces and allocates; never part of the load, so that a warm-up of 0 seconds is honest too
+        self._figures: dict[str, float] = {
+            "load_seconds": load_seconds,
+            "first_request_ms": 1000 * (time.perf_counter() - begin),
+            "graph_rss_bytes": rss_bytes() - before,
+        }
+        if form in SAVED_MODELS and config.traced_requests:
+            requests = (self._inputs(number) for number in range(config.traced_requests + 1))
+            self._figures |= trace_requests(converted_model / SAVED_MODELS[form], requests)
+
+    def _inputs(self, number: int) -> dict[str, NDArray[np.int64]]:
+        size = self._batch_size
+        users = self._order[np.arange(number * size, (number + 1) * size) % len(self._order)]
+        return {"item_ids": self._histories[users], "cate_ids": self._categories[users]}
+
+    def request(self, number: int) -> None:
+        """Sends request n."""
+        self._exported.run("serving_default", **self._inputs(number))
+
+    def figures(self) -> dict[str, float]:
+        """What was measured outside the load."""
+        return self._figures
 
 
-def _write_latencies(path: Path, load: Load) -> None:
-    columns = {"request": load.request, "client": load.client, "start_s": load.start_s, "latency_ms": load.latency_ms}
+def _figures(converted_model: Path, load: Load, config: BenchmarkConfig) -> dict[str, float | int]:
+    try:
+        return summarize(load, batch_size=config.batch_size)
+    except ValueError as error:
+        raise NannError(f"{converted_model}: {error}; see the warnings above, and run `nann rewrite` again") from error
+
+
+def _write_latencies(path: Path, loads: Mapping[str, Load]) -> None:
+    columns: dict[str, Any] = {"graph": [form for form, load in loads.items() for _ in load.request]}
+    for name in ("request", "client", "start_s", "latency_ms"):
+        columns[name] = np.concatenate([getattr(load, name) for load in loads.values()])
     pq.write_table(pa.table(columns), path, compression="zstd")

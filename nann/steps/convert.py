@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.config import ConvertConfig
-from data_prep.convert import convert_log
-from data_prep.log_reader import require_files
-from nann.artifacts import ArtifactWriter, StepResult, sha256_file
+from data_prep.config import RESOURCE_FIELDS, ConvertConfig
+from data_prep.convert import ConvertReport, convert_log
+from data_prep.errors import DataError
+from data_prep.sources import expand_directories, find_records, require_files
+from nann.artifacts import ArtifactWriter, StepResult, open_artifact, sha256_file
 
 logger = logging.getLogger(__name__)
 
@@ -23,31 +24,55 @@ def _digests(kind: str, paths: Sequence[Path]) -> dict[str, str]:
     return digests
 
 
+def _adopt(inputs: Sequence[Path], directory: Path, config: ConvertConfig) -> ConvertReport:
+    from nann.ready_made import adopt_records  # it needs TensorFlow's record reader
+
+    return adopt_records(inputs, directory, config)
+
+
+def input_digests(inputs: Sequence[Path], config: ConvertConfig) -> dict[str, str]:
+    """Digest per input of a conversion: log files, items file, earlier dataset.
+
+    Raises:
+        data_prep.DataError: a file is missing or empty.
+        ArtifactError: the earlier dataset is not whole.
+    """
+    items = [Path(config.items)] if config.items else []
+    require_files([*inputs, *items])
+    base = {"base_dataset": open_artifact(config.base, step="convert").digest} if config.base else {}
+    return _digests("log", inputs) | _digests("items", items) | base
+
+
+def open_writer(dataset: Path, config: ConvertConfig, digests: dict[str, str], *, overwrite: bool) -> ArtifactWriter:
+    """The writer of the dataset artifact; options that change no byte are no parameters of it."""
+    params = config.model_dump(mode="json", exclude={"items", "base", *RESOURCE_FIELDS})
+    return ArtifactWriter(dataset, step="convert", params=params, inputs=digests, resumable=True, overwrite=overwrite)
+
+
 def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, overwrite: bool = False) -> StepResult:
-    """Converts a raw interaction log into a dataset artifact.
+    """Converts a raw interaction log into a dataset artifact. A conversion that was killed goes on where it was.
 
     Args:
-        inputs: log files (CSV, gzip CSV or Parquet), read in this order as one log.
+        inputs: log files (CSV, gzip or zstd CSV, Parquet) and directories of such, read in this order as one log; or ready-made record
+            files and directories of such, as ``config.input_format`` says.
         dataset: directory to write; formats in `docs/data.md`.
         config: options of the conversion.
         overwrite: replace a differing dataset.
 
     Raises:
         data_prep.DataError: an input is missing, damaged, or breaks a rule beyond the limits.
-        ArtifactError: ``dataset`` holds something else.
+        ArtifactError: ``dataset`` holds something else, or the earlier dataset to go on from is not whole.
     """
     inputs = [Path(path) for path in inputs]
-    items = [Path(config.items)] if config.items else []
-    require_files([*inputs, *items])
-    writer = ArtifactWriter(
-        dataset,
-        step="convert",
-        params=config.model_dump(mode="json", exclude={"items"}),
-        inputs=_digests("log", inputs) | _digests("items", items),
-        overwrite=overwrite,
-    )
+    inputs = expand_directories(inputs) if config.input_format == "log" else find_records(inputs)
+    writer = open_writer(dataset, config, input_digests(inputs, config), overwrite=overwrite)
     if writer.is_current:
         return writer.current()
     with writer as directory:
-        writer.metrics.update(convert_log(inputs, directory, config).metrics)
+        try:
+            make = convert_log if config.input_format == "log" else _adopt
+            writer.metrics.update(make(inputs, directory, config).metrics)
+        except DataError:
+            writer.discard()
+            raise
     return writer.result()

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
 
 from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import RewriteConfig
 from nann.errors import ArtifactError
 from nann.export import Catalogue, RetrievalParts, freeze_scorer, write_retrieval_graph
-from nann.export.retrieval_graph import META_NAME, NATIVE, PORTABLE, digest_of
+from nann.export.passes import kept_of_the_best, optimize_scorer, precompute
+from nann.export.retrieval_graph import META_NAME, NATIVE, PORTABLE, SAVED_MODELS, digest_of
+from nann.export.warmup import write_warmup_requests
 from nann.index import Embeddings, Graph, load_embeddings, load_graph
 from nann.models import Scorer, load_max_length, load_model
 from nann.retrieval import HistoryScorer, SearchParameters, plan_walk
-from nann.samples import load_items
+from nann.samples import Items, load_items, load_samples
 
+REPORT_NAME = "rewrite_report.json"
+RECALL_USERS = 20
+WARMUP_BATCHES = (1, 4, 16)
 logger = logging.getLogger(__name__)
 
 
@@ -28,8 +38,9 @@ def rewrite(
         dataset: the artifact of `convert` the model was trained on.
         embeddings: the artifact of `extract` made with this model.
         index: the artifact of `build-index` made from these embeddings.
-        converted_model: directory to write: ``frozen_graph.pb``, ``0.meta`` with its checkpoint ``0.index`` and ``0.data-*``, and
-            ``saved_model/portable/1`` and ``saved_model/native/1``; contents in `docs/retrieval.md`.
+        converted_model: directory to write: ``frozen_graph.pb``, ``0.meta`` with its checkpoint ``0.index`` and ``0.data-*``,
+            ``saved_model/portable/1`` and ``saved_model/native/1``, and ``rewrite_report.json``, what each pass did to the scorer;
+            contents in `docs/retrieval.md` and `docs/compression.md`.
         config: the search.
         overwrite: replace a differing artifact.
 
@@ -54,15 +65,24 @@ def rewrite(
     catalogue = Catalogue(item_ids=items.item_ids, category_rows=items.category_rows, num_categories=items.num_categories)
     _require_fit(scorer, catalogue, corpus, graph)
     try:
-        search = SearchParameters(ef=config.ef, rounds=config.rounds, top_k=config.top_k)
-        plan = plan_walk(graph, ef=search.ef, rounds=search.rounds, top_k=search.top_k)
+        search = SearchParameters(ef=config.ef, rounds=config.rounds, top_k=config.top_k, start_level=config.start_level)
+        plan = plan_walk(graph, **vars(search))
     except ValueError as error:
         raise ArtifactError(f"the search cannot be exported: {error}") from error
     history_scorer = HistoryScorer(scorer, max_length=load_max_length(model))
-    frozen = freeze_scorer(history_scorer)
+    as_trained = freeze_scorer(history_scorer)
+    frozen, passes = optimize_scorer(
+        as_trained, num_items=catalogue.num_items, num_categories=catalogue.num_categories, precision=config.precision
+    )
+    report: dict[str, Any] = {"passes": passes, "precision": config.precision}
+    if config.precision != "float32":
+        report["kept_of_the_best"] = _recall_cost(as_trained, frozen, dataset, items, corpus, top_k=config.top_k)
+    if config.precompute_mb:
+        frozen, corpus, report["precompute"] = precompute(frozen, corpus, max_table_bytes=config.precompute_mb * 2**20)
     with writer as directory:
         raw = frozen.SerializeToString(deterministic=True)
         (directory / "frozen_graph.pb").write_bytes(raw)
+        (directory / REPORT_NAME).write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         parts = RetrievalParts(
             scorer=history_scorer,
             frozen=frozen,
@@ -71,8 +91,10 @@ def rewrite(
             embeddings=corpus,
             graph=graph,
             search=search,
+            compiled=config.xla,
         )
         write_retrieval_graph(directory, parts)
+        _write_warmup(directory, dataset, items)
         writer.metrics.update(
             {
                 "num_items": len(corpus),
@@ -84,8 +106,56 @@ def rewrite(
                 "saved_model_bytes": sum(file.stat().st_size for file in (directory / PORTABLE).rglob("*") if file.is_file()),
             }
         )
+    _log_passes(report)
     logger.info("exported a walk of %d rounds over %s items, top %d", writer.metrics["rounds"], f"{len(corpus):,}", config.top_k)
     return writer.result()
+
+
+def _recall_cost(
+    before: tf.compat.v1.GraphDef, after: tf.compat.v1.GraphDef, dataset: Path, items: Items, corpus: Embeddings, *, top_k: int
+) -> float | None:
+    """Share of the exact top K that a changed scorer keeps, over some validation users; None without any."""
+    histories = load_samples(dataset, "validate").histories[:RECALL_USERS].astype("int64")
+    if not len(histories):
+        return None
+    categories = items.category_rows[histories].astype("int64")
+    return kept_of_the_best(before, after, histories=histories, categories=categories, item_embs=corpus.vectors, top_k=top_k)
+
+
+def _log_passes(report: dict[str, Any]) -> None:
+    for entry in report["passes"]:
+        nodes, size = entry["nodes"], entry["bytes"]
+        logger.info(
+            "%s: %d -> %d nodes, %s -> %s bytes, largest difference %.1e",
+            entry["pass"],
+            nodes["before"],
+            nodes["after"],
+            f"{size['before']:,}",
+            f"{size['after']:,}",
+            entry["max_difference"],
+        )
+    if "precompute" in report:
+        made = report["precompute"]
+        logger.info(
+            "items' part computed ahead: %s; FLOPs per item %s -> %s, item table %s -> %s bytes",
+            made["reason"] or ", ".join(made["tensors"]),
+            *(f"{number:,.0f}" for number in (*made["flops_per_item"], *made["table_bytes"])),
+        )
+    if report.get("kept_of_the_best") is not None:
+        logger.info("%s keeps %.4f of the exact top K of float32", report["precision"], report["kept_of_the_best"])
+
+
+def _write_warmup(directory: Path, dataset: Path, items: Items) -> None:
+    """Warm-up requests of some test users' histories for each SavedModel, in batches of usual sizes."""
+    histories = load_samples(dataset, "test").histories[: sum(WARMUP_BATCHES)].astype("int64")
+    if not len(histories):
+        return
+    ends = np.cumsum(WARMUP_BATCHES)
+    batches = [np.resize(histories[end - size : end], (size, histories.shape[1])) for size, end in zip(WARMUP_BATCHES, ends, strict=True)]
+    requests = [{"item_ids": rows, "cate_ids": items.category_rows[rows].astype("int64")} for rows in batches]
+    for form, path in SAVED_MODELS.items():
+        if (directory / path).exists():
+            write_warmup_requests(directory / path, requests, model=form, signature="serving_default")
 
 
 def _require_fit(scorer: Scorer, catalogue: Catalogue, corpus: Embeddings, graph: Graph) -> None:

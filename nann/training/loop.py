@@ -71,7 +71,7 @@ def train_scorer(
     records = Records(directory)
     with strategy.scope():
         scorer = build_model(config, num_items=len(items.category_rows) - 1, num_categories=items.num_categories)
-        optimizer = LazyAdamW(trained_variables(scorer), weight_decay=config.weight_decay)
+        optimizer = LazyAdamW(trained_variables(scorer), weight_decay=config.weight_decay, fused=config.fused)
     checkpoint = tf.train.Checkpoint(scorer=scorer, optimizer=optimizer)
     manager = tf.train.CheckpointManager(checkpoint, str(directory / "checkpoints"), max_to_keep=1)
     if manager.latest_checkpoint:

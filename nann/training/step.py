@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.models import Scorer
 from nann.training.objective import loss_and_gradients
+from ops.lookup import position_gradients, stock_ops
 from ops.optimizers import LazyAdamW
 
 
@@ -14,7 +17,7 @@ class TrainingStep:
     """The step of one replica as a callable for `tf.distribute.Strategy.run`.
 
     The tables are read outside the compiled part and receive row gradients, so a step costs what the batch touches; the networks run as
-    one XLA program of fixed shapes.
+    one XLA program of fixed shapes. Lookups, their gradients and the updates are fused native ops unless ``config.fused`` is off.
 
     Args:
         scorer, optimizer: created under the strategy's scope; the optimizer over `trained_variables(scorer)`.
@@ -45,6 +48,12 @@ class TrainingStep:
         Returns:
             loss and divergence, scalars.
         """
+        with contextlib.nullcontext() if self._config.fused else stock_ops():
+            return self._train(histories, targets, negatives, learning_rate)
+
+    def _train(
+        self, histories: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor, learning_rate: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         scorer = self._scorer
         batch = tf.shape(targets)[0]
         sampled = tf.shape(negatives)[1]
@@ -59,7 +68,8 @@ class TrainingStep:
             expected = sampled
         ignored = tf.logical_and(tf.equal(candidates, targets[:, tf.newaxis]), tf.logical_not(is_target))
         log_expected = tf.gather(self._log_probability, candidates) + tf.math.log(tf.cast(expected, tf.float32))
-        sequence, mask = scorer.history(histories, tf.gather(self._categories, histories))
+        history_categories = tf.gather(self._categories, histories)
+        sequence, mask = scorer.history(histories, history_categories)
         candidate_categories = tf.gather(self._categories, candidates)
         embedded = scorer.embed_items(candidates, candidate_categories)
         loss, divergence, network_gradients, sequence_gradient, embedded_gradient = self._differentiate(
@@ -73,26 +83,14 @@ class TrainingStep:
             ignored=ignored,
             scale=tf.constant(1.0 / self._replicas),
         )
-        table_gradients = self._table_gradients(histories, candidates, sequence_gradient, embedded_gradient)
+        # a history or candidate row of 0 is padding: neither table learns from it
+        table_gradients = position_gradients(
+            [self._scorer.emb_dim] * 2,
+            [(histories, history_categories), (candidates, candidate_categories)],
+            [sequence_gradient, embedded_gradient],
+        )
         self._optimizer.apply([*table_gradients, *network_gradients], learning_rate)
         return loss, divergence
-
-    def _table_gradients(
-        self, histories: tf.Tensor, candidates: tf.Tensor, sequence_gradient: tf.Tensor, embedded_gradient: tf.Tensor
-    ) -> list[tf.IndexedSlices]:
-        """Row gradients of the item and the category table; what belongs to row 0 (padding) is dropped."""
-        rows = tf.concat([tf.reshape(histories, [-1]), tf.reshape(candidates, [-1])], axis=0)
-        width = self._scorer.embedded_dim
-        values = tf.concat([tf.reshape(sequence_gradient, [-1, width]), tf.reshape(embedded_gradient, [-1, width])], axis=0)
-        present = tf.where(rows > 0)[:, 0]
-        rows, values = tf.gather(rows, present), tf.gather(values, present)
-        item_values, category_values = tf.split(values, [self._scorer.emb_dim] * 2, axis=1)
-        categories = tf.gather(self._categories, rows)
-        known = tf.where(categories > 0)[:, 0]
-        return [
-            tf.IndexedSlices(item_values, rows),
-            tf.IndexedSlices(tf.gather(category_values, known), tf.gather(categories, known)),
-        ]
 
 
 def trained_variables(scorer: Scorer) -> list[tf.Variable]:

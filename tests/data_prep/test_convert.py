@@ -324,8 +324,11 @@ def test_unusable_logs_are_refused_with_a_reason(content: bytes | None, options:
 def test_no_input_and_directories_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no input file"):
         convert_log([], tmp_path, ConvertConfig())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="is a directory without log files"):
+        convert_log([tmp_path / "empty"], tmp_path, ConvertConfig())
     with pytest.raises(DataError, match="not a regular file"):
-        convert_log([tmp_path], tmp_path, ConvertConfig())
+        convert_log([Path("/dev/null")], tmp_path, ConvertConfig())
 
 
 def test_columns_of_other_types_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from data_prep import DataError, csv_file, text_stream
 from data_prep.bad_rows import BadRows
 from data_prep.columns import USER_BEHAVIOR
-from data_prep.log_reader import RawTable, read_tables
+from data_prep.log_reader import FileOptions, RawTable, read_tables
 from data_prep.parsing import parse_ids
 
 ROWS = [f"{user},{user % 37 + 1},{user % 5},pv,{1511544070 + user}" for user in range(2000)]
@@ -18,7 +18,7 @@ ROWS = [f"{user},{user % 37 + 1},{user % 5},pv,{1511544070 + user}" for user in 
 def read(tmp_path: Path, lines: list[str], bad: BadRows | None = None) -> RawTable:
     path = tmp_path / "log.csv"
     path.write_text("\n".join(lines) + "\n")
-    return read_tables([path], {}, USER_BEHAVIOR, bad or BadRows(100, 1.0))
+    return read_tables([path], FileOptions({}, USER_BEHAVIOR), bad or BadRows(100, 1.0))
 
 
 def users(table: RawTable) -> list[int]:
@@ -30,7 +30,7 @@ def users(table: RawTable) -> list[int]:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_file, "BLOCK_BYTES", 2048)
     monkeypatch.setattr(text_stream, "SAMPLE_BYTES", 512)
-    monkeypatch.setattr(text_stream, "REPAIR_BYTES", 999)
+    monkeypatch.setattr(csv_file, "PIECE_BYTES", 256)
 
 
 def test_a_file_of_many_blocks_is_read_whole(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_rows_that_are_not_utf8_cost_only_themselves(tmp_path: Path) -> None:
     damaged = [b"1,\xff,2", b"\xff\xfe,1,1,pv,1511544070", b"7,1,1,p\xe9v,1511544070"]  # too few fields; a bad id; a column not read
     path.write_bytes(b"\n".join([*lines[:700], *damaged, *lines[700:]]))
     bad = BadRows(100, 1.0)
-    table = read_tables([path], {}, USER_BEHAVIOR, bad)
+    table = read_tables([path], FileOptions({}, USER_BEHAVIOR), bad)
     assert users(table) == [*range(700), 7, *range(700, 2000)]
     assert bad.by_reason == {"wrong_number_of_columns": 1}
     assert table.num_rows == 2003
@@ -97,7 +97,7 @@ def test_a_cut_or_flipped_gzip_file_is_refused(tmp_path: Path) -> None:
     for content in (packed[: len(packed) // 2], packed[:-4], bytes(flipped), packed + b"junk"):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"log\.csv\.gz is damaged"):
-            read_tables([path], {}, USER_BEHAVIOR, BadRows(0, 0))
+            read_tables([path], FileOptions({}, USER_BEHAVIOR), BadRows(0, 0))
 
 
 def test_any_bytes_end_in_a_data_error_or_a_table(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_any_bytes_end_in_a_data_error_or_a_table(tmp_path: Path) -> None:
             damaged[place] = rng.integers(0, 256)
         path.write_bytes(bytes(damaged))
         try:
-            table = read_tables([path], {}, USER_BEHAVIOR, BadRows(1000, 1.0))
+            table = read_tables([path], FileOptions({}, USER_BEHAVIOR), BadRows(1000, 1.0))
         except DataError:
             continue
         assert {len(chunk) for chunks in table.columns.values() for chunk in chunks[:1]} != set()

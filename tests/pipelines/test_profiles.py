@@ -15,7 +15,7 @@ from pipelines.profiles import DIRECTORY, profile_names, read_profile
 
 def compiled(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Per executor its container, and what Kubernetes is told about it."""
-    spec, *rest = yaml.safe_load_all(compiled_text(read_profile(name)))
+    spec, *rest = yaml.safe_load_all(compiled_text(profile=read_profile(name)))
     containers = {key: value["container"] for key, value in spec["deploymentSpec"]["executors"].items()}
     return containers, rest[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if rest else {}
 
@@ -25,7 +25,7 @@ def test_the_profiles_that_are_promised() -> None:
 
 
 def test_local_asks_for_nothing() -> None:
-    assert compiled_text(read_profile("local")) == compiled_text()
+    assert compiled_text(profile=read_profile("local")) == compiled_text()
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu", "multi-gpu"])
@@ -59,7 +59,7 @@ def test_training_on_gpus(name: str, count: int) -> None:
 
 
 def test_retries_with_backoff_but_not_for_the_benchmark() -> None:
-    tasks = next(yaml.safe_load_all(compiled_text(read_profile("cpu"))))["root"]["dag"]["tasks"]
+    tasks = next(yaml.safe_load_all(compiled_text(profile=read_profile("cpu"))))["root"]["dag"]["tasks"]
     assert tasks["train"]["retryPolicy"] == {
         "backoffDuration": "30s",
         "backoffFactor": 2.0,
@@ -90,3 +90,8 @@ def test_unknown_profiles_are_refused_with_those_that_exist() -> None:
     with pytest.raises(ConfigError, match="there is no profile 'tpu'; known: cpu, gpu, local, multi-gpu"):
         read_profile("tpu")
     assert DIRECTORY.is_dir()
+
+
+def test_a_pipeline_without_resources_of_its_own_refuses_a_profile() -> None:
+    with pytest.raises(ConfigError, match="'conversion' takes no profile; those that do: training"):
+        compiled_text("conversion", read_profile("cpu"))

@@ -45,7 +45,9 @@ class Exported:
         return rows, self.catalogue.category_rows[rows].astype(np.int64)
 
 
-def export(directory: Path, *, scorer: str = "nann", num_items: int = 300, strings: bool = False, seed: int = 1) -> Exported:
+def export(
+    directory: Path, *, scorer: str = "nann", num_items: int = 300, strings: bool = False, seed: int = 1, compiled: bool = False
+) -> Exported:
     model = build_model(TrainConfig(scorer=scorer, seed=seed, emb_dim=8), num_items=num_items, num_categories=NUM_CATEGORIES)
     category_rows = np.arange(num_items + 1) % (NUM_CATEGORIES + 1)
     item_ids: Any = np.concatenate([[0], np.random.default_rng(seed).permutation(num_items) * 11 - 500])
@@ -68,6 +70,7 @@ def export(directory: Path, *, scorer: str = "nann", num_items: int = 300, strin
         embeddings=embeddings,
         graph=graph,
         search=SearchParameters(**SEARCH),
+        compiled=compiled,
     )
     write_retrieval_graph(directory, parts)
     return Exported(directory, history_scorer, catalogue, embeddings, graph)

@@ -53,6 +53,24 @@ def test_the_search_is_an_input(exported: Any, retrieval: Any, search: dict[str,
     np.testing.assert_array_equal(outputs["items_scored"], expected.items_scored)
 
 
+def test_portable_forms_name_no_native_op(exported: Any) -> None:
+    for name in ("0.meta", "frozen_graph.pb", "saved_model/portable/1/saved_model.pb"):
+        assert b"Nann>" not in (exported.directory / name).read_bytes(), name
+
+
+def test_compiled_scoring_gives_the_same(exporter: Any, exported: Any, tmp_path: Path) -> None:
+    compiled = exporter(tmp_path / "compiled", compiled=True)
+    rows, cates = exported.histories(2)
+    expected = exported.retriever()(rows, cates)
+    for form in ("native", "portable"):
+        graph_def = (compiled.directory / "saved_model" / form / "1" / "saved_model.pb").read_bytes()
+        assert b"_XlaMustCompile" in graph_def
+        outputs = compiled.opened(form).run("debug", item_ids=rows, cate_ids=cates)
+        np.testing.assert_array_equal(outputs["top_k_item_ids"], expected.item_rows)
+        np.testing.assert_allclose(outputs["top_k_scores"], expected.scores, atol=1e-5)
+    assert b"_XlaMustCompile" not in (compiled.directory / "0.meta").read_bytes()
+
+
 def test_wild_input_is_treated_as_missing(exported: Any, retrieval: Any) -> None:
     wild = retrieval.run("serving_default", item_ids=np.array([[-7, 4, 2**62, 9]]), cate_ids=np.array([[1, -(2**62), 3, 8]]))
     tame = retrieval.run("serving_default", item_ids=np.array([[4, 9, 0, 0]]), cate_ids=np.array([[0, 8, 0, 0]]))

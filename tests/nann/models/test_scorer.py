@@ -61,6 +61,8 @@ def test_attention_equals_the_unfolded_form():
     keys = scorer.key_network(sequence).numpy()
     recency = scorer.recency(mask).numpy()[..., 0]
     user = scorer.interest(sequence, mask).numpy()
+    contexts = scorer.match.scale.numpy() * (scorer.item_skip(sequence) + scorer.match.mlp(sequence)).numpy()
+    match_recency = scorer.match.recency(mask).numpy()[..., 0]
     for b in range(3):
         for n in range(4):
             query = scorer.query_second(scorer.query_activation(scorer.query_first(items[n : n + 1]))).numpy()[0]
@@ -70,6 +72,7 @@ def test_attention_equals_the_unfolded_form():
             first = attended @ scorer.value_first.kernel.numpy() + scorer.value_first.bias.numpy()
             first = first + items[n] @ scorer.item_first.kernel.numpy()
             logit = scorer.score_network(tf.constant(first[None, None], tf.float32), False).numpy()[0, 0] + user[b] @ items[n]
+            logit += np.logaddexp.reduce([0.0, *(contexts[b] @ items[n] + match_recency[b])[mask[b]]])
             assert folded[b, n] == pytest.approx(logit, rel=1e-4, abs=1e-4)
 
 

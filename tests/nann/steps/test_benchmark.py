@@ -12,6 +12,7 @@ from nann.artifacts import open_artifact
 from nann.config import BenchmarkConfig
 from nann.errors import ArtifactError
 from nann.steps.benchmark import benchmark
+from ops import retrieval as native_ops
 
 
 @pytest.mark.parametrize(("threads", "batch_size"), [(1, 1), (2, 50)])
@@ -33,6 +34,24 @@ def test_figures_are_those_of_the_latencies(untrained_run: Any, tmp_path: Path, 
     assert figures["peak_rss_bytes"] > 10**8
     assert "<svg" in (path / "report.html").read_text()
     assert set(open_artifact(path, step="benchmark").manifest["inputs"]) == {"converted_model", "dataset"}
+
+
+def test_forms_take_turns_at_a_fixed_rate(untrained_run: Any, tmp_path: Path) -> None:
+    if not native_ops.available():
+        pytest.skip("the native library is not built; run `make install`")
+    config = BenchmarkConfig(
+        graphs=("native", "portable"), blocks=2, requests_per_s=50, warmup_seconds=0.02, duration_seconds=0.4, traced_requests=2
+    )
+    inputs = {"converted_model": untrained_run.converted_model, "dataset": untrained_run.artifacts["dataset"]}
+    figures = benchmark(**inputs, benchmark=tmp_path / "benchmark", config=config).metrics
+    assert set(figures["graphs"]) == {"native", "portable"}
+    for graph in figures["graphs"].values():
+        assert 19 <= graph["requests"] <= 20
+        assert 0 < graph["walk_share"] < 1
+        assert min(graph[name] for name in ("user_ms", "scoring_ms", "walk_ms", "p999_ms")) > 0
+    latencies = pq.read_table(tmp_path / "benchmark" / "latencies.parquet").to_pydict()
+    assert latencies["graph"].count("native") == figures["graphs"]["native"]["requests"] == figures["requests"]
+    assert "native" in (tmp_path / "benchmark" / "report.html").read_text()
 
 
 def test_a_model_of_another_dataset_is_refused(untrained_run: Any, untrained_string_run: Any, tmp_path: Path) -> None:

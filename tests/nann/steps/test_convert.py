@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from data_prep import DataError
+from data_prep import DataError, shards
 from data_prep.config import ConvertConfig, GenerateConfig
 from data_prep.generate import generate_log
 from nann.artifacts import open_artifact, sha256_file
@@ -93,24 +94,38 @@ def test_a_failed_conversion_leaves_nothing(log: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_killed_conversion_run_again_gives_the_same_bytes(log: Path, tmp_path: Path) -> None:
-    """The child stops itself for good after its second shard; the parent then kills it."""
+@pytest.mark.parametrize(
+    ("module", "function", "call"),
+    [
+        ("data_prep.log_reader", "parse_block", 1),
+        ("data_prep.convert", "count_events", 1),
+        ("data_prep.convert", "scatter_events", 1),
+        ("data_prep.convert", "save_plan", 1),
+        ("data_prep.shards", "encode_block", 1),
+        ("data_prep.shards", "encode_block", 8),
+        ("data_prep.shards", "encode_block", 23),
+        ("data_prep.convert", "write_items", 1),
+    ],
+)
+def test_a_killed_conversion_goes_on_to_the_same_bytes(module: str, function: str, call: int, log: Path, tmp_path: Path) -> None:
+    """The child stops for good at a call of a function; the parent then kills it."""
     dataset = tmp_path / "dataset"
     child = f"""
-import sys, time
+import importlib, threading, time
 from pathlib import Path
-import data_prep.shards as shards
 from data_prep.config import ConvertConfig
 from nann.steps.convert import convert
-write = shards.write_records
-def write_and_stall(path, blocks):
-    size = write(path, blocks)
-    if "00001-of" in path.name:
-        print("stalled", flush=True)
-        time.sleep(600)
-    return size
-shards.write_records = write_and_stall
-convert(inputs=[Path({str(log)!r})], dataset=Path({str(dataset)!r}), config=ConvertConfig())
+module = importlib.import_module({module!r})
+original, calls, lock = module.{function}, [], threading.Lock()
+def stall(*arguments, **options):
+    with lock:
+        calls.append(1)
+        if len(calls) == {call}:
+            print("stalled", flush=True)
+            time.sleep(600)
+    return original(*arguments, **options)
+module.{function} = stall
+convert(inputs=[Path({str(log)!r})], dataset=Path({str(dataset)!r}), config=ConvertConfig(partitions=5))
 """
     with subprocess.Popen(
         [sys.executable, "-c", child], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
@@ -119,11 +134,45 @@ convert(inputs=[Path({str(log)!r})], dataset=Path({str(dataset)!r}), config=Conv
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert not dataset.exists()
-    assert (tmp_path / ".dataset.partial" / "train-00001-of-00004.tfrecord").is_file()
-    convert(inputs=[log], dataset=dataset, config=ConvertConfig())
+    assert (tmp_path / ".dataset.partial" / ".work").is_dir()
+    convert(inputs=[log], dataset=dataset, config=ConvertConfig(partitions=2))
     convert(inputs=[log], dataset=tmp_path / "undisturbed", config=ConvertConfig())
     assert contents(dataset) == contents(tmp_path / "undisturbed")
     assert not (tmp_path / ".dataset.partial").exists()
+
+
+def test_partitions_that_were_written_are_not_written_again(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = []
+    encode = shards.encode_block
+
+    def fail_at_the_tenth(features: dict) -> np.ndarray:
+        blocks.append(len(features["user_id"].values))
+        if len(blocks) == 10:
+            raise KeyboardInterrupt
+        return encode(features)
+
+    config = ConvertConfig(partitions=6, shards=1, threads=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "encode_block", fail_at_the_tenth)
+        with pytest.raises(KeyboardInterrupt):
+            convert(inputs=[log], dataset=tmp_path / "dataset", config=config)
+    assert not (tmp_path / "dataset").exists()
+    before = len(blocks)
+    monkeypatch.setattr(shards, "encode_block", fail_at_the_tenth)
+    convert(inputs=[log], dataset=tmp_path / "dataset", config=config)
+    assert len(blocks) - before <= 18 - 9  # three splits in six partitions; three partitions were done
+
+
+def test_the_directory_counts_as_its_files(log: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    (parts / "day=2").mkdir(parents=True)
+    lines = log.read_bytes().splitlines(keepends=True)
+    (parts / "a.csv").write_bytes(b"".join(lines[:100]))
+    (parts / "day=2" / "b.csv").write_bytes(b"".join(lines[100:]))
+    (parts / "_SUCCESS").write_bytes(b"")
+    convert(inputs=[parts], dataset=tmp_path / "dataset", config=ConvertConfig())
+    manifest = open_artifact(tmp_path / "dataset", step="convert").manifest
+    assert manifest["inputs"] == {"log:0:a.csv": sha256_file(parts / "a.csv"), "log:1:b.csv": sha256_file(parts / "day=2" / "b.csv")}
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.2])

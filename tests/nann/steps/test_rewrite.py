@@ -1,15 +1,17 @@
 """The step `rewrite`: the exported walk is the walk of the artifacts it was made from, and what does not belong together is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nann.artifacts import ArtifactWriter, open_artifact
 from nann.config import BuildIndexConfig, ExtractConfig, RewriteConfig, TrainConfig
 from nann.errors import ArtifactError
-from nann.export import open_portable
+from nann.export import load_frozen_scorer, open_portable
 from nann.index import load_embeddings, load_graph
 from nann.models import build_model, load_max_length, load_model, save_model
 from nann.retrieval import BeamRetriever, HistoryScorer
@@ -17,6 +19,7 @@ from nann.samples import load_items, load_samples
 from nann.steps.build_index import build_index
 from nann.steps.extract import extract
 from nann.steps.rewrite import rewrite
+from ops import retrieval as native_ops
 
 
 def test_the_exported_walk_is_the_walk_of_the_artifacts(untrained_run: Any) -> None:
@@ -92,3 +95,55 @@ def test_another_scorer_goes_the_same_way(untrained_run: Any, tmp_path: Path) ->
     )
     assert outputs["top_k_item_ids"].shape == (1, 7)
     assert np.isfinite(outputs["top_k_scores"]).all()
+
+
+def test_the_passes_are_reported_and_the_scores_stay(untrained_run: Any) -> None:
+    report = json.loads((untrained_run.converted_model / "rewrite_report.json").read_text())
+    names = [entry["pass"] for entry in report["passes"]]
+    assert names == ["remove_identities", "fold_constants", "fold_batch_norms", "merge_common_subexpressions"]
+    assert all(entry["nodes"]["after"] < entry["nodes"]["before"] for entry in report["passes"])
+    assert max(entry["max_difference"] for entry in report["passes"]) < 1e-4
+    model = load_model(untrained_run.artifacts["model"])
+    frozen = load_frozen_scorer(untrained_run.converted_model / "frozen_graph.pb")
+    rows = np.array([[1, 2, 3, 0]])
+    categories = load_items(untrained_run.artifacts["dataset"]).category_rows[rows].astype(np.int64)
+    items = load_embeddings(untrained_run.artifacts["embeddings"]).vectors[np.newaxis]
+    expected = model.score(model.encode_user(*model.history(rows, categories)), items)
+    np.testing.assert_allclose(frozen.score(frozen.user_state(rows, categories), items), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_is_exported_with_its_cost(untrained_run: Any, tmp_path: Path) -> None:
+    config = RewriteConfig(ef=(30, 20), rounds=(4, 1), top_k=20, precision="bfloat16")
+    rewrite(**untrained_run.artifacts, converted_model=tmp_path / "half", config=config)
+    report = json.loads((tmp_path / "half" / "rewrite_report.json").read_text())
+    assert report["passes"][-1]["pass"] == "half_precision"
+    assert 0.8 < report["kept_of_the_best"] <= 1.0
+    sizes = [(path / "frozen_graph.pb").stat().st_size for path in (tmp_path / "half", untrained_run.converted_model)]
+    assert sizes[0] < 0.7 * sizes[1]
+
+
+def test_the_items_part_can_be_computed_ahead(untrained_run: Any, tmp_path: Path) -> None:
+    config = RewriteConfig(ef=(30, 20), rounds=(4, 1), top_k=20, precompute_mb=64)
+    rewrite(**untrained_run.artifacts, converted_model=tmp_path / "wide", config=config)
+    made = json.loads((tmp_path / "wide" / "rewrite_report.json").read_text())["precompute"]
+    assert made["applied"]
+    assert made["flops_per_item"][1] < 0.6 * made["flops_per_item"][0]
+    assert made["bytes_per_item"][1] > made["bytes_per_item"][0] == 256
+    histories = load_samples(untrained_run.artifacts["dataset"], "test").histories[:6].astype(np.int64)
+    categories = load_items(untrained_run.artifacts["dataset"]).category_rows[histories].astype(np.int64)
+    wide, narrow = (
+        open_portable(path).run("debug", item_ids=histories, cate_ids=categories)
+        for path in (tmp_path / "wide", untrained_run.converted_model)
+    )
+    np.testing.assert_array_equal(wide["top_k_item_ids"], narrow["top_k_item_ids"])
+    np.testing.assert_allclose(wide["top_k_scores"], narrow["top_k_scores"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["native", "portable"])
+def test_a_server_finds_warm_up_requests(untrained_run: Any, form: str) -> None:
+    if form == "native" and not native_ops.available():
+        pytest.skip("the native library is not built; run `make install`")
+    file = untrained_run.converted_model / "saved_model" / form / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(file))]
+    assert len(records) == 3
+    assert all(form.encode() in record and b"serving_default" in record for record in records)

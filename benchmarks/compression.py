@@ -1,0 +1,175 @@
+"""Compressed graphs against the same graphs on repeated user rows, and a training step through `compressed`.
+
+    python benchmarks/compression.py
+
+A ranking model (a user tower of width 256, target attention over 50 events, a network over both) with random weights is frozen and
+compressed. Variants run in turn in one process: A B A B; the table gives medians and the middle half of the repetitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+from ops import graph_optimizer
+
+v1 = tf.compat.v1
+LENGTH, DIM, FEATURES = 50, 64, 128
+CASES = ((1, 200), (4, 100), (16, 50), (8, 8), (32, 4), (64, 2))
+
+
+def parameters() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    shapes = {
+        "tower": (FEATURES, 256),
+        "tower2": (256, 128),
+        "key": (DIM, 128),
+        "key2": (128, 64),
+        "query": (DIM, 64),
+        "first": (128 + DIM + DIM, 128),
+        "second": (128, 64),
+        "last": (64, 1),
+    }
+    return {name: (rng.normal(size=shape) / np.sqrt(shape[0])).astype(np.float32) for name, shape in shapes.items()}
+
+
+def model(profile: tf.Tensor, sequence: tf.Tensor, item: tf.Tensor, w: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Scores [R] of rows: profiles [R, 128], sequences [R, 50, 64], items [R, 64]."""
+    tower = tf.nn.relu(tf.matmul(tf.nn.relu(tf.matmul(profile, w["tower"])), w["tower2"]))
+    keys = tf.matmul(tf.nn.relu(tf.matmul(sequence, w["key"])), w["key2"])
+    query = tf.matmul(item, w["query"])
+    attention = tf.nn.softmax(tf.matmul(query[:, tf.newaxis, :], keys, transpose_b=True) / 8.0)
+    interest = tf.squeeze(tf.matmul(attention, sequence), axis=1)
+    hidden = tf.nn.relu(tf.matmul(tf.concat([tower, interest, item], axis=1), w["first"]))
+    return tf.squeeze(tf.matmul(tf.nn.relu(tf.matmul(hidden, w["second"])), w["last"]), axis=1)
+
+
+def pooled_model(profile: tf.Tensor, sequence: tf.Tensor, item: tf.Tensor, w: dict[str, tf.Tensor]) -> tf.Tensor:
+    """The same without attention: the sequence goes into the tower's place as a mean."""
+    tower = tf.nn.relu(tf.matmul(tf.nn.relu(tf.matmul(profile, w["tower"])), w["tower2"]))
+    interest = tf.reduce_mean(sequence, axis=1)
+    hidden = tf.nn.relu(tf.matmul(tf.concat([tower, interest, item], axis=1), w["first"]))
+    return tf.squeeze(tf.matmul(tf.nn.relu(tf.matmul(hidden, w["second"])), w["last"]), axis=1)
+
+
+def values(users: int, items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    return draw(users, FEATURES), draw(users, LENGTH, DIM), draw(users * items, DIM)
+
+
+def interleaved(variants: dict[str, Callable[[], object]], repetitions: int) -> dict[str, np.ndarray]:
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for number in range(repetitions + 3):
+        for name, call in variants.items():
+            start = time.perf_counter()
+            call()
+            if number >= 3:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: np.array(series) for name, series in times.items()}
+
+
+def cell(series: np.ndarray) -> str:
+    low, middle, high = np.percentile(series, [25, 50, 75])
+    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
+def frozen(function: Callable[..., tf.Tensor]) -> tf.compat.v1.GraphDef:
+    with tf.Graph().as_default() as graph:
+        inputs = (
+            v1.placeholder(tf.float32, [None, FEATURES], name="profile"),
+            v1.placeholder(tf.float32, [None, LENGTH, DIM], name="sequence"),
+            v1.placeholder(tf.float32, [None, DIM], name="item"),
+        )
+        tf.identity(function(*inputs, {name: tf.constant(value) for name, value in parameters().items()}), name="scores")
+    return graph.as_graph_def()
+
+
+def callable_of(graph_def: tf.compat.v1.GraphDef, names: list[str]) -> Callable[..., object]:
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    return v1.Session(graph=graph).make_callable("scores:0", feed_list=[f"{name}:0" for name in names])
+
+
+def inference(repetitions: int) -> None:
+    print("| model | users x items | repeated rows, ms | compressed, ms | ratio | left alone by default |")
+    print("|---|---|---|---|---|---|")
+    for function in (model, pooled_model):
+        graph_def = frozen(function)
+        given = {"user_inputs": ["profile", "sequence"], "item_inputs": ["item"], "outputs": ["scores"]}
+        compressed, _ = graph_optimizer.compress(graph_def, **given, min_items_per_user=0)
+        before = callable_of(graph_def, ["profile", "sequence", "item"])
+        after = callable_of(compressed, ["profile", "sequence", "item", "item_size"])
+        for users, items in CASES:
+            _, by_default = graph_optimizer.compress(graph_def, **given, min_items_per_user=items)
+            times = compare(before, after, users, items, repetitions)
+            print(f"| {function.__name__} | {users} x {items} | {row(times)} | {'no' if by_default.compressed else 'yes'} |")
+
+
+def compare(before: Callable[..., object], after: Callable[..., object], users: int, items: int, repetitions: int) -> dict[str, np.ndarray]:
+    profile, sequence, item = values(users, items)
+    repeated = np.repeat(profile, items, axis=0), np.repeat(sequence, items, axis=0)
+    size = np.array(items, np.int32)
+    np.testing.assert_allclose(after(profile, sequence, item, size), before(*repeated, item), rtol=1e-4, atol=1e-5)
+    return interleaved({"before": lambda: before(*repeated, item), "after": lambda: after(profile, sequence, item, size)}, repetitions)
+
+
+def row(times: dict[str, np.ndarray]) -> str:
+    ratio = np.median(times["before"]) / np.median(times["after"])
+    return f"{cell(times['before'])} | {cell(times['after'])} | {ratio:.2f}"
+
+
+def training(repetitions: int, users: int, items: int) -> None:
+    variables = {name: tf.Variable(value) for name, value in parameters().items()}
+    profile, sequence, item = (tf.constant(value) for value in values(users, items))
+    label = tf.constant(np.random.default_rng(2).integers(0, 2, size=users * items).astype(np.float32))
+    size = tf.constant([items])
+
+    def declared(profile: tf.Tensor, sequence: tf.Tensor, item: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        graph_optimizer.enable_sample_awared_graph_compression([profile, sequence], [item], size)
+        return model(profile, sequence, item, variables)
+
+    compressed = graph_optimizer.compressed(declared, autograph=False)
+
+    def step(forward: Callable[[], tf.Tensor]) -> Callable[[], list[tf.Tensor]]:
+        @tf.function(autograph=False)
+        def run() -> list[tf.Tensor]:
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=label, logits=forward()))
+            return tape.gradient(loss, list(variables.values()))
+
+        return run
+
+    repeated = step(lambda: model(tf.repeat(profile, items, axis=0), tf.repeat(sequence, items, axis=0), item, variables))
+    once = step(lambda: compressed(profile, sequence, item, size))
+    for a, b in zip(repeated(), once(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+    times = interleaved({"before": lambda: repeated()[0].numpy(), "after": lambda: once()[0].numpy()}, repetitions)
+    print(f"| {users} x {items} | {row(times)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=30)
+    arguments = parser.parse_args()
+    print(f"TensorFlow {tf.__version__}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {arguments.repetitions} repetitions\n")
+    inference(arguments.repetitions)
+    print("\n| training step, users x items | repeated rows, ms | compressed, ms | ratio |")
+    print("|---|---|---|---|")
+    for users, items in ((4, 100), (16, 20)):
+        training(arguments.repetitions, users, items)
+
+
+if __name__ == "__main__":
+    main()

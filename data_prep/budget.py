@@ -1,0 +1,44 @@
+"""How the memory limit of a conversion is spent.
+
+Fixed: the interpreter with TensorFlow and Arrow, and the batches in flight. By the log: what is kept per distinct user and item. The
+rest is shared by the threads, each of which orders and encodes one partition at a time.
+"""
+
+from __future__ import annotations
+
+from data_prep.config import ConvertConfig
+from data_prep.counting import Counts
+from data_prep.errors import DataError
+
+GIB = 1 << 30
+FIXED_BYTES = int(0.75 * GIB)
+BATCH_BYTES = 96 << 20  # per thread and one more: the text of a block, its columns, their packed form
+ID_BYTES = 96  # per distinct user or item of integers: id, count, code, row, and the copies while they are ordered
+EVENT_BYTES = 96  # per event of a partition: key, position, item, time, the features of all events at once and their encoding
+MAX_PARTITION_EVENTS = 1 << 22  # larger ones are no faster: they fall out of the caches
+MIN_PARTITION_EVENTS = 1 << 16
+
+
+def partition_events(config: ConvertConfig, counts: Counts, workers: int) -> int:
+    """Events per partition that keep a conversion within its memory limit.
+
+    Args:
+        config: memory limit (GiB), or the number of partitions.
+        counts: of the log.
+        workers: threads.
+
+    Raises:
+        DataError: the distinct ids alone do not fit.
+    """
+    if config.partitions:
+        return -(-counts.num_events // config.partitions)
+    ids = len(counts.user_ids) + len(counts.item_ids)
+    fixed = FIXED_BYTES + (workers + 1) * BATCH_BYTES + ids * ID_BYTES
+    events = int((config.memory_limit * GIB - fixed) / (workers * EVENT_BYTES))
+    if events < MIN_PARTITION_EVENTS:
+        needed = (fixed + workers * MIN_PARTITION_EVENTS * EVENT_BYTES) / GIB
+        raise DataError(
+            f"{len(counts.user_ids):,} users and {len(counts.item_ids):,} items need about {needed:.1f} GiB with {workers} threads, but "
+            f"memory_limit is {config.memory_limit:g}; raise it, or lower threads"
+        )
+    return min(events, MAX_PARTITION_EVENTS)

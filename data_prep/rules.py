@@ -1,0 +1,117 @@
+"""Which rows of the log are taken, and as what: settled once for the whole log, then applied batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.bad_rows import BadRows
+from data_prep.config import ConvertConfig, unix_seconds
+from data_prep.incremental import Base
+from data_prep.parsing import IdFacts, Parsed, TimeFacts, drop_bad, read_ids, read_times
+from data_prep.vocabulary import Ids, take_ids, without_value
+
+ID_ROLES = ("user", "item", "category")
+_FOREVER = 1 << 62
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a row must be.
+
+    Attributes:
+        string_roles: roles whose ids are strings; the others' are integers.
+        unit: "s" or "ms", of the log's times.
+        valid: first time and end of the times that are no mistake, in that unit.
+        window: first time and end of the times that are wanted, in that unit.
+        missing_category: category id that means "none", or None.
+    """
+
+    string_roles: frozenset[str]
+    unit: str
+    valid: tuple[int, int]
+    window: tuple[int, int]
+    missing_category: str | None
+
+
+def settle_rules(
+    ids: Mapping[str, IdFacts], times: TimeFacts, *, has_timestamps: bool, config: ConvertConfig, base: Base | None = None
+) -> Rules:
+    """Decides types and unit from what the whole log holds.
+
+    Args:
+        ids: facts per id column.
+        times: facts of the time column.
+        has_timestamps: whether the times were Parquet timestamps, and so are milliseconds.
+        config: what the user demands.
+        base: earlier dataset; the window begins after its last event unless the user says otherwise.
+    """
+    unit = times.unit("ms" if has_timestamps else config.time_unit)
+    scale = 1000 if unit == "ms" else 1
+    since = -_FOREVER if base is None else scale * (base.last_time + 1)
+    since = since if config.since is None else scale * unix_seconds(config.since)
+    until = _FOREVER if config.until is None else scale * unix_seconds(config.until)
+    return Rules(
+        string_roles=frozenset(role for role, facts in ids.items() if facts.is_string(config.id_type)),
+        unit=unit,
+        valid=(config.min_time * scale, config.max_time * scale),
+        window=(since, until),
+        missing_category=config.missing_category,
+    )
+
+
+@dataclass(frozen=True)
+class GoodRows:
+    """The rows of a batch that are taken, in file order.
+
+    Attributes:
+        users, items: [n] ids.
+        times: [n] int64, in the log's unit.
+        categories: [n] ids, or None where the log has none.
+        has_category: [n] bool, whether the category means anything; None without categories.
+        bad: counts of the bad rows.
+        outside_window: rows left out because their time is not wanted.
+    """
+
+    users: Ids
+    items: Ids
+    times: np.ndarray
+    categories: Ids | None
+    has_category: np.ndarray | None
+    bad: BadRows
+    outside_window: int
+
+
+def good_rows(batch: Mapping[str, pa.Array], rules: Rules) -> GoodRows:
+    """Applies the rules to a batch (role -> int64, double or string array)."""
+    columns: dict[str, Parsed] = {role: read_ids(batch[role], as_string=role in rules.string_roles) for role in ID_ROLES if role in batch}
+    columns["time"] = read_times(batch["time"])
+    values = columns["time"].values
+    outside = (values < rules.valid[0]) | (values >= rules.valid[1])
+    bad = BadRows(0, 1.0)
+    keep = drop_bad(columns, {role: [batch[role]] for role in columns}, bad, {"time_out_of_range": ("time", outside)})
+    num_good = int(keep.sum())
+    if rules.window != (-_FOREVER, _FOREVER):
+        keep &= (values >= rules.window[0]) & (values < rules.window[1])
+    num_kept = int(keep.sum())
+    if num_kept < len(keep):
+        rows = np.flatnonzero(keep)
+        columns = {role: Parsed(take_ids(column.values, rows), column.bad[rows], column.missing[rows]) for role, column in columns.items()}
+    category = columns.get("category")
+    has_category = None
+    if category is not None:
+        has_category = ~category.missing
+        if rules.missing_category is not None:
+            has_category &= ~without_value(category, rules.missing_category)
+    return GoodRows(
+        users=columns["user"].values,
+        items=columns["item"].values,
+        times=columns["time"].values,
+        categories=None if category is None else category.values,
+        has_category=has_category,
+        bad=bad,
+        outside_window=num_good - num_kept,
+    )

@@ -1,0 +1,110 @@
+"""The passes the frozen scorer goes through before it is exported, and their report."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.freeze import FrozenScorer, user_state_names
+from nann.index.embeddings import Embeddings
+from ops import graph_optimizer, graph_passes
+
+CHECK_USERS, CHECK_LENGTH, CHECK_ITEMS = 3, 24, 64
+EXACT_TOLERANCE, HALF_TOLERANCE = 1e-5, 0.1
+HALF = {"bfloat16": tf.bfloat16, "float16": tf.float16}
+
+
+def optimize_scorer(
+    frozen: tf.compat.v1.GraphDef, *, num_items: int, num_categories: int, precision: str = "float32"
+) -> tuple[tf.compat.v1.GraphDef, list[dict[str, Any]]]:
+    """Runs the passes over a frozen scorer; its named nodes stay.
+
+    Args:
+        frozen: of `freeze_scorer`.
+        num_items: item rows of the check's histories are 1..num_items.
+        num_categories: category rows are 1..num_categories.
+        precision: "float32", or "bfloat16" or "float16" for tables and weights.
+
+    Returns:
+        The graph and one record per pass: nodes, FLOPs and bytes before and after, and the largest difference of any output on random
+        histories and items.
+
+    Raises:
+        PassError: a pass changes the scores by more than 1e-5 of the largest (half precision: 0.1).
+    """
+    exact = [
+        graph_passes.remove_identities,
+        graph_passes.fold_constants,
+        graph_passes.fold_batch_norms,
+        graph_passes.merge_common_subexpressions,
+    ]
+    passes: list[tuple[Any, float]] = [(function, EXACT_TOLERANCE) for function in exact]
+    if precision != "float32":
+        passes.append((partial(graph_passes.half_precision, dtype=HALF[precision]), HALF_TOLERANCE))
+    outputs = ["history", "history_mask", *user_state_names(frozen), "scores"]
+    width = next(node for node in frozen.node if node.name == "item_embs").attr["shape"].shape.dim[-1].size
+    rng = np.random.default_rng(0)
+    feeds: dict[str, np.ndarray] = {
+        "item_ids": rng.integers(0, num_items + 1, size=(CHECK_USERS, CHECK_LENGTH)),
+        "cate_ids": rng.integers(0, num_categories + 1, size=(CHECK_USERS, CHECK_LENGTH)),
+        "item_embs": rng.normal(size=(CHECK_USERS, CHECK_ITEMS, width)).astype(np.float32),
+    }
+    changed, reports = graph_passes.run_passes(frozen, passes, outputs=outputs, feeds=feeds)
+    nodes = sorted(changed.node, key=lambda node: node.name)
+    del changed.node[:]
+    changed.node.extend(nodes)
+    return changed, [report.as_dict() for report in reports]
+
+
+def kept_of_the_best(
+    before: tf.compat.v1.GraphDef,
+    after: tf.compat.v1.GraphDef,
+    *,
+    histories: np.ndarray,
+    categories: np.ndarray,
+    item_embs: np.ndarray,
+    top_k: int,
+) -> float:
+    """Share of the exact top K of one scorer that is in the exact top K of another: what a change of precision costs in recall.
+
+    Args:
+        before: a frozen scorer.
+        after: the same, changed.
+        histories: [B, L] item rows.
+        categories: [B, L] category rows.
+        item_embs: [N, D] vectors of the corpus.
+        top_k: K; at most N.
+    """
+    best = []
+    for frozen in (before, after):
+        scorer = FrozenScorer(frozen)
+        scores = np.asarray(scorer.score(scorer.user_state(tf.constant(histories), tf.constant(categories)), item_embs[np.newaxis]))
+        best.append(np.argsort(-scores, axis=1, kind="stable")[:, :top_k])
+    shared = [len(np.intersect1d(a, b)) / max(1, min(top_k, len(item_embs))) for a, b in zip(*best, strict=True)]
+    return float(np.mean(shared)) if shared else 1.0
+
+
+def precompute(
+    frozen: tf.compat.v1.GraphDef, corpus: Embeddings, *, max_table_bytes: int
+) -> tuple[tf.compat.v1.GraphDef, Embeddings, dict[str, Any]]:
+    """Computes what depends on items alone for the corpus, where that pays.
+
+    Args:
+        frozen: a frozen scorer.
+        corpus: the vectors its ``item_embs`` takes.
+        max_table_bytes: of the new table.
+
+    Returns:
+        The scorer, whose ``item_embs`` takes the new, wider vectors; these; and the record for the report.
+    """
+    outputs = ["history", "history_mask", *user_state_names(frozen), "scores"]
+    changed, table, report = graph_optimizer.precompute_items(
+        frozen, item_input="item_embs", item_values=corpus.vectors, outputs=outputs, axis=1, max_table_bytes=max_table_bytes
+    )
+    nodes = sorted(changed.node, key=lambda node: node.name)
+    del changed.node[:]
+    changed.node.extend(nodes)
+    return changed, Embeddings(item_rows=corpus.item_rows, vectors=table), report.as_dict()

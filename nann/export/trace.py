@@ -1,0 +1,63 @@
+"""Where the time of a request goes: the ops of a SavedModel, timed one by one and sorted into parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nann.export.freeze import ENCODE_USER, SCORE
+from nann.export.retrieval_graph import SIGNATURES
+
+PARTS = ("user_ms", "scoring_ms", "walk_ms")
+
+
+def trace_requests(directory: Path, requests: Iterable[dict[str, np.ndarray]]) -> dict[str, float]:
+    """Time of the ops of `serving_default`, mean per request after the first: user encoding, scoring, and everything else, the walk.
+
+    Ops that run at once are both counted in full, and timing costs time: the shares tell, not the sum.
+
+    Args:
+        directory: of a SavedModel; its native ops, if any, must be loaded.
+        requests: at least two, each with ``item_ids`` and ``cate_ids`` [B, L] int64; the first is not counted.
+
+    Returns:
+        ``user_ms``, ``scoring_ms``, ``walk_ms`` and ``walk_share``.
+    """
+    feeds, fetches = SIGNATURES["serving_default"]
+    totals: Counter[str] = Counter()
+    count = -1
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(directory))
+        options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
+        for request in requests:
+            count += 1
+            metadata = tf.compat.v1.RunMetadata()
+            values = {f"{feeds[name]}:0": value for name, value in request.items()}
+            session.run([f"{tensor}:0" for tensor in fetches.values()], values, options=options, run_metadata=metadata)
+            if count:
+                totals.update(_parts_us(metadata))
+    if count < 1:
+        raise ValueError(f"needs at least 2 requests, got {count + 1}")
+    times = {part: totals[part] / count / 1000 for part in PARTS}
+    return {**times, "walk_share": times["walk_ms"] / max(sum(times.values()), 1e-9)}
+
+
+def _parts_us(metadata: Any) -> Counter[str]:
+    times: Counter[str] = Counter()
+    for device in metadata.step_stats.dev_stats:
+        for node in device.node_stats:
+            path = node.node_name.split("/")
+            part = (
+                "scoring_ms"
+                if any(SCORE in name for name in path)
+                else "user_ms"
+                if any(ENCODE_USER in name for name in path)
+                else "walk_ms"
+            )
+            times[part] += node.op_end_rel_micros - node.op_start_rel_micros
+    return times

@@ -1,0 +1,89 @@
+"""The step `convert` in three pieces for several machines: plan, one task per shard, merge.
+
+`plan_conversion` reads and partitions the log, `convert_shard` writes one training shard with the held-out samples of its users (any
+number of them at a time, on any machine that sees the plan), `merge_conversion` puts the dataset together. Its bytes, `manifest.json`
+included, are those of `nann.steps.convert.convert`, whose code does the work.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.config import ConvertConfig
+from data_prep.convert import make_plan, merge_shards
+from data_prep.plan import load_plan
+from data_prep.shards import ShardWriter
+from data_prep.sources import expand_directories
+from nann.artifacts import StepResult
+from nann.errors import ArtifactError
+from nann.steps.convert import input_digests, open_writer
+
+DIGESTS_NAME = "digests.json"
+SHARD_NAME = "shard.json"
+logger = logging.getLogger(__name__)
+
+
+def plan_conversion(*, inputs: Sequence[Path], plan: Path, config: ConvertConfig) -> int:
+    """Reads, counts and partitions a log.
+
+    Args:
+        inputs: log files and directories, as for `convert`.
+        plan: directory to write; what a killed task of the same log left there is used.
+        config: options of the conversion.
+
+    Returns:
+        Number of shards; there is a task for each.
+
+    Raises:
+        data_prep.DataError: an input is missing, damaged, or breaks a rule beyond the limits.
+    """
+    inputs = expand_directories([Path(path) for path in inputs])
+    digests = input_digests(inputs, config)
+    made = make_plan(inputs, plan, config)
+    (plan / DIGESTS_NAME).write_text(json.dumps(digests), encoding="utf-8")
+    return made.num_shards
+
+
+def convert_shard(*, plan: Path, part: Path, shard: int, config: ConvertConfig) -> None:
+    """Writes one shard.
+
+    Args:
+        plan: directory made by `plan_conversion`; only read.
+        part: directory to write; a killed task goes on where it was.
+        shard: its number, from 0.
+        config: options of the conversion.
+    """
+    part.mkdir(parents=True, exist_ok=True)
+    ShardWriter(load_plan(plan), plan, shard, config, part).write()
+    (part / SHARD_NAME).write_text(json.dumps({"shard": shard}), encoding="utf-8")
+
+
+def merge_conversion(*, plan: Path, parts: Sequence[Path], dataset: Path, config: ConvertConfig, overwrite: bool = False) -> StepResult:
+    """Puts the dataset artifact together.
+
+    Args:
+        plan: directory made by `plan_conversion`.
+        parts: directories made by `convert_shard`, in any order.
+        dataset: directory to write.
+        config: options of the conversion.
+        overwrite: replace a differing dataset.
+
+    Raises:
+        ArtifactError: a shard is missing or given twice, or ``dataset`` holds something else.
+    """
+    loaded = load_plan(plan)
+    found = {int(json.loads((part / SHARD_NAME).read_text(encoding="utf-8"))["shard"]): part for part in parts}
+    if sorted(found) != list(range(loaded.num_shards)) or len(parts) != len(found):
+        raise ArtifactError(
+            f"the plan has {loaded.num_shards} shards, but the parts are of {sorted(found)} ({len(parts)} given); convert all"
+        )
+    writer = open_writer(dataset, config, json.loads((plan / DIGESTS_NAME).read_text(encoding="utf-8")), overwrite=overwrite)
+    if writer.is_current:
+        return writer.current()
+    with writer as directory:
+        report = merge_shards(loaded, plan, directory, config, [found[shard] for shard in range(loaded.num_shards)])
+        writer.metrics.update(report.metrics)
+    return writer.result()

@@ -1,0 +1,133 @@
+"""Step `tune`: the cheapest search, and graph, that reaches a target on validation users."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from nann.config import TuneConfig
+from nann.errors import ArtifactError
+from nann.evaluation import metrics as m
+from nann.evaluation.lists import collect_lists
+from nann.evaluation.scan import exact_scan
+from nann.export import load_corpus, load_frozen_scorer
+from nann.index import Graph, build_hnsw, decode_hnsw
+from nann.reporting.page import render
+from nann.reporting.tuning_page import tuning_page
+from nann.samples import load_items, load_samples
+from nann.tuning.candidates import GraphSettings, candidate_searches, choose, reaches
+from nann.tuning.measurement import Users, measure_searches
+
+logger = logging.getLogger(__name__)
+USERS_SEED = 1
+
+
+def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConfig, overwrite: bool = False) -> StepResult:
+    """Tries searches on validation users and chooses the one with the fewest items scored that reaches the targets.
+
+    Args:
+        converted_model: artifact of `rewrite`; its graph is tried, and those of ``config.graphs`` built over the same vectors.
+        dataset: the artifact of `convert` that the model was trained on.
+        tuning: directory to write: ``tuning.json`` (all points, and the number of the chosen one), ``chosen.yaml`` (sections for
+            `--config`), ``report.html``.
+        config: the options.
+        overwrite: replace a differing artifact.
+
+    Raises:
+        ArtifactError: an input is unusable, the model belongs to another dataset, or there are no validation users; or ``tuning`` holds
+            something else.
+        ValueError: a graph is not given as M:EF_CONSTRUCTION.
+    """
+    model, data = open_artifact(converted_model, step="rewrite"), open_artifact(dataset, step="convert")
+    require_same_ancestor("dataset", data, model)
+    settings = [GraphSettings.parse(text) for text in config.graphs]
+    if settings and model.params.get("precompute_mb"):
+        raise ArtifactError(
+            f"{converted_model} holds items' parts computed ahead instead of their vectors, over which graphs are built; run "
+            "`nann rewrite` with --precompute-mb 0, tune, and rewrite again"
+        )
+    inputs = {"converted_model": model, "dataset": data}
+    writer = ArtifactWriter(tuning, step="tune", params=config.model_dump(), inputs=inputs, overwrite=overwrite)
+    if writer.is_current:
+        return writer.current()
+    with writer as directory:
+        embeddings, exported = load_corpus(converted_model / "0.meta")
+        scorer = load_frozen_scorer(converted_model / "frozen_graph.pb")
+        users = _users(scorer, embeddings, dataset, config)
+        searches = candidate_searches(
+            num_levels=len(model.params["ef"]),
+            widths=config.widths,
+            rounds=config.rounds,
+            upper_rounds=config.upper_rounds,
+            start_levels=config.start_levels,
+            top_k=config.k,
+        )
+        graphs: dict[str, Graph] = {"exported": exported}
+        for setting in settings:
+            hnsw = build_hnsw(embeddings.vectors, m=setting.m, ef_construction=setting.ef_construction, threads=config.threads)
+            graphs[f"{setting.m}:{setting.ef_construction}"] = decode_hnsw(hnsw, start_level=2)
+        measure: dict[str, Any] = {"k": config.k, "batch_size": config.batch_size, "latency_users": config.latency_users}
+        points = [
+            {"graph": name, **point}
+            for name, graph in graphs.items()
+            for point in measure_searches(scorer, embeddings, graph, users, searches, **measure)
+        ]
+        target: dict[str, Any] = {
+            "k": config.k,
+            "target_coverage": config.target_coverage,
+            "target_recall_delta": config.target_recall_delta,
+        }
+        chosen = choose(points, **target, latency_budget_ms=config.latency_budget_ms)
+        affordable = not config.latency_budget_ms or points[chosen]["p50_ms"] <= config.latency_budget_ms
+        result = {
+            "k": config.k,
+            "num_users": len(users.targets),
+            "num_items": len(embeddings),
+            "exact_recall": float(m.recall(users.exact.item_rows, np.asarray(users.targets)[:, None], config.k).mean()),
+            "points": points,
+            "chosen": chosen,
+            "reached": bool(affordable and reaches(points[chosen], **target)),
+        }
+        (directory / "tuning.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        (directory / "chosen.yaml").write_text(_chosen_yaml(points[chosen]), encoding="utf-8")
+        (directory / "report.html").write_text(render(tuning_page(result)), encoding="utf-8")
+        writer.metrics.update({**points[chosen], "reached": result["reached"], "num_users": result["num_users"]})
+    if not result["reached"]:
+        logger.warning(
+            "no search reaches the targets within the budget; the chosen one comes closest. Give wider --widths or more --rounds"
+        )
+    return writer.result()
+
+
+def _users(scorer: Any, embeddings: Any, dataset: Path, config: TuneConfig) -> Users:
+    """Validation users drawn at random, and their exact lists."""
+    samples = load_samples(dataset, "validate")
+    if not len(samples.targets):
+        raise ArtifactError(f"{dataset} has no validation users; convert a longer log, or with a smaller --test-min-length")
+    count = min(config.users, len(samples.targets))
+    kept = np.sort(np.random.default_rng(USERS_SEED).choice(len(samples.targets), count, replace=False))
+    histories, categories = samples.histories[kept], load_items(dataset).category_rows
+    scan = exact_scan(scorer, embeddings, top_k=config.k)
+    exact = collect_lists(scan, histories, categories, width=config.k, batch_size=config.batch_size, label="exact scan")
+    return Users(histories=histories, targets=samples.targets[kept], category_rows=categories, exact=exact)
+
+
+def _chosen_yaml(point: dict[str, Any]) -> str:
+    """The chosen search, and graph where it is not the exported one, as a config file."""
+    lines = []
+    if point["graph"] != "exported":
+        setting = GraphSettings.parse(point["graph"])
+        lines += ["build-index:", f"  m: {setting.m}", f"  ef_construction: {setting.ef_construction}"]
+    lines += [
+        "rewrite:",
+        f"  ef: {point['ef']}",
+        f"  rounds: {point['rounds']}",
+        f"  top_k: {point['top_k']}",
+        f"  start_level: {point['start_level']}",
+    ]
+    return "\n".join(lines) + "\n"

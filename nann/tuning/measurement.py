@@ -1,0 +1,104 @@
+"""Measures searches on one graph: quality against the exact scan, items scored, latency of one user."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nann.evaluation import metrics as m
+from nann.evaluation.lists import Lists, collect_lists
+from nann.evaluation.scan import as_retrieve
+from nann.index.embeddings import Embeddings
+from nann.index.graph import Graph
+from nann.retrieval import BeamRetriever, NativeWalk, SearchParameters, StockWalk, UserScorer
+from ops import retrieval as native_ops
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Users:
+    """The users to measure on.
+
+    Attributes:
+        histories: [S, L] item rows, zeros at the end, S >= 1.
+        targets: [S] item row of the held-out event.
+        category_rows: [N + 1] category row by item row.
+        exact: lists of the exact scan, at least K wide.
+    """
+
+    histories: NDArray[np.integer]
+    targets: NDArray[np.integer]
+    category_rows: NDArray[np.integer]
+    exact: Lists
+
+
+def measure_searches(
+    scorer: UserScorer,
+    embeddings: Embeddings,
+    graph: Graph,
+    users: Users,
+    searches: Sequence[SearchParameters],
+    *,
+    k: int,
+    batch_size: int,
+    latency_users: int,
+) -> list[dict[str, Any]]:
+    """One point per search, with the native walk where it is built.
+
+    Args:
+        scorer: of the converted model.
+        embeddings: the corpus.
+        graph: built from these embeddings.
+        users: whom to search for.
+        searches: at least one, all naming as many levels.
+        k: K of the metrics, at most their `top_k`.
+        batch_size: users per call when quality is measured.
+        latency_users: calls with one user each, whose median is the latency.
+
+    Returns:
+        Per search its parameters, ``items_scored_mean``, ``items_scored_share``, ``coverage@K``, ``coverage_se@K``, ``recall@K``,
+        ``recall_se@K``, ``recall_delta@K`` (None where the exact recall is 0) and ``p50_ms``.
+    """
+    first, walk = searches[0], NativeWalk() if native_ops.available() else StockWalk()
+    retriever = BeamRetriever(scorer, embeddings, graph, ef=first.ef, rounds=first.rounds, top_k=first.top_k, walk=walk)
+    retrieve, relevant = as_retrieve(retriever), np.asarray(users.targets)[:, None]
+    exact_recall = float(m.recall(users.exact.item_rows, relevant, k).mean())
+    points = []
+    for number, search in enumerate(searches):
+        retriever.parameters = search
+        label = f"search {number + 1} of {len(searches)}"
+        found = collect_lists(retrieve, users.histories, users.category_rows, width=k, batch_size=batch_size, label=label)
+        recall, coverage = m.recall(found.item_rows, relevant, k), m.coverage(found.item_rows, users.exact.item_rows, k)
+        scored = float(found.items_scored.mean())
+        points.append(
+            {
+                **{name: list(value) if isinstance(value, tuple) else value for name, value in vars(search).items()},
+                "items_scored_mean": scored,
+                "items_scored_share": scored / len(embeddings),
+                f"coverage@{k}": float(coverage.mean()),
+                f"coverage_se@{k}": m.standard_error(coverage),
+                f"recall@{k}": float(recall.mean()),
+                f"recall_se@{k}": m.standard_error(recall),
+                f"recall_delta@{k}": m.recall_delta(exact_recall, float(recall.mean())),
+                "p50_ms": _median_latency_ms(retriever, users, latency_users),
+            }
+        )
+        logger.info("%s: coverage %.4f, %.0f items scored, %.1f ms", search, points[-1][f"coverage@{k}"], scored, points[-1]["p50_ms"])
+    return points
+
+
+def _median_latency_ms(retriever: BeamRetriever, users: Users, count: int) -> float:
+    times = []
+    for number in range(min(count, len(users.histories)) + 1):
+        history = np.asarray(users.histories[max(0, number - 1)][np.newaxis], np.int64)
+        begin = time.perf_counter()
+        retriever(history, np.asarray(users.category_rows[history], np.int64))
+        times.append(1000 * (time.perf_counter() - begin))
+    return float(np.median(times[1:]))  # the first call of a batch size allocates

@@ -1,0 +1,20 @@
+// The row kernels for processors with AVX512.
+
+#if defined(__x86_64__)
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
+#include "ops/cc/embedding_rows_impl.h"
+
+namespace nann {
+namespace embedding {
+
+#define NANN_ROW_KERNELS(T)              \
+  extern const RowKernels<T> kAvx512##T; \
+  const RowKernels<T> kAvx512##T = MakeRowKernels<T>();
+NANN_ROW_KERNELS(Half)
+NANN_ROW_KERNELS(BFloat16)
+NANN_ROW_KERNELS(float)
+NANN_ROW_KERNELS(double)
+
+}  // namespace embedding
+}  // namespace nann
+#endif

@@ -1,0 +1,15 @@
+"""Fused embedding lookup: prune, fill, gather, clip, combine and concatenate for many features in one native op, with its gradient."""
+
+from __future__ import annotations
+
+from ops.embedding.features import Feature
+from ops.embedding.grouped import grouped_lookup
+from ops.embedding.lookup import fused_embedding_lookup_sparse, fused_embedding_lookup_sparse_v2, fused_safe_embedding_lookup_sparse
+
+__all__ = [
+    "Feature",
+    "fused_embedding_lookup_sparse",
+    "fused_embedding_lookup_sparse_v2",
+    "fused_safe_embedding_lookup_sparse",
+    "grouped_lookup",
+]

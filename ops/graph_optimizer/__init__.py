@@ -1,0 +1,26 @@
+"""Sample-aware graph compression: user features and the user's part of a model are computed once per user, not once per item.
+
+One page view gives one user and many items. A model is written for rows of (user, item); the rewritten graph takes each user once, with
+`item_size` items each, and expands what it computed for the user only where it meets items. `docs/compression.md` tells how.
+"""
+
+from ops.graph_optimizer.compression import compress
+from ops.graph_optimizer.enabling import apply, compressed, enable_sample_awared_graph_compression, freeze
+from ops.graph_optimizer.errors import GraphCompressionError
+from ops.graph_optimizer.inputs import RaggedInput, SparseInput
+from ops.graph_optimizer.precompute import PrecomputeReport, precompute_items
+from ops.graph_optimizer.report import CompressionReport
+
+__all__ = [
+    "CompressionReport",
+    "GraphCompressionError",
+    "PrecomputeReport",
+    "RaggedInput",
+    "SparseInput",
+    "apply",
+    "compress",
+    "compressed",
+    "enable_sample_awared_graph_compression",
+    "freeze",
+    "precompute_items",
+]

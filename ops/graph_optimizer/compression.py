@@ -1,0 +1,200 @@
+"""`compress`: sample-aware compression of a GraphDef."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import tensorflow as tf
+
+from ops.graph_optimizer.analysis import upstream
+from ops.graph_optimizer.errors import GraphCompressionError
+from ops.graph_optimizer.inputs import Input, group_inputs, node_names
+from ops.graph_optimizer.loop_shapes import import_graph
+from ops.graph_optimizer.report import CompressionReport, break_even
+from ops.graph_optimizer.rewriting import (
+    USER_OF_ROW,
+    Fallback,
+    cost_after,
+    cost_before,
+    describe_boundaries,
+    rewrite_graph,
+)
+
+REPLACED = {"MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum", "Sum"}
+STALE_SHAPES = ("_output_shapes", "_class")
+LOSS_TOLERANCE = 1.05
+
+
+def compress(
+    graph_def: tf.compat.v1.GraphDef,
+    *,
+    user_inputs: Sequence[Input],
+    item_inputs: Sequence[Input],
+    outputs: Sequence[str],
+    item_size: str = "item_size",
+    min_items_per_user: float = 4.0,
+    fallback: Fallback = "refuse",
+    push: bool = True,
+    unknown_size: int = 1,
+) -> tuple[tf.compat.v1.GraphDef, CompressionReport]:
+    """Rewrites a graph that scores R = sum(item_size) rows of (user, item) so that it takes U user rows.
+
+    The rewritten graph gives what the original gives on repeated user rows. What depends on users alone runs on U rows and is expanded by
+    one gather where it meets items; a concatenation of both in front of a matrix product is split, so that the user's part of the product
+    runs on U rows too; attention over a user's sequence is taken with the user's items side by side.
+
+    Args:
+        graph_def: a graph without variables (freeze it first); not modified.
+        user_inputs: placeholders [U, ...] of the rewritten graph, by node name; for a sparse tensor a `SparseInput` or its three names,
+            for a ragged one a `RaggedInput`.
+        item_inputs: placeholders [R, ...], likewise.
+        outputs: nodes whose first output is wanted, by name; they keep name and value.
+        item_size: name of the new int32 placeholder: items per user, scalar, [1] or [U], zeros allowed.
+        min_items_per_user: the fewest items per user, on average, that the graph will be called with: where the cost model predicts that
+            the rewritten graph is slower than this, the graph is left as it was. 0 compresses whatever it costs.
+        fallback: "refuse" raises on ops that mix the rows of a batch and on ops without a rule where they read user tensors; "expand" runs
+            them on repeated rows, as the original did.
+        push: take products apart, too.
+        unknown_size: assumed by the cost model for axes of unknown size other than the batch.
+
+    Returns:
+        The graph and a report. A graph that was compressed before comes back unchanged.
+
+    Raises:
+        GraphCompressionError: the graph cannot be compressed; the message names the node.
+    """
+    users, items = group_inputs(user_inputs), group_inputs(item_inputs)
+    _require_inputs(graph_def, node_names(users), node_names(items), outputs)
+    if any(node.name == USER_OF_ROW for node in graph_def.node):
+        copy = tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString())
+        return copy, CompressionReport(
+            compressed=True, reason="the graph was compressed before", nodes_before=len(graph_def.node), nodes_after=len(graph_def.node)
+        )
+    prepared = without_stale_shapes(graph_def, {name for name in (*users, *items) if isinstance(name, str)})
+    original = import_graph(prepared)
+    before_outputs = [original.get_operation_by_name(name) for name in outputs]
+    before = cost_before(original, before_outputs, [*users, *items], unknown_size)
+    nodes_before = len(upstream(before_outputs))
+
+    graph = import_graph(with_identity_outputs(prepared, outputs))
+    output_ops = [graph.get_operation_by_name(name) for name in outputs]
+    sizes = _item_size(graph, item_size)
+    rewriting = rewrite_graph(
+        graph,
+        user_inputs=users,
+        item_inputs=items,
+        outputs=output_ops,
+        item_size=sizes,
+        forced=frozenset(outputs),
+        fallback=fallback,
+        push=push,
+    )
+    after = cost_after(graph, output_ops, users, items, unknown_size)
+    at = min_items_per_user
+    report = CompressionReport(
+        compressed=True,
+        boundaries=describe_boundaries(rewriting.expander, unknown_size),
+        split=[push.node for push in rewriting.pushes if push.kind == "split"],
+        batched=[push.node for push in rewriting.pushes if push.kind == "batched"],
+        fallbacks=sorted({refusal.op.name for refusal in rewriting.analysis.refusals}),
+        before=before,
+        after=after,
+        break_even_items=break_even(before, after),
+        nodes_before=nodes_before,
+        nodes_after=len(upstream(output_ops)),
+    )
+    if at > 0 and report.predict(1, at)["speedup"] < 1 / LOSS_TOLERANCE:
+        reason = f"predicted to be slower below {report.break_even_items:.1f} items per user, and at least {at:g} are expected"
+        kept = CompressionReport(
+            compressed=False,
+            reason=reason,
+            before=before,
+            after=before,
+            break_even_items=report.break_even_items,
+            nodes_before=nodes_before,
+            nodes_after=nodes_before,
+        )
+        return tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString()), kept
+    keep = {*outputs, *node_names(users), *node_names(items), sizes.op.name}
+    return prune(graph.as_graph_def(), keep), report
+
+
+def _require_inputs(graph_def: tf.compat.v1.GraphDef, users: Sequence[str], items: Sequence[str], outputs: Sequence[str]) -> None:
+    if not users:
+        raise GraphCompressionError("there are no user inputs; name the placeholders that hold one row per user")
+    if not outputs:
+        raise GraphCompressionError("there are no outputs; name the nodes whose values are wanted")
+    both = sorted(set(users) & set(items))
+    if both:
+        raise GraphCompressionError(f"{both[0]} is both a user input and an item input; it can be one of them", node=both[0])
+    known = {node.name for node in graph_def.node}
+    for name in (*users, *items, *outputs):
+        if name not in known:
+            raise GraphCompressionError(f"the graph has no node named {name}; give inputs and outputs by node name", node=name)
+
+
+def without_stale_shapes(graph_def: tf.compat.v1.GraphDef, batched: set[str]) -> tf.compat.v1.GraphDef:
+    """A copy whose inputs have a batch axis of unknown size and whose other nodes claim no shapes, which would be those of R rows."""
+    copy = tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString())
+    was_static = False
+    for node in copy.node:
+        for name in STALE_SHAPES:
+            node.attr.pop(name, None)
+        if node.name in batched and node.attr["shape"].shape.dim:
+            was_static |= node.attr["shape"].shape.dim[0].size != -1
+            node.attr["shape"].shape.dim[0].size = -1
+    for node in copy.node:
+        if was_static and node.op in {"While", "StatelessWhile", "If", "StatelessIf"}:
+            node.attr.pop("output_shapes", None)
+    return copy
+
+
+def with_identity_outputs(graph_def: tf.compat.v1.GraphDef, outputs: Iterable[str]) -> tf.compat.v1.GraphDef:
+    """A copy in which an output that is a product is followed by an `Identity` that has its name, so that it can be replaced."""
+    renamed = {node.name: f"{node.name}/value" for node in graph_def.node if node.name in set(outputs) and node.op != "Identity"}
+    copy = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    for node in graph_def.node:
+        new = copy.node.add()
+        new.CopyFrom(node)
+        new.name = renamed.get(node.name, node.name)
+        for i, name in enumerate(new.input):
+            control, plain = name.startswith("^"), name.removeprefix("^")
+            base, colon, index = plain.partition(":")
+            new.input[i] = ("^" if control else "") + renamed.get(base, base) + colon + index
+    types = _output_types(graph_def, list(renamed))
+    for name, target in renamed.items():
+        identity = copy.node.add(name=name, op="Identity", input=[target])
+        identity.attr["T"].type = types[name].as_datatype_enum
+    return copy
+
+
+def _output_types(graph_def: tf.compat.v1.GraphDef, names: Sequence[str]) -> dict[str, tf.DType]:
+    graph = import_graph(graph_def)
+    return {name: graph.get_tensor_by_name(f"{name}:0").dtype for name in names}
+
+
+def _item_size(graph: tf.Graph, name: str) -> tf.Tensor:
+    """The placeholder of that name: a new one, or one that nothing has been connected to yet."""
+    try:
+        op = graph.get_operation_by_name(name)
+    except KeyError:
+        with graph.as_default():
+            return tf.compat.v1.placeholder(tf.int32, tf.TensorShape(None), name=name)
+    if op.type != "Placeholder" or not op.outputs[0].dtype.is_integer or op.outputs[0].consumers():
+        raise GraphCompressionError(f"the graph has a node {name} already, a {op.type}; give another name for item_size", node=name)
+    return op.outputs[0]
+
+
+def prune(graph_def: tf.compat.v1.GraphDef, names: set[str]) -> tf.compat.v1.GraphDef:
+    """The part of a graph that some nodes depend on; functions are kept."""
+    by_name = {node.name: node for node in graph_def.node}
+    found, waiting = set(names), list(names)
+    while waiting:
+        for name in by_name[waiting.pop()].input:
+            base = name.lstrip("^").partition(":")[0]
+            if base not in found:
+                found.add(base)
+                waiting.append(base)
+    kept = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    kept.node.extend(node for node in graph_def.node if node.name in found)
+    return kept
