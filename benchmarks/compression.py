@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from ops import graph_optimizer
+from ops import graph_optimizer, graph_passes
 
 v1 = tf.compat.v1
 LENGTH, DIM, FEATURES = 50, 64, 128
@@ -159,12 +159,92 @@ def training(repetitions: int, users: int, items: int) -> None:
     print(f"| {users} x {items} | {row(times)} |")
 
 
+CANDIDATES, BUCKET = 8302, 512
+
+
+def scorer_model(sequence: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+    """NANN's scorer as the paper writes it (arXiv 2202.10226, section 3), on rows of sequences [R, 50, 64] and items [R, 64]."""
+    rng = np.random.default_rng(5)
+
+    def vector(size: int) -> np.ndarray:
+        return rng.uniform(0.1, 0.3, size=size).astype(np.float32)
+
+    def dense(x: tf.Tensor, size: int) -> tf.Tensor:
+        kernel = (rng.normal(size=(x.shape[-1], size)) / np.sqrt(x.shape[-1])).astype(np.float32)
+        return tf.matmul(x, kernel) + vector(size)
+
+    def prelu(x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.relu(x) + vector(x.shape[-1]) * tf.minimum(x, 0.0)
+
+    def norm(x: tf.Tensor) -> tf.Tensor:
+        size = x.shape[-1]
+        return tf.nn.batch_normalization(x, vector(size), vector(size), vector(size), vector(size), 1e-3)
+
+    query = dense(prelu(dense(item, 128)), 256)
+    keys = dense(prelu(dense(sequence, 128)), 256)
+    attention = tf.nn.softmax(tf.matmul(query[:, tf.newaxis, :], keys, transpose_b=True) / 16.0)
+    interest = tf.reduce_sum(tf.transpose(attention, [0, 2, 1]) * sequence, axis=1)
+    hidden = prelu(dense(tf.concat([interest, item], axis=-1), 128))
+    hidden = prelu(norm(dense(hidden, 64)))
+    hidden = prelu(norm(dense(hidden, 32)))
+    return tf.squeeze(dense(hidden, 1), axis=-1)
+
+
+def compiled(graph_def: tf.compat.v1.GraphDef) -> Callable[..., tf.Tensor]:
+    """With XLA, for item rows of one static number."""
+
+    names = ["sequence:0", "item:0", "item_size:0"]
+    imported = v1.wrap_function(lambda: tf.import_graph_def(graph_def, name=""), [])
+    part = imported.prune([imported.graph.get_tensor_by_name(name) for name in names], imported.graph.get_tensor_by_name("scores:0"))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def call(sequence: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+        return part(sequence, item, tf.constant([item.shape[0]]))
+
+    return call
+
+
+def scorer(repetitions: int) -> None:
+    """The verbatim scorer, fed with one user's sequence that it broadcasts, against its rewriting."""
+    with tf.Graph().as_default() as graph:
+        sequence, item = (
+            v1.placeholder(tf.float32, [None, LENGTH, DIM], name="sequence"),
+            v1.placeholder(tf.float32, [None, DIM], name="item"),
+        )
+        tf.identity(scorer_model(sequence, item), name="scores")
+    verbatim = graph.as_graph_def()
+    given = {"user_inputs": ["sequence"], "item_inputs": ["item"], "outputs": ["scores"]}
+    compressed, report = graph_optimizer.compress(verbatim, **given)
+    rng = np.random.default_rng(6)
+    user, items = rng.normal(size=(1, LENGTH, DIM)).astype(np.float32), rng.normal(size=(CANDIDATES, DIM)).astype(np.float32)
+    feeds = {"sequence": user, "item": items[:64], "item_size": np.array([64], np.int32)}
+    functions = (graph_passes.remove_identities, graph_passes.fold_constants, graph_passes.fold_batch_norms)
+    passed, _ = graph_passes.run_passes(compressed, [(function, 1e-5) for function in functions], outputs=["scores"], feeds=feeds)
+    before, after = callable_of(verbatim, ["sequence", "item"]), callable_of(passed, ["sequence", "item", "item_size"])
+    fast = compiled(passed)
+    padded = np.pad(items, [(0, -CANDIDATES % BUCKET), (0, 0)])
+    size = np.array([CANDIDATES], np.int32)
+    variants = {
+        "verbatim": lambda: before(user, items),
+        "rewritten": lambda: after(user, items, size),
+        "rewritten, XLA": lambda: fast(tf.constant(user), tf.constant(padded)).numpy()[:CANDIDATES],
+    }
+    for call in variants.values():
+        np.testing.assert_allclose(call(), variants["verbatim"](), rtol=1e-3, atol=1e-4)
+    times = interleaved(variants, repetitions)
+    print(f"\n| scorer, 1 user x {CANDIDATES} | ms | ratio |\n|---|---|---|")
+    for name, series in times.items():
+        print(f"| {name} | {cell(series)} | {np.median(times['verbatim']) / np.median(series):.2f} |")
+    print(f"\nFLOPs per item of the rewritten scorer: {report.after.per_item.flops:,.0f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=30)
     arguments = parser.parse_args()
     print(f"TensorFlow {tf.__version__}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {arguments.repetitions} repetitions\n")
     inference(arguments.repetitions)
+    scorer(arguments.repetitions)
     print("\n| training step, users x items | repeated rows, ms | compressed, ms | ratio |")
     print("|---|---|---|---|")
     for users, items in ((4, 100), (16, 20)):

@@ -36,7 +36,11 @@ USER_BEHAVIOR = Layout(
     names={"user": "user_id", "item": "item_id", "category": "category_id", "time": "timestamp"},
     positions={"user": 0, "item": 1, "category": 2, "time": 4},
 )
-WITH_BEHAVIOR = Layout(names={**USER_BEHAVIOR.names, "behavior": "behavior_type"}, positions={**USER_BEHAVIOR.positions, "behavior": 3})
+WITH_BEHAVIOR = Layout(
+    names={**USER_BEHAVIOR.names, "behavior": "behavior_type"},
+    positions={**USER_BEHAVIOR.positions, "behavior": 3},
+    optional=frozenset({"category", "behavior"}),
+)
 ITEM_CATEGORIES = Layout(names={"item": "item_id", "category": "category_id"}, positions={"item": 0, "category": 1}, optional=frozenset())
 
 

@@ -24,6 +24,7 @@ from data_prep.columns import Layout, decide_header, is_number, locate, usual_wi
 from data_prep.errors import DataError
 from data_prep.parsing import narrow
 from data_prep.text_stream import sample_lines
+from ops.csv_integers import csv_integers
 
 BLOCK_BYTES = 1 << 24
 PIECE_BYTES = 1 << 14
@@ -144,6 +145,8 @@ def parse_block(block: bytes, form: CsvFormat, *, first: bool) -> ParsedBlock:
         DataError: nothing can be made of it.
     """
     skip_rows = int(first and form.with_header)
+    if (quick := _parse_natively(block, form, skip_rows)) is not None:
+        return quick
     hexadecimal = b"0x" in block or b"0X" in block  # which Arrow would read as integers, but an id keeps its spelling
     parsed = _parse(block, form, skip_rows, quoted=form.quoted, as_text=hexadecimal)
     if parsed is not None:
@@ -162,6 +165,20 @@ def parse_block(block: bytes, form: CsvFormat, *, first: bool) -> ParsedBlock:
             if parsed is not None:
                 return parsed
     raise DataError(f"{form.source} cannot be read as CSV; check its delimiter and quotes")
+
+
+def _parse_natively(block: bytes, form: CsvFormat, skip_rows: int) -> ParsedBlock | None:
+    """A block without any flaw whose wanted columns are all plain integers, several times faster than by Arrow; else None."""
+    positions = list(form.positions.values())
+    if form.text_roles or len(set(positions)) < len(positions) or (form.quoted and b'"' in block):
+        return None
+    for _ in range(skip_rows):
+        block = block[block.find(b"\n") + 1 :]
+    found = csv_integers(block, width=form.width, columns=positions, delimiter=form.delimiter)
+    if found is None:
+        return None
+    columns = {role: [pa.array(values)] for role, values in zip(form.positions, found, strict=True)}
+    return ParsedBlock(columns=columns, num_rows=len(found[0]))
 
 
 def _parse(block: bytes, form: CsvFormat, skip_rows: int, *, quoted: bool, as_text: bool = False) -> ParsedBlock | None:

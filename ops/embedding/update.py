@@ -33,11 +33,16 @@ class FusedOptimizer(tf.Module, abc.ABC):
         super().__init__(name=f"fused_{self.NAME}")
         self.learning_rate = learning_rate
         self._variables = list(variables)
-        self._slots = [
-            [tf.Variable(tf.fill(tf.shape(v), tf.cast(self._initial(slot), v.dtype)), trainable=False, name=slot) for v in self._variables]
-            for slot in self.INITIAL_SLOTS
-        ]
+        self._slots = [[self._make_slot(slot, variable) for variable in self._variables] for slot in self.INITIAL_SLOTS]
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+
+    def _make_slot(self, name: str, variable: tf.Variable) -> tf.Variable:
+        value = tf.fill(tf.shape(variable), tf.cast(self._initial(name), variable.dtype))
+        slot = tf.Variable(value, trainable=False, name=name, shape=variable.shape)
+        owner = getattr(variable, "_nann_embedding_variable", None)
+        if owner is not None:
+            owner.attach_slot(slot)
+        return slot
 
     def _initial(self, slot: str) -> float:
         return 0.0

@@ -15,6 +15,14 @@ from ops.graph_optimizer.rules import RULES, MixesUsers, NotProven
 
 RULE_MODULES = (rules_arrays, rules_elementwise, rules_loops, rules_products, rules_sparse)
 MAKES_LISTS = {"TensorListReserve", "EmptyTensorList", "TensorArrayV3"}
+# Ops whose rules know what to make of a count of users among their inputs; all others get the original count.
+COUNT_AWARE = {
+    "Reshape", "Slice", "StridedSlice", "Tile", "Fill", "BroadcastTo", "Pack", "Unpack", "ConcatV2", "Concat", "Cast", "Mul", "Prod",
+    "Gather", "GatherV2", "ExpandDims", "Squeeze", "Shape", "ShapeN", "Size", "Rank", "Identity", "StopGradient", "PreventGradient",
+    "Snapshot", "Enter", "Exit", "NextIteration", "Switch", "While", "StatelessWhile", "If", "StatelessIf", "PartitionedCall",
+    "StatefulPartitionedCall", "SparseReshape", "SparseFillEmptyRows", "SparseToDense", "SparseTensorDenseMatMul", "UnsortedSegmentSum",
+    "UnsortedSegmentMax", "UnsortedSegmentMin", "UnsortedSegmentProd", "SegmentSumV2", "SegmentMaxV2", "SegmentMinV2",
+}  # fmt: skip
 MAX_PASSES = 100
 SCOPE = "sample_aware_compression"
 
@@ -123,6 +131,8 @@ class Analysis:
     def _apply_rule(self, op: Any, inputs: Sequence[Provenance]) -> Sequence[Provenance]:
         function = RULES.get(op.type)
         if function is not None:
+            if op.type not in COUNT_AWARE and any(isinstance(provenance, Dims) for provenance in inputs):
+                raise NotProven
             return function(op, inputs)
         if all(isinstance(provenance, Exact | Dims | RaggedSplits) for provenance in inputs):
             raise NotProven  # counting rows is no mixing: the op gets the original numbers

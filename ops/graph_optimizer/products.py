@@ -1,10 +1,12 @@
 """Cheaper forms where user and item tensors meet in a product.
 
-Two rewrites, both exact up to the order of summation:
+Rewrites, all exact up to the order of summation:
 
 - a matrix product with a concatenation, ``[u, i] W``, is split into ``u W_u + i W_i``: the first product runs on U rows;
 - a product of item rows with a matrix of the user (attention: a query [R, 1, D] with keys [U, L, D]) is taken with the items of a user
-  side by side, [U, n, D] x [U, L, D], n being the largest item_size: the user's matrix is read where it lies, not copied to [R, L, D].
+  side by side, [U, n, D] x [U, L, D], n being the largest item_size: the user's matrix is read where it lies, not copied to [R, L, D];
+  and if the item rows come out of a linear layer, ``(h W + b) K = h (W K) + b K``: the layer is applied to the user's matrix, once per
+  user, where that saves FLOPs.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import tensorflow as tf
 
 from ops.graph_optimizer.analysis import Analysis
 from ops.graph_optimizer.expansion import Expander
+from ops.graph_optimizer.layers import LinearLayer, linear_layer
 from ops.graph_optimizer.provenance import Exact, UserRows
 from ops.graph_optimizer.rules import NotProven, axis_of
 
@@ -140,14 +143,50 @@ def _batched(op: Any, analysis: Analysis, expander: Expander, item_ops: set[str]
     if _size(operands[user]) <= _size(operands[item]):
         return None
     tensors = [tf.squeeze(tensor, axis=axes) if axes else tensor for tensor, axes in zip(operands, squeezed, strict=True)]
+    shift = None
+    layer = linear_layer(operands[item]) if isinstance(analysis.of(operands[item]), Exact) else None
+    if layer is not None and _gains(layer, labels[user], labels[item], result, operands[user]):
+        tensors, labels, shift = _fold(layer, tensors, labels, result, user, item)
     tensors[item] = expander.pad(tensors[item])
     with_items = [f"{batch}n{text[1:]}" if side == item else text for side, text in enumerate(labels)]
     product = tf.einsum(f"{with_items[0]},{with_items[1]}->{batch}n{result[1:]}", *tensors, name=f"{op.name}/batched")
+    if shift is not None:
+        product += shift
     rows = expander.unpad(product)
     for axis in expand_axes:
         rows = tf.expand_dims(rows, axis)
     rows = tf.ensure_shape(rows, op.outputs[0].shape)
     return tf.identity(rows, name=f"{op.name}/rows")
+
+
+def _gains(layer: LinearLayer, user: str, item: str, result: str, operand: tf.Tensor) -> bool:
+    """Whether ``(h W + b) K = h (W K) + b K`` is possible and takes fewer FLOPs per item: W is then applied to the user's matrix once."""
+    inner = item[-1]
+    if inner not in user or inner in result or not set(user) - {inner} <= set(result) or "z" in user + item + result:
+        return False
+    narrow, wide = (int(size) for size in layer.weights.shape)
+    places = math.prod(UNKNOWN_SIZE if size is None else size for size in operand.shape[1:]) // max(wide, 1)
+    return narrow * wide + places * (wide - narrow) > 0
+
+
+def _fold(
+    layer: LinearLayer, tensors: list[tf.Tensor], labels: list[str], result: str, user: int, item: int
+) -> tuple[list[tf.Tensor], list[str], tf.Tensor | None]:
+    """The operands and labels with the layer on the user's side, and what its bias adds to the padded product."""
+    inner, of_user = labels[item][-1], labels[user]
+    folded, labels = list(tensors), list(labels)
+    folded[user] = tf.einsum(f"{of_user},z{inner}->{of_user.replace(inner, 'z')}", tensors[user], layer.weights)
+    width = int(layer.weights.shape[0])
+    folded[item] = tf.reshape(layer.inputs, [-1, *([1] * (len(labels[item]) - 2)), width])
+    labels[user], labels[item] = of_user.replace(inner, "z"), labels[item][:-1] + "z"
+    if layer.bias is None:
+        return folded, labels, None
+    kept = "".join(label for label in result if label in of_user)
+    shift = tf.expand_dims(tf.einsum(f"{of_user},{inner}->{kept}", tensors[user], layer.bias), 1)  # the items of a user
+    for place, label in enumerate(result[1:], start=2):
+        if label not in of_user:
+            shift = tf.expand_dims(shift, place)
+    return folded, labels, shift
 
 
 def _size(tensor: tf.Tensor) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from ops.graph_optimizer.provenance import (
     EXACT,
@@ -33,8 +34,7 @@ def reshape(op: Any, inputs: Sequence[Provenance]) -> Sequence[Provenance]:
     """Keeps users apart when they lead before and after: each user's elements stay together."""
     source, target = inputs
     if isinstance(source, Dims):
-        entries = source.entries
-        return [Dims(entries, scalar=op.outputs[0].shape.rank == 0)]
+        return [_flat(source, op.outputs[0])]
     if isinstance(source, SparsePicked) and list(entries_of(op.inputs[1], target)) == [-1]:
         return [source]
     if (
@@ -66,11 +66,18 @@ def reshape(op: Any, inputs: Sequence[Provenance]) -> Sequence[Provenance]:
     return [UserRows(0, OPAQUE if OPAQUE in own else known // width)]
 
 
+def _flat(dims: Dims, result: tf.Tensor) -> Dims:
+    """The same integers as a scalar or vector."""
+    if rank_of(result) > 1:
+        raise NotProven
+    return Dims(dims.entries, scalar=rank_of(result) == 0)
+
+
 @rule("ExpandDims")
 def expand_dims(op: Any, inputs: Sequence[Provenance]) -> Sequence[Provenance]:
     """A new axis before or behind the users."""
     if isinstance(inputs[0], Dims):
-        return [Dims(inputs[0].entries)]
+        return [_flat(inputs[0], op.outputs[0])]
     if isinstance(inputs[0], (SparseEntries, UniqueRows)):
         if axis_of(op.inputs[1], rank_of(op.inputs[0]) + 1) == 0:
             raise NotProven
@@ -84,7 +91,7 @@ def expand_dims(op: Any, inputs: Sequence[Provenance]) -> Sequence[Provenance]:
 def squeeze(op: Any, inputs: Sequence[Provenance]) -> Sequence[Provenance]:
     """Drops named axes of size 1; without names the users' axis might go too."""
     if isinstance(inputs[0], Dims):
-        return [Dims(inputs[0].entries, scalar=True)]
+        return [_flat(inputs[0], op.outputs[0])]
     rows, rank = only_rows(inputs[0]), rank_of(op.inputs[0])
     axes = {axis % rank for axis in op.get_attr("squeeze_dims")}
     if not axes or rows.axis in axes:
@@ -384,6 +391,8 @@ def gather(op: Any, inputs: Sequence[Provenance]) -> Sequence[Provenance]:
     axis = axis_of(op.inputs[2], rank_of(op.inputs[0])) if op.type == "GatherV2" else 0
     batch_dims = op.get_attr("batch_dims") if op.type != "Gather" else 0
     if isinstance(params, Dims):
+        if rank_of(op.outputs[0]) > 1 or not isinstance(indices, Exact):
+            raise NotProven
         return [_dims([params.entries[i] for i in static_ints(op.inputs[1])], scalar=op.outputs[0].shape.rank == 0)]
     if isinstance(params, UniqueRows) and isinstance(indices, UniquePositions) and params.unique == indices.unique and axis == 0:
         return [SparseEntries(indices.group)]

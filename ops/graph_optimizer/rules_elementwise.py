@@ -28,7 +28,6 @@ PASSING = (
     "PreventGradient",
     "Snapshot",
     "CheckNumerics",
-    "PlaceholderWithDefault",
     "Enter",
     "Exit",
     "NextIteration",
@@ -140,6 +139,12 @@ BROADCASTING = [
 def pass_on(op: Any, inputs: Sequence[Provenance]) -> Sequence[Provenance]:
     """One input, one output, same value."""
     return [inputs[0]]
+
+
+@rule("PlaceholderWithDefault")
+def may_be_fed(op: Any, inputs: Sequence[Provenance]) -> Sequence[Provenance]:
+    """What a caller feeds instead has the original rows."""
+    raise NotProven
 
 
 @rule(*UNARY)

@@ -1,9 +1,11 @@
 """The configs refuse what cannot work, and read mappings as typed on a command line."""
 
+import datetime
+
 import pytest
 from pydantic import ValidationError
 
-from data_prep.config import ConvertConfig, GenerateConfig
+from data_prep.config import ConvertConfig, GenerateConfig, unix_seconds
 
 
 def test_a_mapping_is_read_from_text() -> None:
@@ -34,12 +36,23 @@ def test_numbers_are_read_where_text_is_meant() -> None:
         ({"min_time": 10, "max_time": 10}, "min_time 10 is not before max_time 10"),
         ({"test_users": -2}, "greater than or equal to -1"),
         ({"layout": "item"}, "'user' or 'sample'"),
+        ({"since": "yesterday"}, "no time; write unix seconds, or for example 2017-11-25"),
+        ({"since": "2017-11-26", "until": "2017-11-25"}, "since 2017-11-26 is not before until 2017-11-25"),
+        ({"compression": "zstd"}, "tf.data reads TFRecord files plain, gzip or zlib only"),
+        ({"memory_limit": 0.5}, "greater than or equal to 1"),
+        ({"min_time": 0, "max_time": 1 << 40}, "seconds apart"),
         ({"unknown": 1}, "Extra inputs"),
     ],
 )
 def test_impossible_values_are_refused(values: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ConvertConfig(**values)
+
+
+def test_points_in_time() -> None:
+    assert unix_seconds("1511539200") == unix_seconds("2017-11-25T00:00:00+08:00") == unix_seconds("2017-11-24T16:00:00")
+    assert ConvertConfig(since=1511539200).since == "1511539200"
+    assert unix_seconds(ConvertConfig(until=datetime.date(1970, 1, 2)).until) == 86_400
 
 
 @pytest.mark.parametrize("model", [ConvertConfig, GenerateConfig])

@@ -6,9 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from data_prep import DataError, shards
@@ -16,6 +20,7 @@ from data_prep.config import ConvertConfig, GenerateConfig
 from data_prep.generate import generate_log
 from nann.artifacts import open_artifact, sha256_file
 from nann.errors import ArtifactError
+from nann.samples import load_histories, load_samples
 from nann.steps.convert import convert
 
 ROOT = Path(__file__).parents[3]
@@ -194,3 +199,70 @@ def test_kills_at_other_moments(delay: float, log: Path, tmp_path: Path) -> None
     convert(inputs=[log], dataset=dataset, config=ConvertConfig())
     metrics = open_artifact(dataset, step="convert").metrics
     assert json.loads((dataset / "meta.json").read_text())["num_events"] == metrics["num_events"]
+
+
+@pytest.mark.parametrize("layout", ["user", "sample"])
+def test_gzip_records_are_read_back(layout: str, log: Path, tmp_path: Path) -> None:
+    for name in ("none", "gzip"):
+        convert(inputs=[log], dataset=tmp_path / name, config=ConvertConfig(layout=layout, compression=name))
+    plain, packed = (load_histories(tmp_path / name) for name in ("none", "gzip"))
+    np.testing.assert_array_equal(plain.item_rows, packed.item_rows)
+    np.testing.assert_array_equal(plain.row_splits, packed.row_splits)
+    np.testing.assert_array_equal(load_samples(tmp_path / "none", "test").targets, load_samples(tmp_path / "gzip", "test").targets)
+    assert (tmp_path / "gzip" / "train-00000-of-00004.tfrecord.gz").stat().st_size > 0
+
+
+@pytest.mark.parametrize("kind", ["zst", "parquet-directory"])
+def test_other_sources_hold_the_same_log(kind: str, log: Path, tmp_path: Path) -> None:
+    source = tmp_path / "log.csv.zst"
+    if kind == "zst":
+        with pa.CompressedOutputStream(str(source), "zstd") as stream:
+            stream.write(log.read_bytes())
+    else:
+        names = ["user_id", "item_id", "category_id", "behavior_type", "timestamp"]
+        table = pyarrow.csv.read_csv(log, pyarrow.csv.ReadOptions(column_names=names))
+        source = tmp_path / "parts"
+        source.mkdir()
+        for part, begin in enumerate(range(0, table.num_rows, 1000)):
+            pyarrow.parquet.write_table(table.slice(begin, 1000), source / f"part-{part:05d}.parquet")
+    convert(inputs=[source], dataset=tmp_path / "found", config=ConvertConfig())
+    convert(inputs=[log], dataset=tmp_path / "expected", config=ConvertConfig())
+    found, expected = contents(tmp_path / "found"), contents(tmp_path / "expected")
+    for name in ("manifest.json", "meta.json"):
+        del found[name], expected[name]
+    assert found == expected
+
+
+def test_filters_leave_out_what_they_say(log: Path, tmp_path: Path) -> None:
+    rows = [line.split(",") for line in log.read_text().splitlines()]
+    moment = sorted(int(row[4]) for row in rows)[len(rows) // 4]
+    options = {"behaviors": ("pv",), "since": str(moment), "min_item_events": 3, "min_user_events": 2}
+    result = convert(inputs=[log], dataset=tmp_path / "dataset", config=ConvertConfig(**options))
+    kept = [row for row in rows if row[3] == "pv"]
+    filtered = {"other_behavior": len(rows) - len(kept)}
+    kept = [row for row in kept if int(row[4]) >= moment]
+    filtered["outside_time_window"] = len(rows) - filtered["other_behavior"] - len(kept)
+    for column, least, name in ((1, 3, "item_with_few_events"), (0, 2, "user_with_few_events")):
+        counts = Counter(row[column] for row in kept)
+        before = len(kept)
+        kept = [row for row in kept if counts[row[column]] >= least]
+        filtered[name] = before - len(kept)
+    meta = json.loads((tmp_path / "dataset" / "meta.json").read_text())
+    assert meta["filtered_rows"] == {name: number for name, number in filtered.items() if number}
+    assert result.metrics["num_events"] == len(kept)
+    (tmp_path / "kept.csv").write_text("".join(",".join(row) + "\n" for row in kept))
+    convert(inputs=[tmp_path / "kept.csv"], dataset=tmp_path / "kept", config=ConvertConfig())
+    found, expected = contents(tmp_path / "dataset"), contents(tmp_path / "kept")
+    for name in ("manifest.json", "meta.json"):
+        del found[name], expected[name]
+    assert found == expected
+
+
+def test_impossible_filters_are_refused(log: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no usable row is left of .* with other behaviors"):
+        convert(inputs=[log], dataset=tmp_path / "a", config=ConvertConfig(behaviors=("sold",)))
+    with pytest.raises(DataError, match="no usable row is left after outside_time_window"):
+        convert(inputs=[log], dataset=tmp_path / "a", config=ConvertConfig(since="2030-01-01"))
+    (tmp_path / "narrow.csv").write_text("user_id,item_id,timestamp\n1,2,1511600000\n")
+    with pytest.raises(DataError, match="the log has no behavior column; give columns"):
+        convert(inputs=[tmp_path / "narrow.csv"], dataset=tmp_path / "a", config=ConvertConfig(behaviors=("pv",)))

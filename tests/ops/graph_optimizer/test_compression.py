@@ -101,7 +101,23 @@ def layers_of_keras_form(kit: Any) -> Any:
     return kit.build(graph, {"user": lambda rng, rows: rng.normal(size=(rows, 5, 8)).astype(np.float32)}, {"item": kit.floats(8)})
 
 
-MODELS = [mlp, attention, two_towers, shared_embeddings, shapes_inside, layers_of_keras_form]
+def query_layers(kit: Any) -> Any:
+    """Queries out of linear layers, with and without a bias, in front of the user's matrix: the layers go to the user's side."""
+
+    def graph() -> None:
+        sequence, item = v1.placeholder(tf.float32, [None, 7, 6], name="user"), v1.placeholder(tf.float32, [None, 6], name="item")
+        keys, hidden = sequence @ kit.weights(6, 16), tf.nn.relu(item @ kit.weights(6, 8))
+        query = hidden @ kit.weights(8, 16) + kit.weights(16)
+        first = tf.squeeze(tf.matmul(query[:, tf.newaxis, :], keys, transpose_b=True), axis=1)
+        second = tf.reduce_sum(tf.expand_dims(query, 1) * keys, axis=-1)
+        third = tf.einsum("bl,bml->bm", hidden @ kit.weights(8, 16, seed=1), keys)
+        fourth = tf.squeeze(tf.matmul(keys, query[:, :, tf.newaxis]), axis=-1)
+        tf.reduce_sum(tf.nn.softmax(first) + tf.tanh(second) + tf.tanh(third) + fourth, axis=-1, name="scores")
+
+    return kit.build(graph, {"user": kit.floats(7, 6)}, {"item": kit.floats(6)})
+
+
+MODELS = [query_layers, mlp, attention, two_towers, shared_embeddings, shapes_inside, layers_of_keras_form]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -148,6 +164,13 @@ def test_attention_does_not_copy_the_sequence(kit: Any) -> None:
         gathers = [op.outputs[0] for op in graph.get_operations() if op.type == "GatherV2" and "/expand" in op.name]
         feeds = {"user:0": np.zeros((2, 7, 6)), "item:0": np.zeros((12, 6)), "item_size:0": [6]}
         assert all(value.ndim < 3 for value in session.run(gathers, feeds)), "no [R, L, D]"
+
+
+def test_linear_layers_of_the_query_go_to_the_user(kit: Any) -> None:
+    compressed, report = kit.compress_model(query_layers(kit), min_items_per_user=0)
+    products = {name: where for name, where in kit.products_on_rows(compressed).items() if not name.startswith("sample_aware")}
+    assert sum(where == "rows" for where in products.values()) <= 2, "the hidden layer, and the one whose result is transposed"
+    assert len(report.batched) == 4
 
 
 def test_a_known_batch_size_is_no_obstacle(kit: Any) -> None:
