@@ -48,7 +48,7 @@ def lookup_positions(tables: Sequence[tf.Variable], ids: Sequence[tf.Tensor]) ->
         raise ValueError(f"needs one id tensor per table and at least one, got {len(tables)} tables and {len(ids)} id tensors")
     library = None if _stock_only.get() else native_library(tables)
     if library is None:
-        return _composite(tables, ids)
+        return lookup_by_stock_ops(tables, ids)
     same = _same_dtype(ids)
     dims = [int(table.shape[1]) for table in tables]
     if all(is_variable(table) for table in tables):
@@ -66,7 +66,8 @@ def _same_dtype(ids: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     return [tf.cast(tensor, dtype) for tensor in tensors]
 
 
-def _composite(tables: Sequence[Any], ids: Sequence[tf.Tensor]) -> tf.Tensor:
+def lookup_by_stock_ops(tables: Sequence[Any], ids: Sequence[tf.Tensor]) -> tf.Tensor:
+    """`lookup_positions` from stock ops; tables may be tensors."""
     columns = []
     for table, table_ids in zip(tables, ids, strict=True):
         present = tf.cast(tf.not_equal(table_ids, 0), table.dtype)[..., tf.newaxis]

@@ -83,13 +83,15 @@ def beam_search(score: Score, user_state: UserState, tables: SearchTables, searc
     pool = tf.stack([batch, tf.maximum(top_k, tf.reduce_max(ef))])
     entries, walked = _start(tables, search.start_level)
     num_entries = tf.size(entries, tf.int64)
+    # Read once: a variable that is also gathered from directly (ResourceGather) is copied as a whole by every read.
+    item_embs = tf.convert_to_tensor(tables.item_embs)
 
-    visited = walk.start(entries, batch, tables.item_embs.shape[0])
+    visited = walk.start(entries, batch, item_embs.shape[0])
     positions, scores, _ = walk.merge(
         tf.fill(pool, tf.constant(-1, tf.int64)),
         tf.fill(pool, NEGATIVE_INFINITY),
         Lists(tf.tile(entries, batch[tf.newaxis]), tf.range(batch + 1) * num_entries),
-        score(user_state, tf.gather(tables.item_embs, entries)[tf.newaxis]),
+        score(user_state, tf.gather(item_embs, entries)[tf.newaxis]),
         tf.constant(0, tf.int64),
     )
     items_scored = tf.fill([batch], num_entries)
@@ -112,7 +114,7 @@ def beam_search(score: Score, user_state: UserState, tables: SearchTables, searc
             row_splits: tf.Tensor = row_splits,
         ) -> tuple[tf.Tensor, ...]:
             visited, candidates = walk.expand(visited, frontier, links, row_splits)
-            new_scores = score(user_state, walk.gather(tables.item_embs, candidates))
+            new_scores = score(user_state, walk.gather(item_embs, candidates))
             positions, scores, frontier = walk.merge(positions, scores, candidates, new_scores, ef[level])
             items_scored += candidates.row_splits[1:] - candidates.row_splits[:-1]
             return number + 1, frontier, visited, positions, scores, items_scored

@@ -52,7 +52,7 @@ def _pool(group: Group, feature: int) -> tf.Tensor:
         root = tf.sqrt(tf.where(positive, squares, tf.ones_like(squares)))
         pooled = tf.where(positive, pooled / root, tf.where(tf.math.is_nan(squares), squares * pooled, tf.zeros_like(pooled)))
     if group.fill[feature] and group.default_ids[feature] >= 0:
-        empty = tf.math.unsorted_segment_sum(tf.cast(keep, tf.int32), rows, num_rows) == 0
+        empty = tf.equal(tf.math.unsorted_segment_sum(tf.cast(keep, tf.int32), rows, num_rows), 0)  # `==` is identity in TF1 graphs
         default = tf.where(empty, tf.fill(tf.shape(empty), tf.constant(group.default_ids[feature], ids.dtype)), tf.zeros([], ids.dtype))
         pooled = tf.where(empty[:, tf.newaxis], _rows_of(group, feature, default, wide), pooled)
     pooled = tf.cast(pooled, dtype)

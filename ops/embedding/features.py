@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.eager import tape as tape_module
 from tensorflow.python.ops import resource_variable_ops
 
 COMBINERS = ("mean", "sqrtn", "sum")
@@ -108,8 +107,8 @@ def is_variable(table: Any) -> bool:
 
 
 def handle_of(variable: Any) -> tf.Tensor:
-    """The resource handle of a variable; gradient tapes are told that it is read."""
-    tape_module.variable_accessed(variable)
+    """The resource handle of a variable; gradient tapes and the function being traced are told that it is read."""
+    resource_variable_ops.variable_accessed(variable)
     return variable.handle
 
 

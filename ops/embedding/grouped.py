@@ -121,7 +121,7 @@ def _gradients_of_inputs(op: Any, gradients: list[tf.Tensor], *, resource: bool)
         "dense_shapes": dense_shapes,
         "weights": weights,
         "gradients": [tf.convert_to_tensor(gradient) for gradient in gradients],
-        **{name: _plain(op.get_attr(name)) for name in _ATTRIBUTES},
+        **{name: plain_attribute(op.get_attr(name)) for name in _ATTRIBUTES},
     }
     form = "_resource" if resource else ""
     indices, values = getattr(library, f"nann_fused_embedding_grad{form}")(**arguments)
@@ -135,11 +135,11 @@ def _gradients_of_inputs(op: Any, gradients: list[tf.Tensor], *, resource: bool)
     return [*table_gradients, *[None] * (3 * num_features), *weight_gradients]
 
 
-def _plain(value: Any) -> Any:
+def plain_attribute(value: Any) -> Any:
     """Attributes come as bytes from an op, and are wanted as text."""
     if isinstance(value, bytes):
         return value.decode()
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+    return [plain_attribute(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def shape_of(table: tf.Tensor) -> tf.Tensor:

@@ -24,7 +24,7 @@ ODD = st.sampled_from(
 def test_equal_without_the_library(first: str, lines: list[str], end: str, header: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
     path: Path = tmp_path_factory.mktemp("log") / "log.csv"
     names = ["user_id,item_id,category_id,behavior_type,timestamp"] if header else []
-    path.write_bytes(end.join([*names, first, *lines]).encode())
+    path.write_bytes(end.join([*names, *[first] * (len(lines) + 1), *lines]).encode())
     outcomes = []
     for library in (True, False):
         bad = BadRows(1000, 1.0)

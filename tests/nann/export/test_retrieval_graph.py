@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorflow.core.protobuf import saved_model_pb2
 
 from nann.errors import ArtifactError
 from nann.export import load_corpus, open_linked, open_portable
 from nann.retrieval import BeamRetriever
+from ops import retrieval as native_ops
 
 
 @pytest.fixture(params=["native", "portable", "meta", "alone"])
@@ -56,6 +58,19 @@ def test_the_search_is_an_input(exported: Any, retrieval: Any, search: dict[str,
 def test_portable_forms_name_no_native_op(exported: Any) -> None:
     for name in ("0.meta", "frozen_graph.pb", "saved_model/portable/1/saved_model.pb"):
         assert b"Nann>" not in (exported.directory / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("form", ["native", "portable"])
+def test_no_table_that_is_read_as_a_whole_is_also_gathered_from(exported: Any, form: str) -> None:
+    if form == "native" and not native_ops.available():
+        pytest.skip("the native library is not built; run `make install`")
+    saved_model = saved_model_pb2.SavedModel.FromString((exported.directory / "saved_model" / form / "1" / "saved_model.pb").read_bytes())
+    nodes = saved_model.meta_graphs[0].graph_def.node
+    reads, gathers = ({node.input[0] for node in nodes if node.op == op} for op in ("ReadVariableOp", "ResourceGather"))
+    # Each read of such a variable would copy it; savers read every variable.
+    walked = {node.input[0] for node in nodes if node.op == "ReadVariableOp" and not node.name.endswith("Read/ReadVariableOp")}
+    assert walked <= reads
+    assert not walked & gathers
 
 
 def test_compiled_scoring_gives_the_same(exporter: Any, exported: Any, tmp_path: Path) -> None:

@@ -1,0 +1,189 @@
+"""Fused lookups in GraphDefs: taking them apart for serving without the native library, putting them together again, freezing.
+
+`defuse` and `freeze` need the library themselves, to read the graph; what they return with ``fused=False`` does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from ops import lookup as positions
+from ops.embedding import composite
+from ops.embedding.features import Group, handle_of
+from ops.embedding.grouped import LOOKUP, LOOKUP_RESOURCE
+
+POSITIONS, POSITIONS_RESOURCE = "Nann>FusedEmbeddingPositions", "Nann>FusedEmbeddingPositionsResource"
+TENSOR_FORM = {LOOKUP_RESOURCE: LOOKUP, POSITIONS_RESOURCE: POSITIONS}
+FUSED = {LOOKUP, POSITIONS, *TENSOR_FORM}
+_ORIGIN = "_nann_fused_node"
+
+
+def tensor_form(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """A graph whose fused lookups read their variables by `ReadVariableOp` and take the values: the form that can be frozen."""
+    result = tf.compat.v1.GraphDef()
+    result.CopyFrom(graph_def)
+    del result.node[:]
+    for node in graph_def.node:
+        if node.op not in TENSOR_FORM:
+            result.node.add().CopyFrom(node)
+            continue
+        count = node.attr["num_parts" if node.op == LOOKUP_RESOURCE else "num_tables"].i
+        changed = tf.compat.v1.NodeDef()
+        changed.CopyFrom(node)
+        changed.op = TENSOR_FORM[node.op]
+        for number in range(count):
+            read = result.node.add(name=f"{node.name}/read_{number}", op="ReadVariableOp", input=[node.input[number]], device=node.device)
+            read.attr["dtype"].CopyFrom(node.attr["T"])
+            changed.input[number] = read.name
+        result.node.append(changed)
+    return result
+
+
+def defuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """Replaces every fused lookup by stock ops with the same result; node names others refer to stay.
+
+    Args:
+        graph_def: of the main graph; functions in its library must hold no fused lookups.
+
+    Raises:
+        ValueError: a function of the library holds a fused lookup, or the rank of some segments is unknown.
+    """
+    for function in graph_def.library.function:
+        if any(node.op in FUSED for node in function.node_def):
+            raise ValueError(f"function {function.signature.name} holds a fused lookup; inline functions before defuse")
+    if not any(node.op in FUSED for node in graph_def.node):
+        return graph_def
+    graph_def = tensor_form(graph_def)
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    result = tf.compat.v1.GraphDef()
+    result.CopyFrom(graph_def)
+    del result.node[:]
+    moved: dict[str, str] = {}
+    for node in graph_def.node:
+        if node.op not in FUSED:
+            result.node.add().CopyFrom(node)
+            continue
+        op = graph.get_operation_by_name(node.name)
+        result.node.extend(_stock_nodes(node, op))
+        moved.update({f"{node.name}:{number}": f"{node.name}/output_{number}" for number in range(1, len(op.outputs))})
+    for node in result.node:
+        for number, name in enumerate(node.input):
+            node.input[number] = moved.get(name, name)
+    return result
+
+
+def _stock_nodes(node: Any, op: Any) -> Iterable[Any]:
+    """The nodes, named below the fused node's name, that take its place."""
+    with tf.Graph().as_default() as graph:
+        inputs = [tf.compat.v1.placeholder(tensor.dtype, tensor.shape, name=f"input_{i}") for i, tensor in enumerate(op.inputs)]
+        outputs = _composite(op, inputs)
+        for number, output in enumerate(outputs):
+            tf.identity(output, name=f"output_{number}")
+    replaced = {f"input_{i}": node.input[i] for i in range(len(inputs))}
+    control = [name for name in node.input if name.startswith("^")]
+    for stock in graph.as_graph_def().node:
+        if stock.name in replaced:
+            continue
+        for number, name in enumerate(stock.input):
+            bare = name.split(":")[0]
+            if bare in replaced:
+                stock.input[number] = replaced[bare]
+            elif name.startswith("^"):
+                stock.input[number] = f"^{node.name}/{name[1:]}"
+            else:
+                stock.input[number] = f"{node.name}/{name}"
+        if not stock.input:
+            stock.input.extend(control)
+        is_first = stock.name == "output_0"
+        stock.name = node.name if is_first else f"{node.name}/{stock.name}"
+        stock.device = node.device
+        if is_first:
+            stock.attr[_ORIGIN].CopyFrom(attr_value_pb2.AttrValue(s=node.SerializeToString(deterministic=True)))
+        yield stock
+
+
+def _composite(op: Any, inputs: list[tf.Tensor]) -> list[tf.Tensor]:
+    if op.type == POSITIONS:
+        count = op.get_attr("num_tables")
+        return [positions.lookup_by_stock_ops(inputs[:count], inputs[count:])]
+    parts, features = op.get_attr("num_parts"), op.get_attr("num_features")
+    lists = [inputs[:parts], *(inputs[parts + i * features : parts + (i + 1) * features] for i in range(3)), inputs[parts + 3 * features :]]
+    tables, ids, segments, dense_shapes, weights = lists
+    if any(tensor.shape.rank is None for tensor in segments):
+        raise ValueError(f"the rank of the segments of {op.name} is unknown; set the shapes of the graph's inputs")
+    attributes = {name: _attribute(op.node_def.attr[name]) for name in Group.ATTRIBUTES}
+    return composite.lookup(Group(tables=tables, ids=ids, segments=segments, dense_shapes=dense_shapes, weights=weights, **attributes))
+
+
+def _attribute(value: Any) -> Any:
+    """An attribute of the grouped op as Python has it: a bool, or a list of one kind."""
+    if value.WhichOneof("value") != "list":
+        return value.b
+    entries = value.list
+    return [text.decode() for text in entries.s] or list(entries.i) or list(entries.f) or list(entries.b)
+
+
+def fuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """Puts the lookups that `defuse` took apart together again, in their tensor form."""
+    origins = {}
+    for node in graph_def.node:
+        if _ORIGIN in node.attr:
+            origins[node.name] = tf.compat.v1.NodeDef.FromString(node.attr[_ORIGIN].s)
+    result = tf.compat.v1.GraphDef()
+    result.CopyFrom(graph_def)
+    del result.node[:]
+    reads = {name.split(":")[0].lstrip("^") for origin in origins.values() for name in origin.input}
+    moved = {}
+    for name, origin in origins.items():
+        count = 1 if origin.op == POSITIONS or origin.attr["concat"].b else origin.attr["num_features"].i
+        moved.update({f"{name}/output_{number}": f"{name}:{number}" for number in range(1, count)})
+    for node in graph_def.node:
+        if node.name in origins:
+            result.node.add().CopyFrom(origins[node.name])
+        elif node.name in reads or not any(node.name.startswith(f"{name}/") for name in origins):
+            result.node.add().CopyFrom(node)
+    for node in result.node:
+        for number, name in enumerate(node.input):
+            node.input[number] = moved.get(name.removesuffix(":0"), name)
+    return result
+
+
+def freeze(function: Callable[..., Any] | Any, *, fused: bool = True) -> Any:
+    """A concrete function with constants for variables, fused lookups included.
+
+    Args:
+        function: a `tf.types.experimental.ConcreteFunction`.
+        fused: False also takes the fused lookups apart, for serving without the library.
+
+    Returns:
+        A concrete function of the same inputs and flat outputs, without any resource.
+    """
+    graph = function.graph
+    changed = tensor_form(graph.as_graph_def())
+    if not fused:
+        changed = defuse(changed)
+    variables = {id(variable.handle): variable for variable in graph.variables}
+    internal = {placeholder.name for _, placeholder in graph.captures}
+    feeds = [tensor for tensor in graph.inputs if tensor.name not in internal]
+    outputs = [tensor.name for tensor in graph.outputs]
+
+    def imported(*values: tf.Tensor) -> list[tf.Tensor]:
+        given = dict(zip([tensor.name for tensor in feeds], values, strict=True))
+        for captured, placeholder in graph.captures:
+            if captured.dtype == tf.resource:
+                handle = handle_of(variables[id(captured)])
+                given[placeholder.name] = tf.compat.v1.get_default_graph().capture(handle)
+            else:
+                given[placeholder.name] = tf.constant(captured.numpy())
+        found: list[tf.Tensor] = tf.import_graph_def(changed, input_map=given, return_elements=outputs, name="")
+        return found
+
+    signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.op.name) for tensor in feeds]
+    traced = tf.function(imported, input_signature=signature, autograph=False).get_concrete_function()
+    return convert_variables_to_constants_v2(traced)
