@@ -23,7 +23,20 @@ def commands(group: click.Group = main, prefix: tuple[str, ...] = ()) -> list[tu
 
 def test_all_commands_are_there() -> None:
     names = [path[0] for path in commands() if len(path) == 1]
-    steps = ["generate", "convert", "train", "extract", "build-index", "rewrite", "evaluate", "benchmark", "infer", "report"]
+    steps = [
+        "generate",
+        "convert",
+        "train",
+        "extract",
+        "build-index",
+        "rewrite",
+        "evaluate",
+        "benchmark",
+        "tune",
+        "infer",
+        "report",
+        "inspect",
+    ]
     assert names == [*steps, "pipeline"]
 
 
