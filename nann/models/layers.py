@@ -54,7 +54,7 @@ class PRelu(tf.Module):
 
 
 class BatchNorm(tf.Module):
-    """Batch normalisation over all axes but the last (arXiv 1502.03167, algorithms 1 and 2)."""
+    """Batch normalisation over all axes but the last (arXiv 1502.03167, algorithms 1 and 2), over the batches of all replicas in sync."""
 
     def __init__(self, channels: int, *, name: str = "batch_norm") -> None:
         super().__init__(name=name)
@@ -67,13 +67,25 @@ class BatchNorm(tf.Module):
     def __call__(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         """Normalises [..., channels]: by the batch's own moments in training (and moves the averages), by the averages else."""
         if training:
-            mean, variance = tf.nn.moments(tf.cast(x, tf.float32), list(range(len(x.shape) - 1)))
+            mean, variance = _moments(tf.cast(x, tf.float32), list(range(len(x.shape) - 1)))
             self.moving_mean.assign_sub((1 - BATCH_NORM_MOMENTUM) * (self.moving_mean - mean))
             self.moving_variance.assign_sub((1 - BATCH_NORM_MOMENTUM) * (self.moving_variance - variance))
         else:
             mean, variance = self.moving_mean, self.moving_variance
         scale = self.gamma * tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
         return x * tf.cast(scale, x.dtype) + tf.cast(self.beta - mean * scale, x.dtype)
+
+
+def _moments(x: tf.Tensor, axes: list[int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance of [..., channels] over the global batch; every replica in sync has a part of equal size."""
+    context = tf.distribute.get_replica_context()
+    replicas = context.num_replicas_in_sync if context is not None else 1
+    if replicas == 1:
+        mean, variance = tf.nn.moments(x, axes)
+        return mean, variance
+    total = tf.distribute.ReduceOp.SUM  # differentiable, unlike MEAN of a part
+    mean = context.all_reduce(total, tf.reduce_mean(x, axes)) / replicas
+    return mean, context.all_reduce(total, tf.reduce_mean(tf.square(x - mean), axes)) / replicas
 
 
 class Mlp(tf.Module):

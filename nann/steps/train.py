@@ -25,6 +25,10 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = 
 
     A run that was killed resumes from its last checkpoint when the same command is given again, and ends with the same weights.
 
+    Where TF_CONFIG names several workers, each runs this step on the same dataset, and together they train one model: the global batch is
+    ``config.batch_size`` times all replicas. The first worker writes ``model``, worker i the same beside it as ``.NAME.worker-i``.
+    They take no checkpoints: a killed run begins anew.
+
     Args:
         dataset: artifact of `convert`.
         model: directory to write: ``config.json``, ``weights.*``, ``training.json``, ``events/`` (TensorBoard).
@@ -35,6 +39,11 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = 
         ArtifactError: the dataset is unusable, or ``model`` holds something else.
         TrainingError: there is nothing to train on, or a loss is not finite.
     """
+    workers, own = worker_position()
+    # Several workers must find each other before anything else is computed.
+    strategy = training_strategy() if workers > 1 else None
+    if own > 0:
+        model = model.with_name(f".{model.name}.worker-{own}")
     source_artifact = open_artifact(dataset, step="convert")
     writer = ArtifactWriter(
         model, step="train", params=config.model_dump(), inputs={"dataset": source_artifact}, resumable=True, overwrite=overwrite
@@ -43,7 +52,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = 
         return writer.current()
     items, histories, meta = load_items(dataset), load_histories(dataset), load_meta(dataset)
     max_length = min(config.max_length or meta["max_length"], meta["max_length"])
-    strategy = training_strategy()
+    strategy = strategy or training_strategy()
     try:
         sampler = NoiseSampler(items.train_counts)
         source = BatchSource(histories, max_length=max_length, sampler=sampler, config=config, replicas=strategy.num_replicas_in_sync)
@@ -76,9 +85,18 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = 
 
 
 def training_strategy() -> tf.distribute.Strategy:
-    """MirroredStrategy over all visible GPUs; the default strategy (one replica) where there are fewer than two."""
+    """Over all GPUs of all workers of TF_CONFIG; else over all visible GPUs; the default strategy (one replica) for fewer than two."""
+    if worker_position()[0] > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_physical_devices("GPU")
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def worker_position() -> tuple[int, int]:
+    """Number of workers that TF_CONFIG names (1 without it), and which of them this process is, from 0 on."""
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    workers = resolver.cluster_spec().as_dict().get("worker", [])
+    return max(1, len(workers)), int(resolver.task_id or 0)
 
 
 def _validation_samples(dataset: Path, config: TrainConfig) -> Samples | None:

@@ -134,7 +134,9 @@ def train_scorer(
             for name in record.keys() - {"step"}:
                 tf.summary.write(name, tf.constant(record[name], tf.float32), metadata=_SCALAR)
         clock.report(record, force=done == source.steps or done in validate_at)
-        if clock.checkpoint_due(config.checkpoint_seconds) and done < source.steps:
+        # Several workers would have to save at the same step, which their clocks do not agree on.
+        alone = not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        if alone and clock.checkpoint_due(config.checkpoint_seconds) and done < source.steps:
             manager.save(checkpoint_number=done)
     writer.close()
     records.finish()

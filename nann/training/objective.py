@@ -46,6 +46,14 @@ def score_divergence(clean: tf.Tensor, perturbed: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.exp(clean_log) * (clean_log - tf.nn.log_softmax(perturbed)), axis=1)
 
 
+def _over_replicas(gradient: tf.Tensor) -> tf.Tensor:
+    """The gradient [1, n, D] of candidates that all replicas share, summed over them; that of a sample's own candidates as it is."""
+    context = tf.distribute.get_replica_context()
+    if gradient.shape[0] != 1 or context is None or context.num_replicas_in_sync == 1:
+        return gradient
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, gradient)
+
+
 def loss_and_gradients(
     scorer: Scorer,
     config: TrainConfig,
@@ -87,7 +95,7 @@ def loss_and_gradients(
             loss = tf.reduce_mean(candidate_loss(logits, log_expected, is_target, ignored, config.loss))
         total, divergence = loss, tf.zeros([])
         if config.adv_eps > 0:
-            direction = tf.sign(tf.stop_gradient(inner.gradient(loss, items)))
+            direction = tf.sign(tf.stop_gradient(_over_replicas(inner.gradient(loss, items))))
             perturbed = scorer.score(user_state, items + tf.cast(config.adv_eps, compute) * direction, training=True)
             divergence = tf.reduce_mean(score_divergence(logits, tf.cast(perturbed, tf.float32)))
             total = loss + divergence

@@ -32,7 +32,9 @@ class TrainingStep:
     ) -> None:
         self._scorer, self._optimizer, self._config = scorer, optimizer, config
         self._categories, self._log_probability, self._replicas = categories, log_probability, replicas
-        self._differentiate = tf.function(loss_and_gradients, jit_compile=config.xla, autograph=False)
+        # Replicas exchange batch statistics inside, which neither a nested function nor XLA on CPUs allows.
+        alone = replicas == 1
+        self._differentiate = tf.function(loss_and_gradients, jit_compile=config.xla, autograph=False) if alone else loss_and_gradients
 
     def __call__(
         self, histories: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor, learning_rate: tf.Tensor
@@ -58,10 +60,15 @@ class TrainingStep:
         batch = tf.shape(targets)[0]
         sampled = tf.shape(negatives)[1]
         if self._config.negatives == "shared":
-            # every sample scores all targets of the batch and the shared negatives; its own target is at its own place
-            candidates = tf.concat([targets, negatives[0]], axis=0)[tf.newaxis, :]
-            is_target = tf.one_hot(tf.range(batch), batch + sampled, on_value=True, off_value=False, dtype=tf.bool)
-            expected = batch - 1 + sampled
+            # every sample scores all targets of the global batch and the shared negatives; its own target is at its own place
+            everyone, own = targets, tf.range(batch)
+            if self._replicas > 1:
+                context = tf.distribute.get_replica_context()
+                everyone = context.all_gather(tf.identity(targets), axis=0)  # the copy has a device, the argument none
+                own += tf.cast(context.replica_id_in_sync_group, tf.int32) * batch
+            candidates = tf.concat([everyone, negatives[0]], axis=0)[tf.newaxis, :]
+            is_target = tf.one_hot(own, tf.size(everyone) + sampled, on_value=True, off_value=False, dtype=tf.bool)
+            expected = tf.size(everyone) - 1 + sampled
         else:
             candidates = tf.concat([targets[:, tf.newaxis], negatives], axis=1)
             is_target = tf.tile(tf.range(sampled + 1)[tf.newaxis, :] == 0, [batch, 1])
