@@ -13,11 +13,12 @@ from components.configs import make_config, parse_assignments, read_config_file
 from components.errors import ConfigError
 from components.output import set_up_logging
 from components.steps import CONFIGS, STEP_NAMES
+from pipelines.cluster_commands import cluster_commands
 
 
 @click.group("pipeline")
 def pipeline_group() -> None:
-    """Run or compile all steps as one pipeline."""
+    """Run, compile, submit or schedule all steps as one pipeline."""
 
 
 @pipeline_group.command("run")
@@ -138,3 +139,7 @@ def _compile(*, output: Path, picture: Path | None, profile: str | None, dag: st
         picture.parent.mkdir(parents=True, exist_ok=True)
         picture.write_text(draw_pipeline(compiled_spec(dag)), encoding="utf-8")
         click.echo(f"{picture} (written)")
+
+
+for _command in cluster_commands():
+    pipeline_group.add_command(_command)

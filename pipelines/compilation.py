@@ -53,3 +53,11 @@ def compiled_spec(dag: str = "training") -> dict[str, Any]:
 
     document: dict[str, Any] = next(yaml.safe_load_all(compiled_text(dag)))
     return document
+
+
+def cluster_spec(dag: str = "training", profile: Profile | None = None) -> dict[str, Any]:
+    """A compiled pipeline as the API takes it: the document, or both of them when there is one for Kubernetes."""
+    import yaml
+
+    documents: list[dict[str, Any]] = list(yaml.safe_load_all(compiled_text(dag, profile)))
+    return documents[0] if len(documents) == 1 else {"pipeline_spec": documents[0], "platform_spec": documents[1]}
