@@ -148,7 +148,8 @@ def parse_block(block: bytes, form: CsvFormat, *, first: bool) -> ParsedBlock:
     if (quick := _parse_natively(block, form, skip_rows)) is not None:
         return quick
     hexadecimal = b"0x" in block or b"0X" in block  # which Arrow would read as integers, but an id keeps its spelling
-    parsed = _parse(block, form, skip_rows, quoted=form.quoted, as_text=hexadecimal)
+    alone = len(block) <= PIECE_BYTES or bool(form.text_roles)
+    parsed = _parse(block, form, skip_rows, quoted=form.quoted, as_text=hexadecimal) if alone or not hexadecimal else None
     if parsed is not None:
         return parsed
     half = len(block) // 2

@@ -94,6 +94,14 @@ class RowGradients {
 
   // After all chunks are sealed: groups the contributions of every bucket by row.
   void Group(const ParallelFor& parallel) {
+    blocks_of_.assign(bits_.size(), {});
+    for (const Block& block : blocks_) {
+      for (size_t part = 0; part < bits_.size(); ++part) {
+        const int first = first_bucket_[part];
+        if (block.ends[first_bucket_[part + 1] - 1] > (first == 0 ? 0 : block.ends[first - 1]))
+          blocks_of_[part].push_back(&block);
+      }
+    }
     parallel(num_buckets(), kContributionsPerBucket * kNanosecondsPerId, [&](int64_t begin, int64_t end) {
       Scratch scratch;
       for (int64_t bucket = begin; bucket < end; ++bucket) GroupBucket(bucket, &scratch);
@@ -119,15 +127,17 @@ class RowGradients {
 
   template <typename Visit>
   void Each(int64_t bucket, const Visit& visit) const {
-    for (const Block& block : blocks_) {
-      const int64_t begin = bucket == 0 ? 0 : block.ends[bucket - 1];
-      for (int64_t i = begin; i < block.ends[bucket]; ++i) visit(block.contributions[i]);
+    for (const Block* block : blocks_of_[part_of_[bucket]]) {
+      const int64_t begin = bucket == 0 ? 0 : block->ends[bucket - 1];
+      for (int64_t i = begin; i < block->ends[bucket]; ++i) visit(block->contributions[i]);
     }
   }
 
   void GroupBucket(int64_t bucket, Scratch* scratch) {
     int64_t size = 0;
-    for (const Block& block : blocks_) size += block.ends[bucket] - (bucket == 0 ? 0 : block.ends[bucket - 1]);
+    for (const Block* block : blocks_of_[part_of_[bucket]]) {
+      size += block->ends[bucket] - (bucket == 0 ? 0 : block->ends[bucket - 1]);
+    }
     RowGroup<T>& group = groups_[bucket];
     group.offsets.assign(1, 0);
     if (size == 0) return;
@@ -173,6 +183,7 @@ class RowGradients {
 
   std::vector<int> bits_, first_bucket_, part_of_;
   std::vector<Block> blocks_;
+  std::vector<std::vector<const Block*>> blocks_of_;  // per part, those with contributions to it, in order
   std::vector<RowGroup<T>> groups_;
 };
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
@@ -154,7 +154,7 @@ def fuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     return result
 
 
-def freeze(function: Callable[..., Any] | Any, *, fused: bool = True) -> Any:
+def freeze(function: Any, *, fused: bool = True) -> Any:
     """A concrete function with constants for variables, fused lookups included.
 
     Args:

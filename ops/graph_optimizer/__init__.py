@@ -10,6 +10,7 @@ from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.inputs import RaggedInput, SparseInput
 from ops.graph_optimizer.precompute import PrecomputeReport, precompute_items
 from ops.graph_optimizer.report import CompressionReport
+from ops.graph_optimizer.session import session_config
 
 __all__ = [
     "CompressionReport",
@@ -23,4 +24,5 @@ __all__ = [
     "enable_sample_awared_graph_compression",
     "freeze",
     "precompute_items",
+    "session_config",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from ops.graph_optimizer.provenance import UserRows
 from ops.graph_optimizer.rewriting import Fallback, Rewriting, is_compressed, rewrite_graph
 
 ATTRIBUTE = "_sample_aware_compression"
+DECLARATION = "_nann_sample_aware"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,18 @@ def enable_sample_awared_graph_compression(user_tensors: Sequence[Any], item_ten
         raise GraphCompressionError(f"item_size must be an integer tensor, {item_size.name} is {item_size.dtype.name}")
     request = Request(tuple(map(_input_of, user_tensors)), tuple(map(_input_of, item_tensors)), item_size.name)
     setattr(graph, ATTRIBUTE, request)
+    _write_on_nodes(graph, request)
+
+
+def _write_on_nodes(graph: tf.Graph, request: Request) -> None:
+    """Writes the declaration into the graph itself, where the optimizer of a session finds it."""
+    parts = [
+        [name if isinstance(name, str) else list(vars(name).values()) for name in names]
+        for names in (request.user_inputs, request.item_inputs)
+    ]
+    value = tf.compat.v1.AttrValue(s=json.dumps([*parts, request.item_size]).encode())
+    for name in (request.item_size, *node_names(request.user_inputs)):
+        graph.get_tensor_by_name(name).op._set_attr(DECLARATION, value)
 
 
 def _input_of(tensor: Any) -> Input:

@@ -36,8 +36,7 @@ def test_as_many_requests_are_under_way_as_there_are_clients() -> None:
 
 def test_a_request_longer_than_the_whole_load_is_still_measured() -> None:
     load = run_load(lambda number: time.sleep(0.05), threads=1, warmup_seconds=0.01, duration_seconds=0.01)
-    assert load.request.tolist() == [1]
-    assert load.warmup_requests == 1
+    assert load.request.tolist() == [load.warmup_requests]  # a machine too busy to start the client in time has no warm-up request
 
 
 def test_counted_errors_are_counted_and_others_end_the_load() -> None:
@@ -46,7 +45,7 @@ def test_counted_errors_are_counted_and_others_end_the_load() -> None:
         if number % 2:
             raise KeyError(number)
 
-    load = run_load(request, threads=1, warmup_seconds=0, duration_seconds=0.03, counted_errors=(KeyError,))
+    load = run_load(request, threads=1, warmup_seconds=0, duration_seconds=0.5, counted_errors=(KeyError,))
     assert load.errors > 0
     assert np.all(load.request % 2 == 0)
     with pytest.raises(KeyError):
@@ -56,10 +55,10 @@ def test_counted_errors_are_counted_and_others_end_the_load() -> None:
 
 
 def test_at_a_fixed_rate_every_request_that_falls_due_is_sent_and_waiting_counts() -> None:
-    load = run_load(lambda number: time.sleep(0.02), threads=1, warmup_seconds=0.1, duration_seconds=0.2, requests_per_s=100)
+    load = run_load(lambda number: time.sleep(0.02), threads=1, warmup_seconds=0.095, duration_seconds=0.2, requests_per_s=100)
     assert load.warmup_requests == 10
     assert load.request.tolist() == list(range(10, 30))
-    np.testing.assert_allclose(load.start_s, (load.request - 10) / 100, atol=1e-9)
+    np.testing.assert_allclose(load.start_s, load.request / 100 - 0.095, atol=1e-9)
     # One client answers fifty a second at best: the queue grows by ten milliseconds with each request.
     assert np.all(np.diff(load.start_s + load.latency_ms / 1000) >= 0.02)
     assert load.latency_ms[-1] - load.latency_ms[0] > 150

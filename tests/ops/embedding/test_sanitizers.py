@@ -1,0 +1,24 @@
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SOURCES = [REPOSITORY / "ops/cc" / name for name in ("embedding_rows.cc", "embedding_rows_avx2.cc", "embedding_rows_avx512.cc")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", ["address,undefined"])
+def test_kernels_are_clean_under_sanitizers(sanitizer, tmp_path):
+    if shutil.which("g++") is None:
+        pytest.skip("the sanitizers need g++")
+    program = tmp_path / "driver"
+    flags = ["-std=c++17", "-O1", "-g", "-Wno-psabi", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", f"-I{REPOSITORY}"]
+    driver = Path(__file__).with_name("cc") / "embedding_driver.cc"
+    subprocess.run(["g++", *flags, *map(str, SOURCES), str(driver), "-o", str(program), "-pthread"], check=True)
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    run = subprocess.run([str(program)], capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout == "ok\n"
