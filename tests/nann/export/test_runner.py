@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-RUNNER = Path(str(resources.files("ops"))) / "nann-runner"
-LIBRARY = RUNNER.with_name("libnann_ops.so")
+RUNNER = Path(str(resources.files("ops") / "nann-runner"))  # the files of an editable install lie in two directories
+LIBRARY = Path(str(resources.files("ops") / "libnann_ops.so"))
 pytestmark = pytest.mark.skipif(not (RUNNER.exists() and LIBRARY.exists()), reason="nann-runner is not built; run `make install`")
 
 
