@@ -121,7 +121,7 @@ class PooledInterest(tf.Module):
         """Maps [B, L, E] and [B, L] to [B, D]; zeros for an empty history."""
         logits = tf.where(mask, self.recency(mask)[..., 0], MASKED_LOGIT)
         weights = tf.nn.softmax(logits, axis=1) * tf.cast(mask, tf.float32)
-        pooled = tf.einsum("bl,ble->be", weights, sequence)
+        pooled = tf.einsum("bl,ble->be", tf.cast(weights, sequence.dtype), sequence)
         return self.skip(pooled) + self.mlp(pooled)
 
 

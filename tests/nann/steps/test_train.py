@@ -124,6 +124,17 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_the_step(small_datas
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize("scorer", ["nann", "nann-pool", "two-sided"])
+def test_mixed_precision_trains_about_as_full_precision_does(small_dataset, tmp_path, scorer):
+    losses = []
+    for mixed in (False, True):
+        config = TrainConfig(scorer=scorer, max_steps=20, mixed_precision=mixed, adv_eps=1e-2, **SMALL)
+        result = train(dataset=small_dataset, model=tmp_path / str(mixed), config=config)
+        losses.append(result.metrics["loss"])
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
 def test_an_equal_model_is_kept_and_another_one_refused(small_dataset, tmp_path):
     config = TrainConfig(max_steps=3, **SMALL)
     first = train(dataset=small_dataset, model=tmp_path / "model", config=config)
