@@ -1,7 +1,7 @@
 """The page all reports share: headline numbers, then sections of text, pictures and tables.
 
 Everything that reaches the template is escaped; only pictures made by `figures` are marked as markup. A page is one file
-without scripts or links to anything outside itself, so it can be mailed, archived, or shown in a sandboxed frame.
+without scripts or links to anything outside itself, so it can be mailed, archived, or shown in a isolated frame.
 """
 
 from __future__ import annotations
