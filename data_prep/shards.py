@@ -1,8 +1,8 @@
 """The feature schema, and the TFRecord shards of both layouts.
 
 `user` layout, one Example per training user: `user_id` [1], `item_ids`, `cate_ids`, `times` [len].
-`sample` layout, one Example per target: `user_id` [1], `item_ids`, `cate_ids` [<= max_length] (the events right before the target, oldest
-first), `gt_item_id`, `gt_cate_id`, `gt_time` [1] int64, `weight_tag` [1] float32 (the target item's share of all events).
+`sample` layout, one Example per target: `user_id` [1], `item_ids`, `cate_ids`, `times` [<= max_length] (the events right before the
+target, oldest first), `gt_item_id`, `gt_cate_id`, `gt_time` [1] int64, `weight_tag` [1] float32 (the target item's share of all events).
 Validation and test are always of the `sample` layout. Item and category features hold rows (0: no category), times are unix seconds.
 """
 
@@ -41,6 +41,7 @@ def feature_schema(layout: Literal["user", "sample"], user_id_type: str) -> dict
         **user_id,
         "item_ids": varying,
         "cate_ids": varying,
+        "times": varying,
         "gt_item_id": one,
         "gt_cate_id": one,
         "gt_time": one,
@@ -125,6 +126,7 @@ def sample_blocks(
             "user_id": _user_feature(take_ids(histories.user_ids, users)),
             "item_ids": Feature(item_rows.astype(np.int64), row_splits),
             "cate_ids": Feature(catalogue.category_rows[item_rows].astype(np.int64), row_splits),
+            "times": Feature(histories.times[index], row_splits),
             "gt_item_id": scalar_feature(target_rows.astype(np.int64)),
             "gt_cate_id": scalar_feature(catalogue.category_rows[target_rows].astype(np.int64)),
             "gt_time": scalar_feature(histories.times[target]),

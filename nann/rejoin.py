@@ -18,15 +18,27 @@ class Rejoiner:
 
     Args:
         max_length: longest history in the records; only read without user ids.
+
+    Attributes:
+        times: [n] int64 unix seconds of the events, a piece per batch, where they were added.
     """
 
     def __init__(self, max_length: int) -> None:
         self._max_length = max_length
+        self.times: list[Int64Array] = []
         self._events: list[npt.NDArray[np.int32]] = []
         self._lengths: list[Int64Array] = []
         self._last: tuple[int, int, Any] | None = None
 
-    def add(self, values: npt.NDArray[Any], row_splits: Int64Array, targets: npt.NDArray[Any], user_ids: npt.NDArray[Any] | None) -> None:
+    def add(
+        self,
+        values: npt.NDArray[Any],
+        row_splits: Int64Array,
+        targets: npt.NDArray[Any],
+        user_ids: npt.NDArray[Any] | None,
+        *,
+        times: tuple[Int64Array, Int64Array] | None = None,
+    ) -> None:
         """Adds samples.
 
         Args:
@@ -34,6 +46,7 @@ class Rejoiner:
             row_splits: [n + 1] where each history begins and ends.
             targets: [n] item rows.
             user_ids: [n], or None.
+            times: times beside ``values`` and beside ``targets``, or None.
         """
         num_samples = len(targets)
         if num_samples == 0:
@@ -54,6 +67,8 @@ class Rejoiner:
         owners = np.concatenate([np.repeat(user, lengths)[first_histories], user])
         order = np.argsort(owners, kind="stable")  # histories stand before targets in `owners`, so they do within a user
         self._events.append(np.concatenate([values[first_histories], targets])[order].astype(np.int32))
+        if times is not None:
+            self.times.append(np.concatenate([times[0][first_histories], times[1]])[order])
         per_user = np.bincount(owners, minlength=int(user[-1]) + 1).astype(np.int64)
         if self._lengths:
             self._lengths[-1][-1] += per_user[0]

@@ -31,11 +31,13 @@ class Histories:
         item_rows: [E] int32 item rows 1..N, user after user, each in order of time.
         row_splits: [U + 1] int64; user u's events are ``item_rows[row_splits[u]:row_splits[u + 1]]``.
         first_target: positions of a history from this one on are training targets (the train_min_length).
+        times: [E] int64 unix seconds; None where they were not asked for, or the records have none.
     """
 
     item_rows: npt.NDArray[np.int32]
     row_splits: npt.NDArray[np.int64]
     first_target: int
+    times: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,19 @@ class Samples:
         histories: [S, L] int32 item rows, oldest first, zeros at the end.
         targets: [S] int32 item rows.
         user_ids: [S] the users' ids as they stand in the log, int64 or str.
+        last_times: [S] int64 unix seconds of the newest event of each history (0 where the history is empty), or None where the records
+            have no times.
     """
 
     histories: npt.NDArray[np.int32]
     targets: npt.NDArray[np.int32]
     user_ids: npt.NDArray[Any]
+    last_times: npt.NDArray[np.int64] | None = None
+
+    def take(self, rows: npt.NDArray[np.integer]) -> Samples:
+        """The samples at the given places."""
+        last_times = None if self.last_times is None else self.last_times[rows]
+        return Samples(self.histories[rows], self.targets[rows], self.user_ids[rows], last_times)
 
 
 @dataclass(frozen=True)
@@ -103,33 +113,46 @@ def load_items(dataset: Path) -> Items:
     )
 
 
-def load_histories(dataset: Path) -> Histories:
+def load_histories(dataset: Path, *, times: bool = False) -> Histories:
     """Reads the training split, of either layout.
 
     The `sample` layout repeats a user's history in each of the user's samples, in order of time; the first history and all targets
     together are the user's events again.
+
+    Args:
+        dataset: artifact of `convert`.
+        times: read the events' times too, where the records have them.
 
     Raises:
         ArtifactError: the dataset holds no training record.
     """
     meta = load_meta(dataset)
     files = record_files(dataset, "train")
+    times = times and "times" in meta["features"]["train"]
+    stamps = [np.zeros(0, np.int64)]
     if meta["layout"] == "user":
         events, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
-        for batch in record_batches(files, {"item_ids": tf.int64}):
+        for batch in record_batches(files, {"item_ids": tf.int64, **({"times": tf.int64} if times else {})}):
             events.append(batch["item_ids"].values.astype(np.int32))
             lengths.append(np.diff(batch["item_ids"].row_splits))
+            if times:
+                stamps.append(batch["times"].values)
         item_rows, row_splits = np.concatenate(events), np.cumsum(np.concatenate(lengths))
     else:
         rejoiner = Rejoiner(int(meta["max_length"]))
         user_type = _user_type(meta, "train")
-        for batch in record_batches(files, {"item_ids": tf.int64, "gt_item_id": tf.int64, **user_type}):
+        dtypes = {"item_ids": tf.int64, "gt_item_id": tf.int64, **user_type}
+        if times:
+            dtypes |= {"times": tf.int64, "gt_time": tf.int64}
+        for batch in record_batches(files, dtypes):
             history, users = batch["item_ids"], batch["user_id"].values if user_type else None
-            rejoiner.add(history.values, history.row_splits, batch["gt_item_id"].values, users)
+            own = (batch["times"].values, batch["gt_time"].values) if times else None
+            rejoiner.add(history.values, history.row_splits, batch["gt_item_id"].values, users, times=own)
         item_rows, row_splits = rejoiner.finish()
+        stamps += rejoiner.times
     if len(row_splits) < 2:
         raise ArtifactError(f"{dataset} has no training users; convert a longer log, or hold out fewer users")
-    return Histories(item_rows, row_splits, int(meta["train_min_length"]))
+    return Histories(item_rows, row_splits, int(meta["train_min_length"]), np.concatenate(stamps) if times else None)
 
 
 def load_samples(dataset: Path, split: str) -> Samples:
@@ -139,7 +162,11 @@ def load_samples(dataset: Path, split: str) -> Samples:
     user_type = _user_type(meta, split)
     histories, targets = [np.zeros((0, length), np.int32)], [np.zeros(0, np.int32)]
     users: list[npt.NDArray[Any]] = []
-    for batch in record_batches(record_files(dataset, split), {"item_ids": tf.int64, "gt_item_id": tf.int64, **user_type}):
+    last_times: list[npt.NDArray[np.int64]] = []
+    dtypes = {"item_ids": tf.int64, "gt_item_id": tf.int64, **user_type}
+    if has_times := "times" in meta["features"][split]:
+        dtypes["times"] = tf.int64
+    for batch in record_batches(record_files(dataset, split), dtypes):
         values, row_splits = batch["item_ids"].values, batch["item_ids"].row_splits
         lengths = np.diff(row_splits)
         filled = np.zeros((len(lengths), length), np.int32)
@@ -148,7 +175,15 @@ def load_samples(dataset: Path, split: str) -> Samples:
         histories.append(filled)
         targets.append(batch["gt_item_id"].values.astype(np.int32))
         users.append(batch["user_id"].values if user_type else np.arange(len(lengths)) + sum(map(len, users)))
-    return Samples(np.concatenate(histories), np.concatenate(targets), np.concatenate(users) if users else np.zeros(0, np.int64))
+        if has_times:
+            times, ends = np.append(batch["times"].values, 0), batch["times"].row_splits
+            last_times.append(np.where(np.diff(ends) > 0, times[np.maximum(ends[1:] - 1, 0)], 0))
+    return Samples(
+        np.concatenate(histories),
+        np.concatenate(targets),
+        np.concatenate(users) if users else np.zeros(0, np.int64),
+        np.concatenate([np.zeros(0, np.int64), *last_times]) if has_times else None,
+    )
 
 
 def _user_type(meta: dict[str, Any], split: str) -> dict[str, Any]:

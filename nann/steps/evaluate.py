@@ -119,7 +119,7 @@ def _some_users(samples: Samples, count: int) -> Samples:
     if count >= len(samples.targets):
         return samples
     kept = np.sort(np.random.default_rng(USERS_SEED).choice(len(samples.targets), count, replace=False))
-    return Samples(samples.histories[kept], samples.targets[kept], samples.user_ids[kept])
+    return samples.take(kept)
 
 
 def _baseline_lists(dataset: Path, items: Items, samples: Samples, width: int) -> dict[str, NDArray[np.int64]]:

@@ -104,4 +104,4 @@ def _validation_samples(dataset: Path, config: TrainConfig) -> Samples | None:
         return None
     samples = load_samples(dataset, "validate")
     chosen = np.sort(np.random.default_rng(config.seed).permutation(len(samples.targets))[: config.validate_users])
-    return Samples(samples.histories[chosen], samples.targets[chosen], samples.user_ids[chosen])
+    return samples.take(chosen)

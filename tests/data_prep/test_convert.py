@@ -85,6 +85,7 @@ def expected_dataset(rows: list[list], config: ConvertConfig) -> dict:
             "user_id": [user],
             "item_ids": [event[0] for event in history],
             "cate_ids": [event[1] for event in history],
+            "times": [event[2] for event in history],
             "gt_item_id": [item],
             "gt_cate_id": [category],
             "gt_time": [time],

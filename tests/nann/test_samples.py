@@ -54,6 +54,39 @@ def test_both_layouts_hold_the_same_histories(small_dataset, sample_dataset):
     def as_set(histories, users):
         return sorted(tuple(histories.item_rows[histories.row_splits[u] : histories.row_splits[u + 1]].tolist()) for u in users)
 
+    def with_times(histories):
+        return sorted(zip(histories.item_rows.tolist(), histories.times.tolist(), strict=True))
+
+    timed = load_histories(small_dataset, times=True)
+    kept = np.repeat(np.diff(timed.row_splits) > timed.first_target, np.diff(timed.row_splits))
+    assert sorted(zip(timed.item_rows[kept].tolist(), timed.times[kept].tolist(), strict=True)) == with_times(
+        load_histories(sample_dataset, times=True)
+    )
+    assert of_user.times is None
     length = load_meta(small_dataset)["max_length"]
     assert load_meta(sample_dataset)["train_min_length"] <= length
     assert as_set(of_sample, range(len(of_sample.row_splits) - 1)) == as_set(of_user, long_enough)
+
+
+def test_the_last_time_of_a_held_out_history_is_that_of_its_newest_event(small_log, small_dataset):
+    """Read from the log itself: the newest event before the held-out position."""
+    lines = [line.split(",") for line in small_log.read_text().splitlines()]
+    events = {}
+    for user, item, _, _, time in lines:
+        events.setdefault(int(user), []).append((int(time), int(item)))
+    items, samples = load_items(small_dataset), load_samples(small_dataset, "test")
+    first = load_meta(small_dataset)["test_min_length"]
+    for user, target, last in zip(samples.user_ids, samples.targets, samples.last_times, strict=True):
+        history = sorted(events[int(user)], key=lambda event: event[0])
+        place = first + (len(history) - first) // 2
+        assert history[place][1] == items.item_ids[target]
+        assert history[place - 1][0] == last
+    taken = samples.take(np.array([3, 1]))
+    assert taken.last_times.tolist() == samples.last_times[[3, 1]].tolist()
+
+
+def test_records_without_times_give_none(small_log, tmp_path):
+    convert(inputs=[small_log], dataset=tmp_path / "converted", config=ConvertConfig(layout="sample"))
+    convert(inputs=[tmp_path / "converted"], dataset=tmp_path / "adopted", config=ConvertConfig(input_format="tfrecord"))
+    assert load_samples(tmp_path / "adopted", "test").last_times is None
+    assert load_histories(tmp_path / "adopted", times=True).times is None
