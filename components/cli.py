@@ -16,6 +16,7 @@ from components.configs import make_config, read_config_file
 from components.options import config_options, given_values
 from components.output import hidden_start_up_notes, print_result, set_up_logging
 from components.steps import CONFIGS, MAKER_OF, STEPS, TUNE, Step, load_object
+from nann.config import TrainConfig, is_class_reference
 
 PATH = click.Path(path_type=Path)
 
@@ -36,6 +37,7 @@ def _step_command(step: Step) -> click.Command:
     def run(**options: Any) -> None:
         context = click.get_current_context()
         set_up_logging(verbose=options["verbose"], quiet=options["quiet"])
+        scorer = _take_class(step, options)
         paths = _artifact_paths(step, options)
         arguments: dict[str, Any] = dict(paths)
         if step.name == "convert":
@@ -43,7 +45,7 @@ def _step_command(step: Step) -> click.Command:
         if step.name == "report":
             arguments["timings"] = _timings_beside(paths["report"])
         if step.config:
-            arguments["config"] = _config_from(step.name, context)
+            arguments["config"] = _config_from(step.name, context, **scorer)
         with hidden_start_up_notes(unless=options["verbose"]):
             function = step.load_function()
         result = function(**arguments, overwrite=options["overwrite"])
@@ -60,7 +62,8 @@ def _step_command(step: Step) -> click.Command:
     )(command)
     for name in (step.writes, *reversed(step.reads)):
         verb = "Directory to write" if name == step.writes else f"Directory to read, made by `nann {MAKER_OF[name]}`"
-        command = click.option(_flag(name), name, type=PATH, metavar="DIR", help=f"{verb}.")(command)
+        also = " Or MODULE:CLASS, as --scorer, the directory then being that under --output-root." if name == step.writes == "model" else ""
+        command = click.option(_flag(name), name, type=PATH, metavar="DIR", help=f"{verb}.{also}")(command)
     if step.name == "convert":
         command = click.option(
             "--input",
@@ -83,9 +86,24 @@ def _config_option(section: str) -> Callable[..., Any]:
     )
 
 
-def _config_from(section: str, context: click.Context) -> Any:
+def _config_from(section: str, context: click.Context, **more: Any) -> Any:
     file_values = read_config_file(context.params["config_file"]).get(section, {})
-    return make_config(section, file_values, given_values(context, load_object(CONFIGS[section])))
+    return make_config(section, file_values, given_values(context, load_object(CONFIGS[section])), more)
+
+
+def _take_class(step: Step, options: dict[str, Any]) -> dict[str, str]:
+    """`nann train --model my_package.module:MyModel` names the class, not the directory: taken out of the options and returned as scorer.
+
+    Raises:
+        click.UsageError: another scorer is given too.
+    """
+    given = str(options.get("model") or "")
+    if step.name != "train" or not is_class_reference(given):
+        return {}
+    if options["scorer"] not in (given, TrainConfig.model_fields["scorer"].default):
+        raise click.UsageError(f"--model names the class {given}, but --scorer is {options['scorer']}; give one of them.")
+    options["model"] = None
+    return {"scorer": given}
 
 
 def _flag(artifact: str) -> str:

@@ -7,6 +7,7 @@ names, types, defaults and help texts.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -18,19 +19,35 @@ class StepConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+FAMILIES = ("nann", "nann-pool", "two-sided", "graph")
+_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def is_class_reference(text: str) -> bool:
+    """Whether a text has the form ``my_package.module:MyModel``."""
+    return _CLASS.fullmatch(text) is not None
+
+
 class TrainConfig(StepConfig):
     """Options of `nann train`."""
 
-    scorer: Literal["nann", "nann-pool", "two-sided"] = Field("nann", description="model family: attention, sum pooling, or inner product")
+    scorer: str = Field(
+        "nann",
+        description="nann (attention), nann-pool (sum pooling), two-sided (inner product), graph (graph convolution of the items), or a "
+        "class of your own as my_package.module:MyModel",
+    )
     emb_dim: int = Field(32, ge=1, description="size of the item embedding and of the category embedding")
     max_length: int = Field(20, ge=0, description="newest history items the model reads; 0: as many as converted")
     num_neg: int = Field(128, ge=1, description="sampled negatives: per sample, or per batch when shared")
     negatives: Literal["per-sample", "shared"] = Field(
         "shared", description="draw negatives for each sample, or once per batch, which then also scores the batch's other targets"
     )
-    loss: Literal["nce", "sampled-softmax"] = Field(
-        "sampled-softmax", description="noise-contrastive sigmoid loss, or softmax over the candidates"
+    loss: Literal["nce", "sampled-softmax", "bpr"] = Field(
+        "sampled-softmax", description="noise-contrastive sigmoid loss, softmax over the candidates, or pairwise ranking (BPR)"
     )
+    graph_items: int = Field(8, ge=1, description="graph: item neighbours sampled per item")
+    graph_users: int = Field(4, ge=1, description="graph: user neighbours sampled per item")
+    graph_user_items: int = Field(4, ge=1, description="graph: items sampled per user neighbour, and per user similar to that one")
     adv_eps: float = Field(0.0, ge=0, description="size of the adversarial perturbation of the item vector; 0: none")
     batch_size: int = Field(128, ge=1, description="samples per replica and step")
     epochs: float = Field(3, gt=0, description="passes over the training samples")
@@ -48,11 +65,19 @@ class TrainConfig(StepConfig):
     checkpoint_seconds: float = Field(60, gt=0, description="seconds between checkpoints")
     seed: int = Field(1, description="seed of initial values, order and negatives")
 
+    @field_validator("scorer")
+    @classmethod
+    def _known_scorer(cls, value: str) -> str:
+        if value not in FAMILIES and not is_class_reference(value):
+            raise ValueError(f"{value!r} is none of {', '.join(FAMILIES)}, nor a class as my_package.module:MyModel")
+        return value
+
 
 class ExtractConfig(StepConfig):
     """Options of `nann extract`."""
 
     batch_size: int = Field(8192, ge=1, description="items per forward pass")
+    graph_samples: int = Field(8, ge=1, description="graph: samples of an item's neighbourhood, whose vectors are averaged")
 
 
 class BuildIndexConfig(StepConfig):

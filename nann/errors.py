@@ -3,6 +3,7 @@
 Exception
 └── NannError
     ├── ArtifactError    an artifact is missing, incomplete, of another schema, or made from other inputs
+    ├── ModelError       a model class of the user's own cannot be imported or used
     └── TrainingError    training cannot go on (a loss that is not finite, a checkpoint that does not fit)
 
 Mistakes of a caller in code (a wrong shape, an impossible argument) raise the built-in ValueError or TypeError instead;
@@ -16,6 +17,10 @@ class NannError(Exception):
 
 class ArtifactError(NannError):
     """An artifact cannot be read, written or used together with another one."""
+
+
+class ModelError(NannError):
+    """A model class cannot be imported or used."""
 
 
 class TrainingError(NannError):

@@ -9,15 +9,11 @@ import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.errors import ArtifactError
-from nann.models.scorer import AttentionScorer, PoolScorer, Scorer, TwoSidedScorer, UserState
+from nann.models.families import load_class, require_interface, source_digest
+from nann.models.item_vectors import ItemEncoder
+from nann.models.scorer import Scorer, UserState
 
-__all__ = ["Scorer", "UserState", "build_model", "load_model", "save_model"]
-
-SCORERS: dict[str, type[AttentionScorer] | type[PoolScorer] | type[TwoSidedScorer]] = {
-    "nann": AttentionScorer,
-    "nann-pool": PoolScorer,
-    "two-sided": TwoSidedScorer,
-}
+__all__ = ["ItemEncoder", "Scorer", "UserState", "build_model", "load_class", "load_model", "save_model", "source_digest"]
 
 
 def build_model(config: TrainConfig, *, num_items: int, num_categories: int) -> Scorer:
@@ -27,8 +23,13 @@ def build_model(config: TrainConfig, *, num_items: int, num_categories: int) -> 
         config: names the scorer, the embedding size and the seed.
         num_items: item rows are 1..num_items.
         num_categories: category rows are 1..num_categories.
+
+    Raises:
+        ModelError: a class of the user's own cannot be imported, or does not work together.
     """
-    return SCORERS[config.scorer](num_items=num_items, num_categories=num_categories, emb_dim=config.emb_dim, seed=config.seed)
+    scorer = load_class(config.scorer).from_config(config, num_items=num_items, num_categories=num_categories)
+    require_interface(scorer, config.scorer)
+    return scorer
 
 
 def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_length: int) -> None:
@@ -39,6 +40,7 @@ def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_leng
         "num_categories": scorer.num_categories,
         "item_dim": scorer.item_dim,
         "max_length": max_length,
+        "source_sha256": source_digest(config.scorer),
     }
     tf.train.Checkpoint(scorer=scorer).write(str(directory / "weights"))
     (directory / "config.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -48,13 +50,15 @@ def load_model(directory: Path) -> Scorer:
     """The scorer that `save_model` wrote, with its weights.
 
     Raises:
-        ArtifactError: the directory holds no such model.
+        ArtifactError: the directory holds no such model, or its class was changed since it was trained.
+        ModelError: its class cannot be imported.
     """
     try:
         description = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-        scorer = build_model(
-            TrainConfig(**description["train"]), num_items=description["num_items"], num_categories=description["num_categories"]
-        )
+        config = TrainConfig(**description["train"])
+        if source_digest(config.scorer) != description.get("source_sha256"):
+            raise ArtifactError(f"the sources of {config.scorer} were changed since {directory} was trained; run `nann train` again")
+        scorer = build_model(config, num_items=description["num_items"], num_categories=description["num_categories"])
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{directory} holds no model ({error}); run `nann train` again") from error
     tf.train.Checkpoint(scorer=scorer).read(str(directory / "weights")).assert_consumed()

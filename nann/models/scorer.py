@@ -15,10 +15,13 @@ Source: NANN, arXiv 2202.10226, section 3 and table 3.
 from __future__ import annotations
 
 import abc
+from typing import Self
 
 import tensorflow as tf
 
+from nann.config import TrainConfig
 from nann.models.layers import BatchNorm, Dense, Mlp, PRelu, Seeds
+from nann.neighborhood import NeighborhoodShape
 from ops.lookup import lookup_positions
 
 UserState = tuple[tf.Tensor, ...]
@@ -39,23 +42,41 @@ class Scorer(tf.Module, abc.ABC):
         num_categories: category rows are 1..num_categories; row 0 is missing.
         emb_dim: size of the item embedding and of the category embedding.
         seed: of the initial values.
+
+    Attributes:
+        embedded_dim: E, size of a history item and of what `item_network` reads, 2 emb_dim.
+        item_dim: D, size of an item vector.
+        seeds: of the layers' initial values, in the order the layers are made.
+        neighborhood: the neighbours that `embed_items` wants beside each item in training and extraction; None: none.
     """
+
+    neighborhood: NeighborhoodShape | None = None
 
     def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, name: str) -> None:
         super().__init__(name=name)
         self.num_items, self.num_categories, self.emb_dim = num_items, num_categories, emb_dim
         self.embedded_dim = 2 * emb_dim
         self.item_dim = NETWORK_SIZE
-        self._seeds = Seeds(seed)
+        self.seeds = Seeds(seed)
         self.item_table = self._table(num_items + 1, "item_table")
         self.category_table = self._table(num_categories + 1, "category_table")
         self.item_mlp = Mlp(
-            (self.embedded_dim, NETWORK_SIZE, NETWORK_SIZE, self.item_dim), self._seeds, batch_norm=True, name="item_network"
+            (self.embedded_dim, NETWORK_SIZE, NETWORK_SIZE, self.item_dim), self.seeds, batch_norm=True, name="item_network"
         )
-        self.item_skip = Dense(self.embedded_dim, self.item_dim, self._seeds, use_bias=False, name="item_skip")
+        self.item_skip = Dense(self.embedded_dim, self.item_dim, self.seeds, use_bias=False, name="item_skip")
+
+    @classmethod
+    def neighborhood_of(cls, config: TrainConfig) -> NeighborhoodShape | None:
+        """The `neighborhood` that a scorer with these options has."""
+        return None
+
+    @classmethod
+    def from_config(cls, config: TrainConfig, *, num_items: int, num_categories: int) -> Self:
+        """A scorer with the options of a training; classes with further arguments override it."""
+        return cls(num_items=num_items, num_categories=num_categories, emb_dim=config.emb_dim, seed=config.seed)  # type: ignore[call-arg]
 
     def _table(self, rows: int, name: str) -> tf.Variable:
-        values = tf.random.stateless_normal([rows, self.emb_dim], self._seeds.next(), stddev=self.emb_dim**-0.5)
+        values = tf.random.stateless_normal([rows, self.emb_dim], self.seeds.next(), stddev=self.emb_dim**-0.5)
         return tf.Variable(values, name=name)
 
     @property
@@ -157,7 +178,7 @@ class TwoSidedScorer(Scorer):
 
     def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int) -> None:
         super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="two_sided")
-        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self._seeds)
+        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self.seeds)
 
     def encode_user(self, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
         """One user vector [B, D]."""
@@ -198,10 +219,10 @@ class PoolScorer(Scorer):
 
     def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int) -> None:
         super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="nann_pool")
-        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self._seeds)
-        self.user_first = Dense(self.item_dim, SCORE_SIZES[0], self._seeds, name="user_first")
-        self.item_first = Dense(self.item_dim, SCORE_SIZES[0], self._seeds, use_bias=False, name="item_first")
-        self.score_network = ScoreNetwork(self._seeds)
+        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self.seeds)
+        self.user_first = Dense(self.item_dim, SCORE_SIZES[0], self.seeds, name="user_first")
+        self.item_first = Dense(self.item_dim, SCORE_SIZES[0], self.seeds, use_bias=False, name="item_first")
+        self.score_network = ScoreNetwork(self.seeds)
 
     def encode_user(self, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
         """The user vector [B, D] and its part of the score network's first layer [B, 128]."""
@@ -226,16 +247,16 @@ class AttentionScorer(Scorer):
 
     def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int) -> None:
         super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="nann")
-        self.query_first = Dense(self.item_dim, ATTENTION_HIDDEN, self._seeds, name="query_first")
+        self.query_first = Dense(self.item_dim, ATTENTION_HIDDEN, self.seeds, name="query_first")
         self.query_activation = PRelu(ATTENTION_HIDDEN, name="query_activation")
-        self.query_second = Dense(ATTENTION_HIDDEN, ATTENTION_SIZE, self._seeds, name="query_second")
-        self.key_network = Mlp((self.embedded_dim, ATTENTION_HIDDEN, ATTENTION_SIZE), self._seeds, batch_norm=False, name="key_network")
+        self.query_second = Dense(ATTENTION_HIDDEN, ATTENTION_SIZE, self.seeds, name="query_second")
+        self.key_network = Mlp((self.embedded_dim, ATTENTION_HIDDEN, ATTENTION_SIZE), self.seeds, batch_norm=False, name="key_network")
         self.recency = RecencyWeights(1, initial_decay=-0.05)
-        self.value_first = Dense(self.embedded_dim, SCORE_SIZES[0], self._seeds, name="value_first")
-        self.item_first = Dense(self.item_dim, SCORE_SIZES[0], self._seeds, use_bias=False, name="item_first")
-        self.score_network = ScoreNetwork(self._seeds)
-        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self._seeds)
-        self.match = ItemMatch(self.embedded_dim, self.item_dim, self._seeds, self.item_skip)
+        self.value_first = Dense(self.embedded_dim, SCORE_SIZES[0], self.seeds, name="value_first")
+        self.item_first = Dense(self.item_dim, SCORE_SIZES[0], self.seeds, use_bias=False, name="item_first")
+        self.score_network = ScoreNetwork(self.seeds)
+        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self.seeds)
+        self.match = ItemMatch(self.embedded_dim, self.item_dim, self.seeds, self.item_skip)
 
     def encode_user(self, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
         """Keys [B, L, 128], position bias [B, L] (very negative on padding), values [B, L, 128], user vector [B, D], contexts

@@ -6,13 +6,13 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import ExtractConfig
 from nann.errors import ArtifactError
-from nann.models import load_model
-from nann.samples import load_items
+from nann.models import ItemEncoder, load_model
+from nann.neighborhood import build_graph
+from nann.samples import load_histories, load_items
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,13 @@ def extract(*, model: Path, dataset: Path, embeddings: Path, config: ExtractConf
     if writer.is_current:
         return writer.current()
     scorer, items = load_model(model), load_items(dataset)
-    encode = tf.function(scorer.encode_item, autograph=False, reduce_retracing=True)
     rows = np.arange(1, len(items.item_ids), dtype=np.int64)
+    graph = None if scorer.neighborhood is None else build_graph(load_histories(dataset), num_items=len(rows))
+    encode = ItemEncoder(scorer, items.category_rows, graph, samples=config.graph_samples)
     vectors = np.empty((len(rows), scorer.item_dim), np.float32)
     for first in range(0, len(rows), config.batch_size):
         block = rows[first : first + config.batch_size]
-        vectors[first : first + config.batch_size] = encode(block, items.category_rows[block].astype(np.int64)).numpy()
+        vectors[first : first + config.batch_size] = encode(block).numpy()
     if not np.isfinite(vectors).all():
         bad = int(rows[~np.isfinite(vectors).all(axis=1)][0])
         raise ArtifactError(f"the vector of item row {bad} is not finite; the model in {model} is broken, train it again")

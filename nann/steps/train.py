@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact
+from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact
 from nann.config import TrainConfig
 from nann.errors import TrainingError
-from nann.models import save_model
-from nann.samples import Samples, load_histories, load_items, load_meta, load_samples
+from nann.models import load_class, save_model, source_digest
+from nann.neighborhood import NeighborSampler, build_graph
+from nann.samples import Histories, Samples, load_histories, load_items, load_meta, load_samples
 from nann.training.batches import BatchSource, NoiseSampler
 from nann.training.loop import train_scorer
 
@@ -37,6 +38,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = 
 
     Raises:
         ArtifactError: the dataset is unusable, or ``model`` holds something else.
+        ModelError: ``config.scorer`` names a class that cannot be imported or used.
         TrainingError: there is nothing to train on, or a loss is not finite.
     """
     workers, own = worker_position()
@@ -45,9 +47,10 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = 
     if own > 0:
         model = model.with_name(f".{model.name}.worker-{own}")
     source_artifact = open_artifact(dataset, step="convert")
-    writer = ArtifactWriter(
-        model, step="train", params=config.model_dump(), inputs={"dataset": source_artifact}, resumable=True, overwrite=overwrite
-    )
+    inputs: dict[str, Artifact | str] = {"dataset": source_artifact}
+    if (digest := source_digest(config.scorer)) is not None:
+        inputs[f"source:{config.scorer}"] = digest
+    writer = ArtifactWriter(model, step="train", params=config.model_dump(), inputs=inputs, resumable=True, overwrite=overwrite)
     if writer.is_current:
         return writer.current()
     items, histories, meta = load_items(dataset), load_histories(dataset), load_meta(dataset)
@@ -55,7 +58,14 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = 
     strategy = strategy or training_strategy()
     try:
         sampler = NoiseSampler(items.train_counts)
-        source = BatchSource(histories, max_length=max_length, sampler=sampler, config=config, replicas=strategy.num_replicas_in_sync)
+        source = BatchSource(
+            histories,
+            max_length=max_length,
+            sampler=sampler,
+            config=config,
+            replicas=strategy.num_replicas_in_sync,
+            neighbors=_neighbor_sampler(histories, config, num_items=len(items.item_ids) - 1),
+        )
     except ValueError as error:
         raise TrainingError(f"{dataset}: {error}; convert a longer log, or with a smaller --train-min-length") from error
     logger.info(
@@ -97,6 +107,16 @@ def worker_position() -> tuple[int, int]:
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     workers = resolver.cluster_spec().as_dict().get("worker", [])
     return max(1, len(workers)), int(resolver.task_id or 0)
+
+
+def _neighbor_sampler(histories: Histories, config: TrainConfig, *, num_items: int) -> NeighborSampler | None:
+    """Over the training users, where the scorer wants neighbours."""
+    shape = load_class(config.scorer).neighborhood_of(config)
+    if shape is None:
+        return None
+    graph = build_graph(histories, num_items=num_items)
+    logger.info("graph: %s item edges, %s events between users and items", f"{len(graph.near):,}", f"{len(graph.items):,}")
+    return NeighborSampler(graph, shape)
 
 
 def _validation_samples(dataset: Path, config: TrainConfig) -> Samples | None:

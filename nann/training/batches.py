@@ -12,27 +12,32 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.config import TrainConfig
+from nann.neighborhood import NeighborSampler
 from nann.samples import Histories
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
-_ORDER, _NEGATIVES = 0, 1  # streams of random numbers
+_ORDER, _NEGATIVES, _NEIGHBORS = 0, 1, 2  # streams of random numbers
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch (B samples, L history positions, S negatives).
+    """One training batch (B samples, L history positions, S negatives, R sampled neighbours).
 
     Attributes:
         histories: [B, L] int32 item rows, oldest first, zeros at the end.
         targets: [B] int32 item rows.
         negatives: [B, S] int32 item rows, or [1, S] when the batch shares them.
+        target_neighbors: [B, R] int32 item rows, drawn without the sample's own user; None for a scorer without a neighbourhood.
+        negative_neighbors: [B or 1, S, R] int32 item rows, or None.
     """
 
     histories: Int32Array
     targets: Int32Array
     negatives: Int32Array
+    target_neighbors: Int32Array | None = None
+    negative_neighbors: Int32Array | None = None
 
 
 class NoiseSampler:
@@ -69,6 +74,7 @@ class BatchSource:
         sampler: of the negatives.
         config: batch size, number of negatives, seed, epochs.
         replicas: the global batch is ``config.batch_size * replicas``.
+        neighbors: of the items' neighbourhoods, over the same histories; None: batches without.
 
     Raises:
         ValueError: no user has an event at or after ``first_target``.
@@ -82,7 +88,9 @@ class BatchSource:
         sampler: NoiseSampler,
         config: TrainConfig,
         replicas: int = 1,
+        neighbors: NeighborSampler | None = None,
     ) -> None:
+        self.neighbors = neighbors
         self._item_rows, self._row_splits = histories.item_rows, histories.row_splits
         self.max_length, self._sampler, self._config = max_length, sampler, config
         starts = np.repeat(histories.row_splits[:-1], np.diff(histories.row_splits))
@@ -112,19 +120,24 @@ class BatchSource:
 
     def windows(self, positions: Int64Array) -> Int32Array:
         """Histories [len(positions), L] before the given positions of ``item_rows``."""
-        starts = self._row_splits[np.searchsorted(self._row_splits, positions, side="right") - 1]
+        starts = self._row_splits[self._users(positions)]
         first = np.maximum(starts, positions - self.max_length)
         columns = first[:, np.newaxis] + np.arange(self.max_length)
         inside = columns < positions[:, np.newaxis]
         return np.where(inside, self._item_rows[np.minimum(columns, len(self._item_rows) - 1)], 0).astype(np.int32)
+
+    def _users(self, positions: Int64Array) -> Int64Array:
+        return np.searchsorted(self._row_splits, positions, side="right") - 1
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, from 0 on; always full (the end of an epoch is filled up from the next)."""
         positions = self._samples(step * self.batch_size, (step + 1) * self.batch_size)
         rng = np.random.default_rng([self._config.seed, _NEGATIVES, step])
         rows = 1 if self._config.negatives == "shared" else self.batch_size
-        return Batch(
-            histories=self.windows(positions),
-            targets=self._item_rows[positions],
-            negatives=self._sampler.sample(rng, (rows, self._config.num_neg)),
-        )
+        targets, negatives = self._item_rows[positions], self._sampler.sample(rng, (rows, self._config.num_neg))
+        near_targets = near_negatives = None
+        if self.neighbors is not None:
+            rng = np.random.default_rng([self._config.seed, _NEIGHBORS, step])
+            near_targets = self.neighbors.sample(rng, targets, exclude_users=self._users(positions))
+            near_negatives = self.neighbors.sample(rng, negatives)
+        return Batch(self.windows(positions), targets, negatives, near_targets, near_negatives)

@@ -80,6 +80,7 @@ def train_scorer(
     start = int(optimizer.step.numpy())
     records.truncate(start)
 
+    graph = None if source.neighbors is None else source.neighbors.graph
     step_of = TrainingStep(
         scorer,
         optimizer,
@@ -91,14 +92,14 @@ def train_scorer(
     distributed = _distributed(source, start, config, strategy)
 
     @tf.function(autograph=False)
-    def train_step(histories: Any, targets: Any, negatives: Any, learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        losses, divergences = strategy.run(step_of, args=(histories, targets, negatives, learning_rate))
+    def train_step(batch: dict[str, Any], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        losses, divergences = strategy.run(step_of, args=(batch, learning_rate))
         mean = tf.distribute.ReduceOp.MEAN
         return strategy.reduce(mean, losses, axis=None), strategy.reduce(mean, divergences, axis=None)
 
     probe = None
     if validation is not None and len(validation.targets) and config.validations:
-        probe = RecallProbe(scorer, validation, categories=items.category_rows, max_length=max_length)
+        probe = RecallProbe(scorer, validation, categories=items.category_rows, max_length=max_length, graph=graph)
     validate_at = {math.ceil(source.steps * (number + 1) / config.validations) for number in range(config.validations)} if probe else set()
 
     writer = tf.summary.create_file_writer(str(directory / "events"))
@@ -107,7 +108,7 @@ def train_scorer(
     divergences: list[tf.Tensor] = []
     for step in range(start, source.steps):
         rate = learning_rate_at(step, steps=source.steps, config=config)
-        loss, divergence = train_step(*next(distributed), tf.constant(rate, tf.float32))
+        loss, divergence = train_step(next(distributed), tf.constant(rate, tf.float32))
         losses.append(loss)
         divergences.append(divergence)
         done = step + 1
@@ -150,40 +151,42 @@ def train_scorer(
     return scorer, summary
 
 
-def _distributed(source: BatchSource, start: int, config: TrainConfig, strategy: tf.distribute.Strategy) -> Iterator[tuple[Any, Any, Any]]:
-    """Batches from a step on, prefetched in a thread and split over the replicas."""
+def _distributed(source: BatchSource, start: int, config: TrainConfig, strategy: tf.distribute.Strategy) -> Iterator[dict[str, Any]]:
+    """Batches from a step on, by the names of `Batch`; made ahead of time in a thread, and split over the replicas."""
     shared = config.negatives == "shared"
     replicas = strategy.num_replicas_in_sync
+    shapes: dict[str, tuple[int, ...]] = {"histories": (source.max_length,), "targets": (), "negatives": (config.num_neg,)}
+    if source.neighbors is not None:
+        size = source.neighbors.shape.size
+        shapes.update(target_neighbors=(size,), negative_neighbors=(config.num_neg, size))
 
-    def generate() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def generate() -> Iterator[dict[str, np.ndarray]]:
         for step in range(start, source.steps):
             batch = source.batch(step)
-            negatives = np.repeat(batch.negatives, replicas, axis=0) if shared else batch.negatives
-            yield batch.histories, batch.targets, negatives
+            parts = {name: getattr(batch, name) for name in shapes}
+            if shared:
+                parts.update({name: np.repeat(part, replicas, axis=0) for name, part in parts.items() if name.startswith("negative")})
+            yield parts
 
-    spec = tuple(tf.TensorSpec([None, *shape], tf.int32) for shape in ((source.max_length,), (), (config.num_neg,)))
+    spec = {name: tf.TensorSpec([None, *shape], tf.int32) for name, shape in shapes.items()}
     stream = tf.data.Dataset.from_generator(generate, output_signature=spec).prefetch(4)
     if replicas == 1:
         return iter(stream)
     per_replica = [
-        stream.map(
-            lambda histories, targets, negatives, index=index: tuple(
-                tf.split(part, replicas)[index] for part in (histories, targets, negatives)
-            )
-        )
+        stream.map(lambda parts, index=index: {name: tf.split(part, replicas)[index] for name, part in parts.items()})
         for index in range(replicas)
     ]
     return _zip_replicas(per_replica, strategy)
 
 
-def _zip_replicas(per_replica: list[tf.data.Dataset], strategy: tf.distribute.Strategy) -> Iterator[tuple[Any, Any, Any]]:
+def _zip_replicas(per_replica: list[tf.data.Dataset], strategy: tf.distribute.Strategy) -> Iterator[dict[str, Any]]:
     for parts in zip(*per_replica, strict=True):
-        yield tuple(
-            strategy.experimental_distribute_values_from_function(
-                lambda context, column=column: parts[context.replica_id_in_sync_group][column]  # noqa: B023 - used at once
+        yield {
+            name: strategy.experimental_distribute_values_from_function(
+                lambda context, name=name: parts[context.replica_id_in_sync_group][name]  # noqa: B023 - used at once
             )
-            for column in range(3)
-        )
+            for name in parts[0]
+        }
 
 
 class Records:

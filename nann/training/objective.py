@@ -20,13 +20,14 @@ def candidate_loss(logits: tf.Tensor, log_expected: tf.Tensor, is_target: tf.Ten
         log_expected: [B or 1, n] log of the count with which each candidate is expected among the negatives.
         is_target: [B, n] bool, true for each sample's one target.
         ignored: [B, n] bool, candidates that happen to be the sample's target a second time.
-        kind: "nce" (sigmoid cross entropy, summed over the candidates) or "sampled-softmax".
+        kind: "nce" (sigmoid cross entropy, summed over the candidates), "sampled-softmax", or "bpr" (pairwise logistic loss of the target
+            against each other candidate, their mean: Rendle et al., UAI 2009, arXiv 1205.2618, with the same correction).
 
     Returns:
         [B] float32.
 
     Raises:
-        ValueError: ``kind`` is neither.
+        ValueError: ``kind`` is none of them.
     """
     corrected = logits - log_expected
     if kind == "nce":
@@ -37,7 +38,11 @@ def candidate_loss(logits: tf.Tensor, log_expected: tf.Tensor, is_target: tf.Ten
         corrected = tf.where(ignored, tf.fill(tf.shape(corrected), -1e9), corrected)
         target = tf.reduce_sum(tf.where(is_target, corrected, tf.zeros_like(corrected)), axis=1)
         return tf.reduce_logsumexp(corrected, axis=1) - target
-    raise ValueError(f"loss must be nce or sampled-softmax, got {kind!r}")
+    if kind == "bpr":
+        target = tf.reduce_sum(tf.where(is_target, corrected, tf.zeros_like(corrected)), axis=1, keepdims=True)
+        others = tf.cast(tf.logical_not(tf.logical_or(ignored, is_target)), logits.dtype)
+        return tf.reduce_sum(others * tf.nn.softplus(corrected - target), axis=1) / tf.maximum(tf.reduce_sum(others, axis=1), 1.0)
+    raise ValueError(f"loss must be nce, sampled-softmax or bpr, got {kind!r}")
 
 
 def score_divergence(clean: tf.Tensor, perturbed: tf.Tensor) -> tf.Tensor:

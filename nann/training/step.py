@@ -36,27 +36,25 @@ class TrainingStep:
         alone = replicas == 1
         self._differentiate = tf.function(loss_and_gradients, jit_compile=config.xla, autograph=False) if alone else loss_and_gradients
 
-    def __call__(
-        self, histories: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor, learning_rate: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(self, batch: dict[str, tf.Tensor], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Trains on one batch.
 
         Args:
-            histories: [B, L] int32.
-            targets: [B] int32.
-            negatives: [B, S] int32, or [1, S] when shared.
+            batch: the parts of a `nann.training.batches.Batch` by name: ``histories`` [B, L], ``targets`` [B] and ``negatives`` [B, S]
+                or [1, S] when shared, and where the scorer has a neighbourhood ``target_neighbors`` [B, R] and ``negative_neighbors``
+                [B or 1, S, R]; all int32.
             learning_rate: scalar float32.
 
         Returns:
             loss and divergence, scalars.
         """
         with contextlib.nullcontext() if self._config.fused else stock_ops():
-            return self._train(histories, targets, negatives, learning_rate)
+            return self._train(batch, learning_rate)
 
-    def _train(
-        self, histories: tf.Tensor, targets: tf.Tensor, negatives: tf.Tensor, learning_rate: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _train(self, parts: dict[str, tf.Tensor], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         scorer = self._scorer
+        histories, targets, negatives = parts["histories"], parts["targets"], parts["negatives"]
+        near_targets, near_negatives = parts.get("target_neighbors"), parts.get("negative_neighbors")
         batch = tf.shape(targets)[0]
         sampled = tf.shape(negatives)[1]
         if self._config.negatives == "shared":
@@ -66,6 +64,8 @@ class TrainingStep:
                 context = tf.distribute.get_replica_context()
                 everyone = context.all_gather(tf.identity(targets), axis=0)  # the copy has a device, the argument none
                 own += tf.cast(context.replica_id_in_sync_group, tf.int32) * batch
+                if near_targets is not None:
+                    near_targets = context.all_gather(tf.identity(near_targets), axis=0)
             candidates = tf.concat([everyone, negatives[0]], axis=0)[tf.newaxis, :]
             is_target = tf.one_hot(own, tf.size(everyone) + sampled, on_value=True, off_value=False, dtype=tf.bool)
             expected = tf.size(everyone) - 1 + sampled
@@ -77,6 +77,10 @@ class TrainingStep:
         log_expected = tf.gather(self._log_probability, candidates) + tf.math.log(tf.cast(expected, tf.float32))
         history_categories = tf.gather(self._categories, histories)
         sequence, mask = scorer.history(histories, history_categories)
+        if near_targets is not None:
+            # each candidate, then its neighbours
+            near_targets = near_targets[tf.newaxis] if self._config.negatives == "shared" else near_targets[:, tf.newaxis]
+            candidates = tf.concat([candidates[..., tf.newaxis], tf.concat([near_targets, near_negatives], axis=1)], axis=-1)
         candidate_categories = tf.gather(self._categories, candidates)
         embedded = scorer.embed_items(candidates, candidate_categories)
         loss, divergence, network_gradients, sequence_gradient, embedded_gradient = self._differentiate(

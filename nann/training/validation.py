@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from nann.models import Scorer
+from nann.models import ItemEncoder, Scorer
+from nann.neighborhood import InteractionGraph
 from nann.samples import Samples
 
 ITEM_BLOCK = 8192
@@ -23,9 +24,18 @@ class RecallProbe:
         samples: held-out samples; histories are cut to the newest ``max_length`` items.
         categories: [N + 1] int32 category row by item row.
         max_length: history items the model reads.
+        graph: of the training users, for a scorer with a neighbourhood.
     """
 
-    def __init__(self, scorer: Scorer, samples: Samples, *, categories: npt.NDArray[np.int32], max_length: int) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        samples: Samples,
+        *,
+        categories: npt.NDArray[np.int32],
+        max_length: int,
+        graph: InteractionGraph | None = None,
+    ) -> None:
         self._scorer, self._targets = scorer, samples.targets
         self._histories = newest(samples.histories, max_length)
         self._categories = categories
@@ -33,7 +43,7 @@ class RecallProbe:
         self._encode_user = tf.function(
             lambda rows, cates: scorer.encode_user(*scorer.history(rows, cates)), autograph=False, reduce_retracing=True
         )
-        self._encode_item = tf.function(scorer.encode_item, autograph=False, reduce_retracing=True)
+        self._encode_items = ItemEncoder(scorer, categories, graph)
 
     def recall(self, ks: Sequence[int]) -> dict[str, float]:
         """``recall_all@K`` for each K: the share of users whose target has fewer than K items above it."""
@@ -43,7 +53,7 @@ class RecallProbe:
     def _ranks(self) -> npt.NDArray[np.int64]:
         count = len(self._categories)
         rows = [np.arange(first, min(first + ITEM_BLOCK, count), dtype=np.int32) for first in range(1, count, ITEM_BLOCK)]
-        blocks = [self._encode_item(block, self._categories[block])[tf.newaxis] for block in rows]
+        blocks = [self._encode_items(block)[tf.newaxis] for block in rows]
         ranks = []
         for first in range(0, len(self._targets), USER_BLOCK):
             history = self._histories[first : first + USER_BLOCK]

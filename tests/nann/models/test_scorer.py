@@ -6,7 +6,7 @@ from nann.config import TrainConfig
 from nann.errors import ArtifactError
 from nann.models import build_model, load_model, save_model
 
-SCORERS = ["nann", "nann-pool", "two-sided"]
+SCORERS = ["nann", "nann-pool", "two-sided", "graph"]
 
 
 def make(kind, seed=1, **kwargs):

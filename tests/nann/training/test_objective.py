@@ -30,6 +30,19 @@ def test_sampled_softmax_is_cross_entropy_over_what_is_not_ignored():
     np.testing.assert_allclose(candidate_loss(logits, log_expected, is_target, ignored, "sampled-softmax"), expected, rtol=1e-5)
 
 
+def test_bpr_is_the_mean_over_pairs_with_the_target():
+    logits, log_expected, is_target, ignored = inputs(4)
+    ignored[2] = ~is_target[2]  # a sample without any other candidate
+    corrected = logits - log_expected
+    expected = np.zeros(len(logits))
+    for row in range(len(logits)):
+        pairs = [
+            np.log1p(np.exp(-(corrected[row][is_target[row]][0] - other))) for other in corrected[row][~ignored[row] & ~is_target[row]]
+        ]
+        expected[row] = np.mean(pairs) if pairs else 0.0
+    np.testing.assert_allclose(candidate_loss(logits, log_expected, is_target, ignored, "bpr"), expected, rtol=1e-5)
+
+
 def test_unknown_loss_is_refused():
     with pytest.raises(ValueError, match="'hinge'"):
         candidate_loss(*inputs(), "hinge")
