@@ -96,6 +96,11 @@ class ConvertConfig(_Config):
     test_min_length: int = Field(3, ge=1, description="test and validation users have more events than this")
     test_users: int = Field(-1, ge=-1, description="users held out for the test; -1: a tenth of those eligible, at most 10,000")
     validate_users: int = Field(-1, ge=-1, description="users held out for validation; -1: a tenth of those eligible, at most 10,000")
+    split_time: str | None = Field(
+        None,
+        description="split by time instead of by users: train on all events before this time (given as --since), test on the first event "
+        "from then on of users with at least --test-min-length events before it; default: by users",
+    )
     duplicates: Literal["keep", "drop"] = Field("keep", description="what to do with events of equal user, item and time")
     min_time: int = Field(946_684_800, description="events before this time (unix seconds; default 2000-01-01) are bad rows")
     max_time: int = Field(4_102_444_800, description="events from this time on (unix seconds; default 2100-01-01) are bad rows")
@@ -140,7 +145,7 @@ class ConvertConfig(_Config):
     def _number_as_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) else value
 
-    @field_validator("since", "until", mode="before")
+    @field_validator("since", "until", "split_time", mode="before")
     @classmethod
     def _time_as_text(cls, value: Any) -> Any:
         if value is None:
@@ -174,6 +179,8 @@ class ConvertConfig(_Config):
             raise ValueError(f"min_time {self.min_time} and max_time {self.max_time} are more than {LONGEST_WINDOW} seconds apart")
         if self.since is not None and self.until is not None and unix_seconds(self.since) >= unix_seconds(self.until):
             raise ValueError(f"since {self.since} is not before until {self.until}")
+        if self.split_time is not None and self.input_format == "tfrecord":
+            raise ValueError("split_time is given, but ready-made records are split already; leave it out")
         return self
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from data_prep.budget import partition_events
 from data_prep.compression import concatenate
-from data_prep.config import RESOURCE_FIELDS, ConvertConfig
+from data_prep.config import RESOURCE_FIELDS, ConvertConfig, unix_seconds
 from data_prep.counting import Counts, count_events
 from data_prep.histories import duplicate_events
 from data_prep.incremental import extend_catalogue, read_base
@@ -32,6 +32,7 @@ from data_prep.reading import SPOOL_NAME, STATE_NAME, open_log, read_log
 from data_prep.shards import SPLITS, ShardFacts, ShardWriter, feature_schema, part_path, shard_path
 from data_prep.sources import expand_directories, require_files
 from data_prep.splits import Splits, draw_splits
+from data_prep.time_split import count_before, draw_time_splits
 from data_prep.vocabulary import type_name
 
 WORK_NAME = ".work"
@@ -60,6 +61,7 @@ class ConvertReport:
         notes: further counters.
         features: feature schema per split.
         compression: of the record files, "none" or "gzip".
+        split_time: unix seconds of a split by time, None for one by users.
     """
 
     layout: str
@@ -87,6 +89,7 @@ class ConvertReport:
     notes: dict[str, int]
     features: dict[str, Any]
     compression: str
+    split_time: int | None = None
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -143,7 +146,8 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
     source = ", ".join(path.name for path in inputs)
     bad = log.bad_rows(config)
     counts = count_events(log.spool, log.rules, config, bad, log.num_rows, source, workers)
-    splits = None if config.duplicates == "drop" else _draw(counts.user_counts, config)
+    by_time = config.split_time is not None
+    splits = None if config.duplicates == "drop" or by_time else _draw(counts.user_counts, config)
     boundaries = np.zeros(0, np.int64)
     if splits is not None and config.shards <= MAX_ALIGNED_SHARDS:  # no partition is then read for two shards
         boundaries = shard_boundaries(splits.train, config.shards, len(counts.user_ids))
@@ -158,13 +162,17 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
     if categories.changed:
         logger.warning("%s items occur with several categories; the latest counts", f"{categories.changed:,}")
     dropped = _drop_duplicates(work, partitions, counts, workers) if config.duplicates == "drop" else 0
-    splits = splits or _draw(counts.user_counts, config)
-    if base is None:
-        catalogue = make_catalogue(counts.item_ids, counts.item_counts, categories)
-    else:
-        catalogue = extend_catalogue(base, counts.item_ids, counts.item_counts, categories)
-    num_users = len(counts.user_ids)
     scale = 1000 if log.rules.unit == "ms" else 1
+    split_time = None if config.split_time is None else unix_seconds(config.split_time)
+    item_counts, before = counts.item_counts, None
+    if split_time is not None:  # rows, counts and weights then know nothing of what comes later
+        before, item_counts = count_before(work, partitions, counts, split_time * scale, workers)
+    splits = splits or _draw(counts.user_counts, config, before)
+    if base is None:
+        catalogue = make_catalogue(counts.item_ids, item_counts, categories)
+    else:
+        catalogue = extend_catalogue(base, counts.item_ids, item_counts, categories)
+    num_users = len(counts.user_ids)
     filtered = {"other_behavior": log.other_behaviors} if log.other_behaviors else {}
     plan = Plan(
         user_ids=counts.user_ids,
@@ -184,6 +192,8 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
             items_with_changed_category=categories.changed,
             notes=categories.notes | ({} if base is None else {"items_kept_from_base": len(base.item_ids)}),
         ),
+        split_time=split_time,
+        before=before,
     )
     save_plan(plan, work)
     (work / SPOOL_NAME).unlink()
@@ -205,15 +215,11 @@ def _claim(work: Path, inputs: Sequence[Path], config: ConvertConfig) -> None:
     replace_json(stamp, wanted)
 
 
-def _draw(lengths: np.ndarray, config: ConvertConfig) -> Splits:
-    return draw_splits(
-        lengths,
-        train_min_length=config.train_min_length,
-        test_min_length=config.test_min_length,
-        test_users=config.test_users,
-        validate_users=config.validate_users,
-        seed=config.seed,
-    )
+def _draw(lengths: np.ndarray, config: ConvertConfig, before: np.ndarray | None = None) -> Splits:
+    options: dict[str, int] = {
+        name: getattr(config, name) for name in ("train_min_length", "test_min_length", "test_users", "validate_users", "seed")
+    }
+    return draw_splits(lengths, **options) if before is None else draw_time_splits(before, lengths, **options)
 
 
 def _drop_duplicates(work: Path, partitions: Partitions, counts: Counts, workers: int) -> int:
@@ -293,17 +299,22 @@ def merge_shards(plan: Plan, work: Path, out_dir: Path, config: ConvertConfig, p
 def _report(plan: Plan, facts: Sequence[ShardFacts], config: ConvertConfig) -> ConvertReport:
     catalogue, log = plan.catalogue, plan.facts
     user_id_type = type_name(plan.user_ids)
+    num_samples = {split: sum(fact.num_samples[split] for fact in facts) for split in SPLITS}
+    num_events, filtered = int(plan.lengths.sum()), log.filtered_rows
+    if plan.before is not None:
+        kept = int(plan.before.sum()) + num_samples["validate"] + num_samples["test"]
+        num_events, filtered = kept, {**filtered, "from_split_time_on_and_no_target": num_events - kept}
     return ConvertReport(
         layout=config.layout,
         max_length=config.max_length,
         train_min_length=config.train_min_length,
         test_min_length=config.test_min_length,
         num_rows=log.num_rows,
-        num_events=int(plan.lengths.sum()),
+        num_events=num_events,
         num_users=len(plan.user_ids),
         num_items=len(catalogue.counts),
         num_categories=len(catalogue.category_ids),
-        num_samples={split: sum(fact.num_samples[split] for fact in facts) for split in SPLITS},
+        num_samples=num_samples,
         num_users_per_split={split: len(plan.users(split)) for split in SPLITS},
         user_id_type=user_id_type,
         item_id_type=type_name(catalogue.item_ids),
@@ -312,7 +323,7 @@ def _report(plan: Plan, facts: Sequence[ShardFacts], config: ConvertConfig) -> C
         time_range=log.time_range,
         headers=log.headers,
         dropped_rows=log.dropped_rows,
-        filtered_rows=log.filtered_rows,
+        filtered_rows=filtered,
         duplicate_events=log.duplicates_dropped + sum(fact.duplicates for fact in facts),
         items_with_changed_category=log.items_with_changed_category,
         items_without_category=int((catalogue.category_rows[1:] == 0).sum()),
@@ -323,6 +334,7 @@ def _report(plan: Plan, facts: Sequence[ShardFacts], config: ConvertConfig) -> C
             "test": feature_schema("sample", user_id_type),
         },
         compression=config.compression,
+        split_time=plan.split_time,
     )
 
 

@@ -163,8 +163,11 @@ def make_catalogue(item_ids: Ids, item_counts: np.ndarray, categories: Categorie
     used = np.bincount(categories.code_of_item[has_category], weights=item_counts[has_category], minlength=len(categories.ids)).astype(
         np.int64
     )
-    category_order, category_row_of_code = popularity_rows(used)
-    num_categories = int((used > 0).sum())  # a category may be left with events of items whose latest category is another
+    # A category may be left with events of items whose latest category is another: it gets no row. One whose items have no counted event
+    # (they come after the moment of a split by time) has a row, after all others.
+    owned = np.bincount(categories.code_of_item[has_category], minlength=len(categories.ids)) > 0
+    category_order, category_row_of_code = popularity_rows(2 * used + owned)
+    num_categories = int(owned.sum())
     category_rows = np.zeros(len(order) + 1, np.int32)
     codes = categories.code_of_item[order]
     category_rows[1:][codes >= 0] = category_row_of_code[codes[codes >= 0]]

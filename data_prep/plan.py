@@ -51,6 +51,8 @@ class Plan:
         partitions: layout of the partition files.
         shard_firsts: [S + 1] int64; training shard s holds the training users among the user codes [shard_firsts[s], shard_firsts[s + 1]).
         facts: numbers for the report.
+        split_time: unix seconds of a split by time, None for one by users.
+        before: [U] int64, events per user before that time; None without it.
     """
 
     user_ids: Ids
@@ -60,6 +62,8 @@ class Plan:
     partitions: Partitions
     shard_firsts: np.ndarray
     facts: LogFacts
+    split_time: int | None = None
+    before: np.ndarray | None = None
 
     @property
     def num_shards(self) -> int:
@@ -67,7 +71,9 @@ class Plan:
         return len(self.shard_firsts) - 1
 
     def users(self, split: str) -> np.ndarray:
-        """[n] ascending user codes of "train", "validate" or "test"."""
+        """[n] ascending user codes of "train", "validate" or "test"; after a split by time held-out users train too."""
+        if split == "train" and self.before is not None:
+            return np.flatnonzero(self.before)
         return np.flatnonzero(self.role == {"train": _TRAIN, "validate": _VALIDATE, "test": _TEST}[split])
 
 
@@ -117,7 +123,14 @@ def save_plan(plan: Plan, directory: Path) -> None:
         ("shard_firsts", plan.shard_firsts),
     ):
         np.save(directory / f"{name}.npy", array)
-    head = {"time_bits": plan.partitions.time_bits, "first_time": plan.partitions.first_time, "facts": asdict(plan.facts)}
+    if plan.before is not None:
+        np.save(directory / "before.npy", plan.before)
+    head = {
+        "time_bits": plan.partitions.time_bits,
+        "first_time": plan.partitions.first_time,
+        "facts": asdict(plan.facts),
+        "split_time": plan.split_time,
+    }
     replace_json(directory / PLAN_NAME, head)
 
 
@@ -143,4 +156,6 @@ def load_plan(directory: Path) -> Plan:
         partitions=Partitions(arrays["partition_firsts"], head["time_bits"], head["first_time"]),
         shard_firsts=arrays["shard_firsts"],
         facts=LogFacts(**{**facts, "time_range": tuple(facts["time_range"])}),
+        split_time=head["split_time"],
+        before=None if head["split_time"] is None else np.load(directory / "before.npy"),
     )

@@ -24,6 +24,7 @@ from data_prep.items_table import Catalogue
 from data_prep.partitions import load_partition, write_all
 from data_prep.plan import Plan, replace_json
 from data_prep.splits import held_out_targets, train_targets
+from data_prep.time_split import cut_at, first_later_events
 from data_prep.vocabulary import Ids, take_ids
 from ops.records import Feature, encode_block, scalar_feature
 
@@ -200,21 +201,26 @@ class ShardWriter:
         histories, duplicates = self._histories(partition)
         first = self._first_user(partition)
         role = self._plan.role[first : first + len(histories.user_ids)]
-        config, samples = self._config, self.state["samples"]
-        train = np.flatnonzero(role == 0)
-        targets, starts = train_targets(histories.row_splits, train, config.train_min_length)
+        config, samples, moment = self._config, self.state["samples"], self._plan.split_time
+        training = histories if moment is None else cut_at(histories, moment)
+        train = np.flatnonzero(role == 0) if moment is None else np.flatnonzero(training.lengths)
+        targets, starts = train_targets(training.row_splits, train, config.train_min_length)
         samples["train"] += len(targets)
         if config.layout == "user":
-            self._append(files["train"], user_blocks(histories, self._plan.catalogue, train))
+            self._append(files["train"], user_blocks(training, self._plan.catalogue, train))
         else:
-            self._append(files["train"], sample_blocks(histories, self._plan.catalogue, targets, starts, config.max_length, self._weights))
+            self._append(files["train"], sample_blocks(training, self._plan.catalogue, targets, starts, config.max_length, self._weights))
         for number, split in enumerate(SPLITS[1:], 1):
             users = np.flatnonzero(role == number)
-            targets = held_out_targets(histories.row_splits, users, config.test_min_length)
+            if moment is None:
+                targets = held_out_targets(histories.row_splits, users, config.test_min_length)
+            else:
+                targets = first_later_events(histories, users, moment)
             samples[split] += len(targets)
             blocks = sample_blocks(histories, self._plan.catalogue, targets, histories.row_splits[users], config.max_length, self._weights)
             self._append(files[split], blocks)
-        held_out = np.flatnonzero(role > 0)
+        # After a split by time nothing of the catalogue's counts is held out: they end at the moment.
+        held_out = np.flatnonzero(role > 0) if moment is None else np.zeros(0, np.int64)
         begins = histories.row_splits[held_out]
         index, _ = gather_ranges(begins, histories.row_splits[held_out + 1] - begins)
         rows, numbers = np.unique(histories.item_rows[index], return_counts=True)

@@ -1,0 +1,75 @@
+"""Step `compare`: whether one evaluation is better than another on the same users. It writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nann.artifacts import open_artifact
+from nann.config import CompareConfig
+from nann.errors import ArtifactError
+from nann.evaluation.comparison import Paired, UserRanks, compare_paired, read_ranks, require_same_users, user_values
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two evaluations, or groups of evaluations with different seeds, side by side.
+
+    Attributes:
+        name_a, name_b: what was compared.
+        num_users: S.
+        seeds_a, seeds_b: evaluations on each side.
+        figures: "METRIC@K" -> the two means and their difference.
+        per_seed_a, per_seed_b: "METRIC@K" -> the mean of each evaluation.
+    """
+
+    name_a: str
+    name_b: str
+    num_users: int
+    seeds_a: int
+    seeds_b: int
+    figures: dict[str, Paired]
+    per_seed_a: dict[str, list[float]]
+    per_seed_b: dict[str, list[float]]
+
+
+def compare(*, a: Sequence[Path], b: Sequence[Path] | str, config: CompareConfig) -> Comparison:
+    """Compares evaluations of the same users.
+
+    Args:
+        a: artifacts of `evaluate`; several are runs of one config with different seeds, whose means are compared.
+        b: likewise, or the name of a baseline of the first of ``a``.
+        config: the options.
+
+    Raises:
+        ArtifactError: an artifact is unusable, there is no such baseline, K is more than was retrieved, or users or targets differ.
+    """
+    for path in [*a, *([] if isinstance(b, str) else b)]:
+        _require_lists(path, config)
+    left = read_ranks(a, config.lists, name=", ".join(map(str, a)))
+    right = read_ranks(a[:1], b, name=b) if isinstance(b, str) else read_ranks(b, config.lists, name=", ".join(map(str, b)))
+    return compare_ranks(left, right, config)
+
+
+def compare_ranks(left: UserRanks, right: UserRanks, config: CompareConfig) -> Comparison:
+    """Compares ranks of the same users.
+
+    Raises:
+        ArtifactError: users or targets differ.
+    """
+    require_same_users(left, right)
+    figures, per_seed_a, per_seed_b = {}, {}, {}
+    for metric in config.metrics:
+        for k in sorted(config.ks):
+            values_a, values_b = (user_values(side.ranks, metric, k) for side in (left, right))
+            figures[f"{metric}@{k}"] = compare_paired(values_a, values_b, resamples=config.resamples)
+            per_seed_a[f"{metric}@{k}"], per_seed_b[f"{metric}@{k}"] = values_a.mean(axis=1).tolist(), values_b.mean(axis=1).tolist()
+    return Comparison(left.name, right.name, len(left.user_ids), len(left.ranks), len(right.ranks), figures, per_seed_a, per_seed_b)
+
+
+def _require_lists(path: Path, config: CompareConfig) -> None:
+    artifact = open_artifact(path, step="evaluate")
+    widest = max(artifact.params["ks"])
+    if max(config.ks) > widest:
+        raise ArtifactError(f"{path} holds lists of {widest} items, but K = {max(config.ks)} is asked for; give --ks up to {widest}")
