@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from components.configs import make_config, read_config_file
+from components.configs import make_config, parse_assignments, read_config_file, read_space
 from components.options import config_options, given_values
-from components.output import hidden_start_up_notes, print_result, set_up_logging
-from components.steps import CONFIGS, MAKER_OF, STEPS, TUNE, Step, load_object
+from components.output import hidden_start_up_notes, print_result, print_trials, set_up_logging
+from components.steps import CONFIGS, MAKER_OF, SEEDS, STEPS, SWEEP, TUNE, Step, load_object
 from nann.config import TrainConfig, is_class_reference
 
 PATH = click.Path(path_type=Path)
@@ -30,7 +30,7 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def step_commands() -> list[click.Command]:
     """All single-step commands, in the order of the pipeline."""
     steps = [_step_command(step) for step in STEPS]
-    return [_generate, *steps[:-1], _step_command(TUNE), _infer, steps[-1]]
+    return [_generate, *steps[:-1], *(_step_command(step) for step in (TUNE, SWEEP, SEEDS)), _infer, steps[-1]]
 
 
 def _step_command(step: Step) -> click.Command:
@@ -46,10 +46,14 @@ def _step_command(step: Step) -> click.Command:
             arguments["timings"] = _timings_beside(paths["report"])
         if step.config:
             arguments["config"] = _config_from(step.name, context, **scorer)
+        if step in (SWEEP, SEEDS):
+            arguments |= _trained_configs(step, options)
         with hidden_start_up_notes(unless=options["verbose"]):
             function = step.load_function()
         result = function(**arguments, overwrite=options["overwrite"])
         print_result(result.path, result.metrics, reused=result.reused)
+        if step is SWEEP:
+            print_trials(result.path)
 
     command: Callable[..., Any] = run
     command = common_options(command)
@@ -64,6 +68,22 @@ def _step_command(step: Step) -> click.Command:
         verb = "Directory to write" if name == step.writes else f"Directory to read, made by `nann {MAKER_OF[name]}`"
         also = " Or MODULE:CLASS, as --scorer, the directory then being that under --output-root." if name == step.writes == "model" else ""
         command = click.option(_flag(name), name, type=PATH, metavar="DIR", help=f"{verb}.{also}")(command)
+    if step in (SWEEP, SEEDS):
+        command = click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="STEP.OPTION=VALUE",
+            help="Set an option of a step, as train.epochs=1; repeatable.",
+        )(command)
+    if step is SWEEP:
+        command = click.option(
+            "--space",
+            type=PATH,
+            required=True,
+            metavar="FILE",
+            help="YAML file with lines `train.OPTION: [value, ...]` or `train.OPTION: {low: .., high: .., log: true}`.",
+        )(command)
     if step.name == "convert":
         command = click.option(
             "--input",
@@ -82,7 +102,8 @@ def _config_option(section: str) -> Callable[..., Any]:
         "config_file",
         type=PATH,
         metavar="FILE",
-        help=f"YAML file; its section `{section}:` gives defaults to the options.",
+        help=f"YAML file; its section `{section}:` gives defaults to the options"
+        + (", those of the steps that are run to theirs." if section in (SWEEP.name, SEEDS.name) else "."),
     )
 
 
@@ -104,6 +125,17 @@ def _take_class(step: Step, options: dict[str, Any]) -> dict[str, str]:
         raise click.UsageError(f"--model names the class {given}, but --scorer is {options['scorer']}; give one of them.")
     options["model"] = None
     return {"scorer": given}
+
+
+def _trained_configs(step: Step, options: dict[str, Any]) -> dict[str, Any]:
+    """What `sweep` and `seeds` take besides their own config: those of the steps they run, from the config file and --set."""
+    from_file, from_flags = read_config_file(options["config_file"]), parse_assignments(options["assignments"])
+    sections = ("train",) if step is SWEEP else ("train", "extract", "build-index", "rewrite", "evaluate")
+    for section in from_flags:
+        if section not in sections:
+            raise click.UsageError(f"--set {section}.... has no effect here; `nann {step.name}` runs {', '.join(sections)}.")
+    steps = {name: make_config(name, from_file.get(name, {}), from_flags.get(name, {})) for name in sections}
+    return {"base": steps["train"], "space": read_space(options["space"])} if step is SWEEP else {"steps": steps}
 
 
 def _flag(artifact: str) -> str:

@@ -45,6 +45,23 @@ def read_config_file(path: Path | None) -> dict[str, dict[str, Any]]:
     return sections
 
 
+def read_space(path: Path) -> dict[str, Any]:
+    """Reads the space of a sweep: a YAML file of dotted settings; what may stand in it is `nann.sweeping.space`'s to say.
+
+    Raises:
+        ConfigError: the file is not YAML, or no mapping.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold lines `train.OPTION: [value, ...]`, but it holds {content!r}")
+    return content
+
+
 def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Turns ``train.epochs=1`` into section -> field -> value; values are read as YAML, a comma list for tuples.
 

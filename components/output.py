@@ -105,3 +105,17 @@ def markdown_summary(title: str, path: str, metrics: Mapping[str, Any], *, reuse
     lines = [f"# {title}", "", f"`{path}` {state}", "", "| metric | value |", "|---|---|"]
     lines += [f"| {name} | {format_value(value)} |" for name, value in flatten_metrics(metrics)]
     return "\n".join(lines) + "\n"
+
+
+def print_trials(sweep: Path) -> None:
+    """Prints the table of a sweep's trials, best first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from nann.reporting.sweep_page import trial_table
+
+    header, rows = trial_table(json.loads((sweep / "sweep.json").read_text(encoding="utf-8")))
+    table = Table(*header, title="Trials", title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160).print(table)

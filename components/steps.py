@@ -93,10 +93,25 @@ TUNE = Step(
     "Find the cheapest search that reaches a target coverage on validation users.",
 )
 
+# Two more that train several times over one dataset.
+SWEEP = Step(
+    "sweep", "nann.config:SweepConfig", ("dataset",), "sweep", "Search training settings on validation users, giving up bad trials early."
+)
+SEEDS = Step(
+    "seeds",
+    "nann.config:SeedsConfig",
+    ("dataset",),
+    "seed_runs",
+    "Run train to evaluate with several seeds; mean, and paired interval against the simple methods.",
+)
+
 # Sections a config file may have: every step with a config, and the commands that are no step of the DAG.
 CONFIGS: dict[str, str] = {
     "generate": "data_prep.config:GenerateConfig",
     **{step.name: step.config for step in STEPS if step.config},
     TUNE.name: TUNE.config,
+    SWEEP.name: SWEEP.config,
+    SEEDS.name: SEEDS.config,
     "infer": "nann.config:InferConfig",
+    "compare": "nann.config:CompareConfig",
 }

@@ -132,8 +132,58 @@ class EvaluateConfig(StepConfig):
     graph: GraphForm = Field("portable", description=f"exported form to evaluate: {GRAPH_FORMS}")
     max_users: int = Field(0, ge=0, description="evaluate at most this many users; 0: all")
     batch_size: int = Field(16, ge=1, description="users per call of the exported graph")
-    baselines: bool = Field(True, description="also compute popularity and item-to-item CF on the same users")
+    baselines: bool = Field(True, description="also compute popularity, repeat-last and item-to-item CF on the same users")
+    decays: tuple[float, ...] = Field((0.5, 0.6, 0.7, 0.8, 0.9, 1.0), description="recency decays of item CF to choose from")
+    recent_hours: tuple[float, ...] = Field(
+        (0.5, 1, 3, 6, 24, 72), description="windows, in hours, of the popularity of the last hours to choose from"
+    )
+    tune_users: int = Field(1000, ge=0, description="validation users on whom the baselines' parameters are chosen; 0: take the first ones")
     curve_users: int = Field(200, ge=0, description="validation users for the curve of recall against items scored; 0: no curve")
+
+
+class CompareConfig(StepConfig):
+    """Options of `nann compare`."""
+
+    ks: tuple[int, ...] = Field((50, 200), min_length=1, description="list lengths K")
+    metrics: tuple[Literal["recall", "ndcg", "mrr"], ...] = Field(("recall", "ndcg"), min_length=1, description="recall, ndcg or mrr")
+    lists: Literal["retrieval", "all"] = Field("retrieval", description="lists of the exported graph, or of the exact scan")
+    resamples: int = Field(2000, ge=100, description="draws of users (and seeds) behind intervals and p-values")
+
+
+class SweepConfig(StepConfig):
+    """Options of `nann sweep`."""
+
+    method: Literal["grid", "random"] = Field("grid", description="try every combination of listed values, or draw some at random")
+    trials: int = Field(12, ge=2, description="with random: combinations to draw")
+    rungs: tuple[float, ...] = Field(
+        (0.25, 1.0), min_length=1, description="shares of the training steps, ascending: all trials get the first"
+    )
+    keep: float = Field(0.34, gt=0, lt=1, description="share of the trials that go on from each rung to the next")
+    metric: Literal["recall_all@200", "recall_all@50"] = Field("recall_all@200", description="what to choose by")
+    users: int = Field(2000, ge=1, description="validation users")
+    seed: int = Field(1, ge=0, description="seed of the random draw")
+
+    @field_validator("rungs")
+    @classmethod
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if min(value) <= 0 or max(value) > 1 or list(value) != sorted(set(value)):
+            raise ValueError("must be ascending shares above 0, at most 1")
+        return value
+
+
+class SeedsConfig(StepConfig):
+    """Options of `nann seeds`."""
+
+    seeds: tuple[int, ...] = Field((1, 2, 3), min_length=2, description="seeds of training, at least two")
+    ks: tuple[int, ...] = Field((50, 200), min_length=1, description="list lengths K to compare at, among those of evaluate")
+    resamples: int = Field(2000, ge=100, description="draws of users and seeds behind intervals and p-values")
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("must differ from each other")
+        return value
 
 
 class TuneConfig(StepConfig):

@@ -62,6 +62,12 @@ class Samples:
         last_times = None if self.last_times is None else self.last_times[rows]
         return Samples(self.histories[rows], self.targets[rows], self.user_ids[rows], last_times)
 
+    def draw(self, count: int, *, seed: int) -> Samples:
+        """``count`` samples drawn at random, in their order; all where there are no more than that."""
+        if count >= len(self.targets):
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).choice(len(self.targets), count, replace=False)))
+
 
 @dataclass(frozen=True)
 class Items:

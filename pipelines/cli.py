@@ -12,6 +12,7 @@ import click
 
 import nann
 from components.cli import step_commands
+from components.compare_command import compare_command
 from components.errors import operator_message
 from components.inspect_command import inspect_command
 from pipelines.commands import pipeline_group
@@ -60,7 +61,7 @@ def main() -> None:
     """
 
 
-for _command in (*step_commands(), inspect_command, pipeline_group):
+for _command in (*step_commands(), compare_command, inspect_command, pipeline_group):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ KEY_METRICS: Mapping[str, tuple[str, ...]] = {
     "evaluate": (
         "recall_all@200",
         "recall_retrieval@200",
-        "baselines.popularity.recall@200",
+        "baselines.popularity_recent.recall@200",
         "baselines.item_cf.recall@200",
         "coverage@200",
         "items_scored_share",
@@ -42,13 +42,8 @@ def print_tables(entries: Sequence[Mapping[str, Any]], run_dir: Path, stream: Te
     console.print(steps)
     metrics = run_dir / "evaluation" / "metrics.json"
     if metrics.is_file():
-        table = Table("share of relevant items found", title="Recall", title_justify="left")
-        rows = recall_rows(json.loads(metrics.read_text(encoding="utf-8")))
-        for column in rows[0][1]:
-            table.add_column(f"@{column}", justify="right")
-        for label, values in rows:
-            table.add_row(label, *values.values())
-        console.print(table)
+        for table in evaluation_tables(json.loads(metrics.read_text(encoding="utf-8"))):
+            console.print(table)
     report = run_dir / "report" / "report.html"
     if report.is_file():
         console.print(f"report: {report.absolute()}", soft_wrap=True)
@@ -61,11 +56,36 @@ def key_numbers(step: str, metrics: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.removeprefix('baselines.')} {format_value(flat[name])}" for name in chosen)
 
 
+def evaluation_tables(metrics: Mapping[str, Any]) -> list[Any]:
+    """The tables of an evaluation: recall, place in the list, and recall for parts of the users at the largest K."""
+    from rich.table import Table
+
+    tables = []
+    for title, first, rows in (
+        ("Recall", "share of relevant items found", recall_rows(metrics)),
+        ("Place in the list, share of the catalogue shown", "", ranking_rows(metrics)),
+        *((f"Recall by {division.replace('_', ' ')}", "group", rows) for division, rows in group_rows(metrics).items()),
+    ):
+        if rows:
+            table = Table(first, title=title, title_justify="left")
+            for column in rows[0][1]:
+                table.add_column(f"@{column}" if column.isdigit() else column, justify="right")
+            for label, values in rows:
+                table.add_row(label, *values.values())
+            tables.append(table)
+    return tables
+
+
+def list_lengths(metrics: Mapping[str, Any]) -> list[int]:
+    """The K of a ``metrics.json``, ascending."""
+    return sorted(int(name.partition("@")[2]) for name in metrics if name.startswith("recall_all@"))
+
+
 def recall_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
-    """(label, K -> value as text) for the exact scan, the retrieval graph, its coverage, and the baselines."""
-    ks = sorted(int(name.partition("@")[2]) for name in metrics if name.startswith("recall_all@"))
+    """(label, K -> value as text) for the exact scan, the retrieval graph, its coverage, and the baselines; recall with its interval."""
+    ks, ranges = list_lengths(metrics), metrics.get("intervals") or {}
     rows = [
-        (label, {str(k): _share(metrics.get(f"{name}@{k}")) for k in ks})
+        (label, {str(k): _share(metrics.get(f"{name}@{k}"), ranges.get(f"{name}@{k}")) for k in ks})
         for label, name in (
             ("scorer, exact scan (recall-all)", "recall_all"),
             ("retrieval graph (recall-retrieval)", "recall_retrieval"),
@@ -74,9 +94,44 @@ def recall_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
         )
     ]
     for baseline, values in (metrics.get("baselines") or {}).items():
-        rows.append((f"baseline {baseline.replace('_', '-')}", {str(k): _share(values.get(f"recall@{k}")) for k in ks}))
+        own = ranges.get("baselines", {}).get(baseline, {})
+        label = f"baseline {baseline.replace('_', '-')}"
+        rows.append((label, {str(k): _share(values.get(f"recall@{k}"), own.get(f"recall@{k}")) for k in ks}))
     return rows
 
 
-def _share(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, (int, float)) else "-"
+def ranking_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
+    """(label, K -> value as text) of NDCG, MRR and catalogue coverage of the retrieval graph and the baselines."""
+    ks = list_lengths(metrics)
+    if not all(f"ndcg_retrieval@{k}" in metrics for k in ks):
+        return []
+    rows = []
+    kinds = (("NDCG", "ndcg_retrieval", "ndcg"), ("MRR", "mrr_retrieval", "mrr"), ("catalogue", "catalogue_coverage", "catalogue_coverage"))
+    for label, own, name in kinds:
+        values = {str(k): _share(metrics[f"{own}@{k}"], metrics["intervals"].get(f"{own}@{k}")) for k in ks}
+        rows.append((f"{label}, retrieval graph", values))
+        for baseline, figures in metrics["baselines"].items():
+            rows.append((f"{label}, {baseline.replace('_', '-')}", {str(k): _share(figures[f"{name}@{k}"]) for k in ks}))
+    return rows
+
+
+def group_rows(metrics: Mapping[str, Any]) -> dict[str, list[tuple[str, dict[str, str]]]]:
+    """Division -> (group, column -> recall at the largest K as text)."""
+    if not metrics.get("groups"):
+        return {}
+    k = list_lengths(metrics)[-1]
+    columns = {f"graph@{k}": f"recall_retrieval@{k}", f"scan@{k}": f"recall_all@{k}"}
+    columns |= {f"{name.replace('_', '-')}@{k}": f"{name}@{k}" for name in metrics["baselines"]}
+    return {
+        division: [
+            (group["group"], {"users": f"{group['users']:,}", **{label: f"{group[name]:.3f}" for label, name in columns.items()}})
+            for group in groups
+        ]
+        for division, groups in metrics["groups"].items()
+    }
+
+
+def _share(value: Any, interval: Sequence[float] | None = None) -> str:
+    if not isinstance(value, (int, float)):
+        return "-"
+    return f"{value:.4f}" + (f" ({interval[0]:.3f}-{interval[1]:.3f})" if interval else "")

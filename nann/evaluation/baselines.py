@@ -1,6 +1,7 @@
-"""Simple recommenders that a trained model has to beat: popularity, and item-to-item collaborative filtering.
+"""Simple recommenders that a trained model has to beat: popularity, popularity of the last hours, the user's own last items, and
+item-to-item collaborative filtering.
 
-Both learn from the training users' events only and answer for the same users as the model, from the same histories.
+All learn from the training events only and answer for the same users as the model, from the same histories.
 
 Item CF scores item j for a history h by the cosine of the two items' sets of users, each user weighted by activity::
 
@@ -15,7 +16,7 @@ so that what a user had before can be recommended again; the most recent event h
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -40,10 +41,70 @@ def popular_list(train_counts: NDArray[np.integer], k: int) -> Rows:
     Returns:
         [k] int64 item rows, padded with 0 where fewer than ``k`` items have a training event.
     """
-    counts = np.asarray(train_counts)[1:]
-    order = np.lexsort((np.arange(len(counts)), -counts.astype(np.int64)))[:k]
-    best = order[counts[order] > 0] + 1
-    return np.pad(best, (0, k - len(best))).astype(np.int64)
+    counts = np.array(train_counts, np.int64)
+    counts[0] = 0
+    return _filled(_most_counted(counts, k), None, k)
+
+
+def repeat_lists(histories: NDArray[np.integer], k: int, *, fill: Rows | None = None) -> Rows:
+    """The ``k`` newest distinct items of each history, the newest first: what the user had before.
+
+    Args:
+        histories: [S, L] item rows, oldest first, zeros anywhere are ignored.
+        k: length of the lists.
+        fill: item rows that take the places left.
+
+    Returns:
+        [S, k] int64 item rows, padded with 0.
+    """
+    lists = np.zeros((len(histories), k), np.int64)
+    for user, history in enumerate(np.asarray(histories)):
+        newest = np.array(list(dict.fromkeys(history[history > 0][::-1].tolist())), np.int64)
+        lists[user] = _filled(newest[:k], fill, k)
+    return lists
+
+
+class RecentPopularity:
+    """The items with the most events of the last hours before a moment.
+
+    Args:
+        item_rows: [E] item rows of the training events.
+        times: [E] int64 unix seconds.
+        num_items: N; rows are 1..N.
+    """
+
+    def __init__(self, item_rows: NDArray[np.integer], times: NDArray[np.integer], *, num_items: int) -> None:
+        order = np.argsort(times, kind="stable")
+        self._item_rows, self._times = np.asarray(item_rows)[order], np.asarray(times)[order]
+        self._num_items = num_items
+
+    def recommend(self, moments: NDArray[np.integer], k: int, *, hours: float, fill: Rows | None = None) -> Rows:
+        """The ``k`` items with the most events in (moment - hours, moment], the lower row first among equals.
+
+        Args:
+            moments: [S] int64 unix seconds; events after them do not count.
+            k: length of the lists.
+            hours: length of the window, above 0.
+            fill: item rows that take the places left where fewer items have an event in the window.
+
+        Returns:
+            [S, k] int64 item rows, padded with 0.
+
+        Raises:
+            ValueError: ``hours`` is not above 0.
+        """
+        if hours <= 0:
+            raise ValueError(f"hours is {hours}; the window must be longer than 0")
+        lists = np.zeros((len(moments), k), np.int64)
+        begins = np.searchsorted(self._times, np.asarray(moments) - 3600 * hours, side="right")
+        ends = np.searchsorted(self._times, moments, side="right")
+        counts, first, last = np.zeros(self._num_items + 1, np.int64), 0, 0
+        for user in np.argsort(moments, kind="stable"):  # in order of time the window only moves forward
+            np.add.at(counts, self._item_rows[last : ends[user]], 1)
+            np.subtract.at(counts, self._item_rows[first : begins[user]], 1)
+            first, last = begins[user], ends[user]
+            lists[user] = _filled(_most_counted(counts, k), fill, k)
+        return lists
 
 
 class ItemCF:
@@ -63,8 +124,7 @@ class ItemCF:
         item_rows = np.asarray(item_rows)
         if item_rows.size and not 1 <= int(item_rows.min()) <= int(item_rows.max()) <= num_items:
             raise ValueError(f"item rows must lie in 1..{num_items}, found {int(item_rows.min())}..{int(item_rows.max())}")
-        if not 0 < decay <= 1:
-            raise ValueError(f"decay is {decay}; it must lie in (0, 1]")
+        _check_decay(decay)
         self._num_items = num_items
         self._decay = decay
         num_users = len(row_splits) - 1
@@ -94,28 +154,46 @@ class ItemCF:
         Returns:
             [S, k] int64 item rows, padded with 0.
         """
-        lists = np.zeros((len(histories), k), dtype=np.int64)
-        weights = self._history_weights(np.asarray(histories))
-        for first, last in self._groups(weights, 0, len(histories), budget):
-            group = weights[first:last]
-            items = np.unique(group.indices)
-            similarities = sp.diags_array(self._inverse_norm[items]) @ (self._users_of_item[items] @ self._weighted)
-            group = group[:, items]
-            for start in range(0, last - first, USERS_PER_PRODUCT):
-                scores = (group[start : start + USERS_PER_PRODUCT] @ similarities).tocsr()
-                for row in range(scores.shape[0]):
-                    entries = slice(scores.indptr[row], scores.indptr[row + 1])
-                    best = _best(scores.indices[entries], scores.data[entries], k)
-                    lists[first + start + row] = _filled(best, fill, k)
-            logger.info("item CF: %d of %d users", last, len(histories))
-        return lists
+        return self.recommend_each(histories, k, decays=[self._decay], fill=fill, budget=budget)[0]
 
-    def _history_weights(self, histories: NDArray[np.integer]) -> sp.csr_matrix:
+    def recommend_each(
+        self,
+        histories: NDArray[np.integer],
+        k: int,
+        *,
+        decays: Sequence[float],
+        fill: Rows | None = None,
+        budget: int = SIMILARITIES_AT_ONCE,
+    ) -> list[Rows]:
+        """The lists of `recommend` with each of several decays; the similarities, most of the work, are computed once.
+
+        Raises:
+            ValueError: a decay lies outside (0, 1].
+        """
+        for decay in decays:
+            _check_decay(decay)
+        every = [np.zeros((len(histories), k), dtype=np.int64) for _ in decays]
+        weights = [self._history_weights(np.asarray(histories), decay) for decay in decays]
+        for first, last in self._groups(weights[0], 0, len(histories), budget) if decays else ():
+            items = np.unique(weights[0][first:last].indices)
+            similarities = sp.diags_array(self._inverse_norm[items]) @ (self._users_of_item[items] @ self._weighted)
+            for lists, weight in zip(every, weights, strict=True):
+                group = weight[first:last][:, items]
+                for start in range(0, last - first, USERS_PER_PRODUCT):
+                    scores = (group[start : start + USERS_PER_PRODUCT] @ similarities).tocsr()
+                    for row in range(scores.shape[0]):
+                        entries = slice(scores.indptr[row], scores.indptr[row + 1])
+                        best = _best(scores.indices[entries], scores.data[entries], k)
+                        lists[first + start + row] = _filled(best, fill, k)
+            logger.info("item CF: %d of %d users", last, len(histories))
+        return every
+
+    def _history_weights(self, histories: NDArray[np.integer], decay: float) -> sp.csr_matrix:
         """[S, N + 1]: summed decayed weight of each item of each history."""
         real = histories > 0
         age = np.cumsum(real[:, ::-1], axis=1)[:, ::-1] - 1
         users, places = np.nonzero(real)
-        values = self._decay ** age[users, places].astype(np.float64)
+        values = decay ** age[users, places].astype(np.float64)
         items = histories[users, places]
         return sp.coo_matrix((values, (users, items)), shape=(len(histories), self._num_items + 1)).tocsr()
 
@@ -129,6 +207,20 @@ class ItemCF:
             yield from self._groups(weights, middle, last, budget)
         else:
             yield first, last
+
+
+def _check_decay(decay: float) -> None:
+    if not 0 < decay <= 1:
+        raise ValueError(f"decay is {decay}; it must lie in (0, 1]")
+
+
+def _most_counted(counts: NDArray[np.int64], k: int) -> Rows:
+    """Up to ``k`` item rows with a count above 0, by count descending, then row ascending."""
+    width = len(counts)
+    keys = counts * width - np.arange(width)  # one number that orders by count, then by row
+    best = np.argpartition(keys, width - k)[width - k :] if k < width else np.arange(width)
+    best = best[np.argsort(-keys[best])]
+    return best[(counts[best] > 0) & (best > 0)].astype(np.int64)
 
 
 def _inverse_sqrt(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,6 +7,8 @@ With P the list, cut at M, and G the user's relevant items (NANN, arXiv 2202.102
     recall    = |P and G| / |G|
     precision = |P and G| / M
     f1        = 2 precision recall / (precision + recall)
+    ndcg      = sum of 1 / log2(1 + r) over the places r of the items of G in P, over the same sum for the places 1..min(M, |G|)
+    mrr       = 1 / r of the first item of G in P, 0 where there is none
     coverage  = |P and E| / |E|          E = the exact top M by a full scan; |E| = M unless the corpus is smaller
     delta     = (recall_all - recall_retrieval) / recall_all      of the two means
 """
@@ -81,6 +83,38 @@ def f1(lists: Rows, relevant: Rows, k: int) -> Floats:
     return np.asarray(np.divide(2 * p * r, total, out=np.zeros_like(total), where=total > 0), dtype=np.float64)
 
 
+def ndcg(lists: Rows, relevant: Rows, k: int) -> Floats:
+    """Normalised discounted cumulative gain per user, every relevant item with gain 1 (Järvelin, Kekäläinen 2002).
+
+    With one relevant item at place r it is 1 / log2(1 + r) for r <= k, and 0 otherwise.
+
+    Raises:
+        ValueError: ``k`` < 1, shapes disagree, or a user has no relevant item.
+    """
+    places = _places(lists, relevant, k)
+    discounts = 1.0 / np.log2(1.0 + np.arange(1, max(k, places.shape[1]) + 1))
+    gained = np.where(places > 0, discounts[np.maximum(places, 1) - 1], 0.0).sum(axis=1)
+    best = np.cumsum(discounts)[np.minimum(count_distinct(relevant), k) - 1]
+    return np.asarray(gained / best, dtype=np.float64)
+
+
+def reciprocal_rank(lists: Rows, relevant: Rows, k: int) -> Floats:
+    """1 / place of the first relevant item among the first ``k`` per user, 0 where there is none; its mean is the MRR.
+
+    Raises:
+        ValueError: as `ndcg`.
+    """
+    places = _places(lists, relevant, k)
+    first = np.where(places > 0, places, np.iinfo(np.int64).max).min(axis=1)
+    return np.where(places.any(axis=1), 1.0 / first, 0.0)
+
+
+def catalogue_coverage(lists: Rows, k: int, num_items: int) -> float:
+    """Share of the catalogue's ``num_items`` items that stand in the first ``k`` of at least one list."""
+    shown = np.unique(_cut(lists, k))
+    return float(np.count_nonzero(shown) / num_items)
+
+
 def coverage(lists: Rows, exact: Rows, k: int) -> Floats:
     """Share per user of the exact top ``k`` (first ``k`` of ``exact`` [S, E]) that the first ``k`` of ``lists`` [S, W] hold.
 
@@ -120,6 +154,20 @@ def standard_error(values: Floats) -> float:
     """Standard error of the mean of [S] independent values (sample deviation / sqrt(S)); 0 for fewer than two."""
     values = np.asarray(values, dtype=np.float64)
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def _places(lists: Rows, relevant: Rows, k: int) -> Counts:
+    """[S, G] place of each relevant item in the first ``k`` of the list, from 1; 0 where it is not there, and for repeats in G."""
+    relevant = _blank_repeats(np.asarray(relevant))
+    if relevant.ndim != 2 or len(relevant) != len(lists):
+        raise ValueError(f"lists and relevant must be [S, W] and [S, G] with the same S, not {np.shape(lists)} and {relevant.shape}")
+    if not relevant.any(axis=1).all():
+        raise ValueError(
+            f"user {int(np.argmin(relevant.any(axis=1)))} has no relevant item, so its rank is undefined; leave such users out"
+        )
+    cut = _cut(lists, k)
+    places = np.stack([ranks_of(cut, column) for column in relevant.T], axis=1)
+    return np.where(relevant != 0, places, 0)
 
 
 def _cut(lists: Rows, k: int) -> Rows:

@@ -66,24 +66,31 @@ class Bars:
 
 def recall_bars(ks: Sequence[int], series: Sequence[Bars], *, name: str) -> str:
     """Recall at each K, one bar per series, with 95 % intervals and the values written out."""
+    label = "Recall of the model and of the baselines at each list length"
+    return grouped_bars([f"recall@{k}" for k in ks], series, name=name, label=label, digits=3)
+
+
+def grouped_bars(groups: Sequence[str], series: Sequence[Bars], *, name: str, label: str, digits: int, xlabel: str = "") -> str:
+    """Shares of users: one group of bars per text, one bar per series, with 95 % intervals and the values written out."""
     with svg.style():
         figure, (axes,) = svg.new_figure(height=3.6)
         width = 0.82 / max(1, len(series))
         top = 1e-9
         for place, bars in enumerate(series):
-            x = np.arange(len(ks)) + (place - (len(series) - 1) / 2) * width
+            x = np.arange(len(groups)) + (place - (len(series) - 1) / 2) * width
             whiskers = INTERVAL * np.asarray(bars.errors)
             axes.bar(x, bars.values, width * 0.92, color=bars.color, label=bars.label)
             axes.errorbar(x, bars.values, whiskers, fmt="none", ecolor=svg.INK, elinewidth=0.9, capsize=2.5)
             for at, value, whisker in zip(x, bars.values, whiskers, strict=True):
-                axes.annotate(f"{value:.3f}", (at, value + whisker), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7.5)
+                text = f"{value:.{digits}f}"
+                axes.annotate(text, (at, value + whisker), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7)
                 top = max(top, value + whisker)
-        axes.set_xticks(np.arange(len(ks)), [f"recall@{k}" for k in ks])
+        axes.set_xticks(np.arange(len(groups)), list(groups))
         axes.tick_params(axis="x", length=0)
         axes.set_ylim(0, top * 1.12)
-        axes.set_ylabel("share of users")
-        figure.legend(loc="outside upper left", ncols=len(series))
-        return svg.to_svg(figure, name=name, label="Recall of the model and of the baselines at each list length")
+        axes.set(ylabel="share of users", xlabel=xlabel)
+        figure.legend(loc="outside upper left", ncols=min(6, len(series)), fontsize=7.5)
+        return svg.to_svg(figure, name=name, label=label)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,19 @@ from numpy.typing import NDArray
 from nann.artifacts import Artifact
 from nann.reporting import figures
 from nann.reporting.benchmark_page import latency_cards, latency_section
-from nann.reporting.evaluation_page import curve_section, recall_cards, recall_section, search_section
 from nann.reporting.page import Card, Page, Section, Table
+from nann.reporting.quality_sections import groups_section, ranking_section
+from nann.reporting.recall_sections import curve_section, recall_cards, recall_section, search_section
 from nann.reporting.text import bytes_text, number_text, seconds_text
+
+_BY_USERS = (
+    "Test and validation users are drawn at random and leave training altogether; each gives one sample, from the middle of the user's "
+    "events."
+)
+_BY_TIME = (
+    "Split by time: all events before the moment train, those of the test and validation users too; each of these gives one sample, the "
+    "first event from the moment on."
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ class RunNumbers:
 
 def run_page(run: RunNumbers) -> Page:
     """The page of one run."""
-    sections = [recall_section(run.metrics), search_section(run.metrics)]
+    sections = [recall_section(run.metrics), ranking_section(run.metrics), groups_section(run.metrics), search_section(run.metrics)]
     if run.curve is not None:
         sections.append(curve_section(run.curve))
     sections += [latency_section(run.latency, run.latency_ms), _training_section(run), _data_section(run.meta)]
@@ -115,10 +125,7 @@ def _data_section(meta: Mapping[str, Any]) -> Section:
         title="Data",
         lead=f"Rows of the log left out: {drops}." if drops else "No row of the log was left out.",
         tables=tables,
-        explanation=(
-            "Test and validation users are drawn at random and leave training altogether; each gives one sample, from the middle of the "
-            "user's events."
-        ),
+        explanation=_BY_USERS if meta.get("split_time") is None else _BY_TIME,
     )
 
 

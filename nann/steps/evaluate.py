@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import EvaluateConfig
 from nann.errors import ArtifactError
-from nann.evaluation.baselines import ItemCF, popular_list
 from nann.evaluation.curve import measure_curve
 from nann.evaluation.lists import collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
+from nann.evaluation.simple_methods import SimpleMethods
 from nann.evaluation.summary import summarize, users_table
 from nann.export import load_corpus, load_frozen_scorer
 from nann.reporting.evaluation_page import evaluation_page
 from nann.reporting.page import render
-from nann.samples import Items, Samples, load_histories, load_items, load_samples
+from nann.samples import Items, Samples, load_histories, load_items, load_meta, load_samples
 
 logger = logging.getLogger(__name__)
 USERS_SEED = 1
+DETAILS = ("standard_errors", "intervals", "groups", "baseline_options")  # for the files, too long for a table of numbers
 
 
 def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: EvaluateConfig, overwrite: bool = False) -> StepResult:
@@ -58,7 +59,7 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
     if writer.is_current:
         return writer.current()
     items, samples = load_items(dataset), load_samples(dataset, config.split)
-    samples = _some_users(samples, config.max_users or len(samples.targets))
+    samples = samples.draw(config.max_users or len(samples.targets), seed=USERS_SEED)
     if not len(samples.targets):
         raise ArtifactError(f"{dataset} has no {config.split} users; convert a longer log, or with a smaller --test-min-length")
 
@@ -71,18 +72,20 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         retrieved = collect_lists(exported, histories, categories, width=width, batch_size=batch_size, label="exported graph")
         scan = exact_scan(scorer, embeddings, top_k=width)
         exact = collect_lists(scan, histories, categories, width=width, batch_size=batch_size, label="exact scan")
-        baselines = _baseline_lists(dataset, items, samples, width) if config.baselines else {}
+        baselines, options = _baseline_lists(dataset, items, samples, config) if config.baselines else ({}, {})
         common: dict[str, Any] = {
             "targets": samples.targets,
+            "histories": histories,
+            "train_counts": items.train_counts,
             "exact": exact,
             "retrieved": retrieved,
             "baselines": baselines,
             "ks": sorted(config.ks),
         }
-        metrics = {**summarize(**common, num_items=len(embeddings)), "split": config.split}
-        table = users_table(user_ids=samples.user_ids, item_ids=items.item_ids, histories=histories, **common)
+        metrics = {**summarize(**common, num_items=len(embeddings)), "split": config.split, "baseline_options": options}
+        table = users_table(user_ids=samples.user_ids, item_ids=items.item_ids, **common)
 
-        others = _some_users(load_samples(dataset, "validate"), config.curve_users)
+        others = load_samples(dataset, "validate").draw(config.curve_users, seed=USERS_SEED)
         curve = None
         if len(others.targets):
             curve = measure_curve(
@@ -101,7 +104,7 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         _write_json(directory / "metrics.json", metrics)
         pq.write_table(table, directory / "users.parquet", compression="zstd")
         (directory / "report.html").write_text(render(evaluation_page(metrics, curve)), encoding="utf-8")
-        writer.metrics.update({name: value for name, value in metrics.items() if name != "standard_errors" and value is not None})
+        writer.metrics.update({name: value for name, value in metrics.items() if name not in DETAILS and value is not None})
     return writer.result()
 
 
@@ -114,23 +117,17 @@ def _require_width(model: Artifact, config: EvaluateConfig) -> None:
         )
 
 
-def _some_users(samples: Samples, count: int) -> Samples:
-    """``count`` users drawn at random with a fixed seed, in the order of the split; all where there are no more than that."""
-    if count >= len(samples.targets):
-        return samples
-    kept = np.sort(np.random.default_rng(USERS_SEED).choice(len(samples.targets), count, replace=False))
-    return samples.take(kept)
-
-
-def _baseline_lists(dataset: Path, items: Items, samples: Samples, width: int) -> dict[str, NDArray[np.int64]]:
-    """Popularity and item CF for the same users, from the training users' events."""
-    popular = popular_list(items.train_counts, width)
-    train = load_histories(dataset)
-    item_cf = ItemCF(train.item_rows, train.row_splits, num_items=len(items.item_ids) - 1)
-    return {
-        "popularity": np.tile(popular, (len(samples.targets), 1)),
-        "item_cf": item_cf.recommend(samples.histories, width, fill=popular),
-    }
+def _baseline_lists(
+    dataset: Path, items: Items, samples: Samples, config: EvaluateConfig
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, Any]]:
+    """The lists of the simple methods for the same users, and how their parameters were chosen: on validation users."""
+    # In a dataset split by time lists are made at the moment of the split, when all training events are known.
+    moment = load_meta(dataset).get("split_time")
+    methods = SimpleMethods(load_histories(dataset, times=True), items.train_counts, moment=moment)
+    width = max(config.ks)
+    others = load_samples(dataset, "validate").draw(config.tune_users, seed=USERS_SEED)
+    chosen = methods.choose(others, k=width, decays=config.decays, hours=config.recent_hours)
+    return methods.lists(samples, width, chosen), chosen.options
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -39,7 +39,8 @@ def seeds(*, dataset: Path, seed_runs: Path, steps: Mapping[str, StepConfig], co
         overwrite: replace a differing artifact.
 
     Raises:
-        ArtifactError: the dataset is unusable, ``seed_runs`` holds something else, K is more than `evaluate` measures, or there is no baseline.
+        ArtifactError: the dataset is unusable, ``seed_runs`` holds something else, K is not among those of `evaluate`, or there is no
+            baseline.
         TrainingError: a training failed.
     """
     train_config, evaluate_config = TrainConfig(**dict(steps["train"])), EvaluateConfig(**dict(steps["evaluate"]))

@@ -83,6 +83,9 @@ def test_the_last_time_of_a_held_out_history_is_that_of_its_newest_event(small_l
         assert history[place - 1][0] == last
     taken = samples.take(np.array([3, 1]))
     assert taken.last_times.tolist() == samples.last_times[[3, 1]].tolist()
+    drawn = samples.draw(7, seed=1)
+    assert drawn.user_ids.tolist() == samples.draw(7, seed=1).user_ids.tolist() == sorted(set(drawn.user_ids.tolist()))
+    assert samples.draw(10_000, seed=1) is samples
 
 
 def test_records_without_times_give_none(small_log, tmp_path):

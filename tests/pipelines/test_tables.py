@@ -2,7 +2,7 @@ import io
 import json
 from pathlib import Path
 
-from pipelines.tables import key_numbers, print_tables, recall_rows
+from pipelines.tables import evaluation_tables, group_rows, key_numbers, print_tables, ranking_rows, recall_rows
 
 METRICS = {
     "recall_all@50": 0.1,
@@ -23,8 +23,29 @@ def test_recall_rows() -> None:
     assert rows["baseline item-cf"] == {"50": "-", "200": "0.2000"}
 
 
+def test_intervals_places_and_groups() -> None:
+    more = METRICS | {
+        **{f"{name}@{k}": 0.25 for name in ("ndcg_retrieval", "mrr_retrieval", "catalogue_coverage") for k in (50, 200)},
+        "baselines": {"item_cf": {f"{name}@{k}": 0.125 for name in ("recall", "ndcg", "mrr", "catalogue_coverage") for k in (50, 200)}},
+        "intervals": {"recall_all@50": [0.05, 0.15], "ndcg_retrieval@50": [0.2, 0.3], "baselines": {"item_cf": {"recall@50": [0.1, 0.15]}}},
+        "groups": {
+            "history_length": [{"group": "0-3", "users": 1200, "recall_retrieval@200": 0.5, "recall_all@200": 0.5, "item_cf@200": 0.1}]
+        },
+    }
+    rows = dict(recall_rows(more))
+    assert rows["scorer, exact scan (recall-all)"]["50"] == "0.1000 (0.050-0.150)"
+    assert rows["baseline item-cf"]["50"] == "0.1250 (0.100-0.150)"
+    assert dict(ranking_rows(more))["NDCG, retrieval graph"] == {"50": "0.2500 (0.200-0.300)", "200": "0.2500"}
+    assert group_rows(more) == {
+        "history_length": [("0-3", {"users": "1,200", "graph@200": "0.500", "scan@200": "0.500", "item-cf@200": "0.100"})]
+    }
+    assert len(evaluation_tables(more)) == 3
+
+
 def test_key_numbers() -> None:
-    assert key_numbers("evaluate", METRICS).startswith("recall_all@200 0.3, recall_retrieval@200 0.29, popularity.recall@200 0.05")
+    assert key_numbers("evaluate", METRICS).startswith(
+        "recall_all@200 0.3, recall_retrieval@200 0.29, item_cf.recall@200 0.2, coverage@200 0.97"
+    )
     assert key_numbers("extract", {"num_items": 1234, "done": True, "words": "x"}) == "num_items 1,234"
 
 

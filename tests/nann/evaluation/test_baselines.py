@@ -1,11 +1,13 @@
 """Popularity and item CF against their definitions, written out over Python sets."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nann.evaluation.baselines import ItemCF, popular_list
+from nann.evaluation.baselines import ItemCF, RecentPopularity, popular_list, repeat_lists
 
 
 def flatten(users: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -59,6 +61,44 @@ def test_refusals() -> None:
         ItemCF(*flatten([[1, 3]]), num_items=2)
     with pytest.raises(ValueError, match="decay is 0"):
         ItemCF(*flatten([[1]]), num_items=2, decay=0)
+    with pytest.raises(ValueError, match=r"decay is 1\.5"):
+        ItemCF(*flatten([[1]]), num_items=2).recommend_each(np.array([[1]]), 1, decays=[0.5, 1.5])
+    with pytest.raises(ValueError, match="hours is 0"):
+        RecentPopularity(np.array([1]), np.array([5]), num_items=2).recommend(np.array([5]), 1, hours=0)
+
+
+def test_repeats_are_the_newest_items_first_each_once() -> None:
+    histories = np.array([[1, 2, 1, 0], [3, 0, 0, 0], [0, 0, 0, 0]])
+    assert repeat_lists(histories, 3).tolist() == [[1, 2, 0], [3, 0, 0], [0, 0, 0]]
+    assert repeat_lists(histories, 3, fill=np.array([2, 4, 3])).tolist() == [[1, 2, 4], [3, 2, 4], [2, 4, 3]]
+    assert repeat_lists(histories, 1).tolist() == [[1], [3], [0]]
+
+
+def test_several_decays_give_the_lists_of_each() -> None:
+    rng = np.random.default_rng(4)
+    users = flatten([rng.integers(1, 30, 9).tolist() for _ in range(40)])
+    histories = rng.integers(0, 31, (20, 6))
+    every = ItemCF(*users, num_items=30).recommend_each(histories, 10, decays=(0.5, 1.0), budget=100)
+    for decay, lists in zip((0.5, 1.0), every, strict=True):
+        assert np.array_equal(lists, ItemCF(*users, num_items=30, decay=decay).recommend(histories, 10))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    events=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 20_000)), min_size=1, max_size=30),
+    moments=st.lists(st.integers(-5000, 25_000), min_size=1, max_size=6),
+    hours=st.sampled_from([0.5, 1, 3]),
+    k=st.integers(1, 8),
+)
+def test_recent_popularity_against_counting(events: list[tuple[int, int]], moments: list[int], hours: float, k: int) -> None:
+    items, times = np.array(events).T
+    fill = np.array([6, 5])
+    lists = RecentPopularity(items, times, num_items=6).recommend(np.array(moments), k, hours=hours, fill=fill)
+    for moment, found in zip(moments, lists.tolist(), strict=True):
+        counts = Counter(item for item, time in events if moment - 3600 * hours < time <= moment)
+        best = sorted(counts, key=lambda item: (-counts[item], item))
+        best += [item for item in fill.tolist() if item not in best]
+        assert found == (best + [0] * k)[:k]
 
 
 item = st.integers(1, 8)

@@ -1,5 +1,7 @@
 """Metrics on literal matrices, and against Python sets."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,6 +34,22 @@ def test_coverage_counts_the_exact_items_found_and_ignores_padding() -> None:
 
 def test_coverage_of_the_exact_list_is_one() -> None:
     assert metrics.coverage(LISTS, LISTS, 3).tolist() == [1, 1, 1]
+
+
+def test_places_in_the_list() -> None:
+    targets = np.array([[2], [7], [1]])
+    lists = np.array([[5, 9, 2], [7, 1, 2], [3, 1, 1]])
+    assert metrics.ndcg(lists, targets, 3).tolist() == pytest.approx([0.5, 1, 1 / np.log2(3)])
+    assert metrics.ndcg(lists, targets, 2).tolist() == pytest.approx([0, 1, 1 / np.log2(3)])
+    assert metrics.reciprocal_rank(lists, targets, 3).tolist() == pytest.approx([1 / 3, 1, 1 / 2])
+    with pytest.raises(ValueError, match="user 0 has no relevant item"):
+        metrics.ndcg(lists, np.array([[0], [1], [2]]), 2)
+
+
+def test_catalogue_coverage_counts_every_shown_item_once() -> None:
+    lists = np.array([[5, 9, 2], [5, 1, 0]])
+    assert metrics.catalogue_coverage(lists, 1, 10) == pytest.approx(0.1)
+    assert metrics.catalogue_coverage(lists, 3, 10) == pytest.approx(0.4)
 
 
 def test_recall_delta() -> None:
@@ -76,5 +94,10 @@ def test_against_sets(data: st.DataObject, users: int, width: int, others: int, 
         assert metrics.recall(lists, relevant, k)[user] == r
         assert metrics.precision(lists, relevant, k)[user] == p
         assert metrics.f1(lists, relevant, k)[user] == pytest.approx(2 * p * r / (p + r) if p + r else 0)
+        order = list(dict.fromkeys(item for item in lists[user, :k].tolist()))
+        places = [lists[user].tolist().index(item) + 1 for item in order if item in wanted]
+        ideal = sum(1 / math.log2(1 + place) for place in range(1, min(k, len(wanted)) + 1))
+        assert metrics.ndcg(lists, relevant, k)[user] == pytest.approx(sum(1 / math.log2(1 + place) for place in places) / ideal)
+        assert metrics.reciprocal_rank(lists, relevant, k)[user] == pytest.approx(1 / min(places) if places else 0)
         assert metrics.coverage(lists, relevant, k)[user] == len(found & exact) / len(exact)
         assert metrics.count_hits(lists, relevant)[user] == len((set(lists[user].tolist()) - {0}) & wanted)

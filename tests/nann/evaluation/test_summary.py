@@ -3,25 +3,51 @@
 import numpy as np
 import pytest
 
+from nann.evaluation.intervals import wilson
 from nann.evaluation.lists import Lists
 from nann.evaluation.summary import summarize, users_table
 
 EXACT = Lists(np.array([[1, 2, 3], [4, 5, 6]]), np.array([9, 9]))
 RETRIEVED = Lists(np.array([[2, 1, 7], [6, 0, 0]]), np.array([4, 2]))
 TARGETS = np.array([3, 6])
+HISTORIES = np.array([[5, 3, 0], [1, 0, 0]])
+TRAIN_COUNTS = np.array([0, 3, 1, 0, 2, 2, 7])
 POPULAR = np.array([[1, 6, 2], [1, 6, 2]])
 
 
 def test_figures() -> None:
-    figures = summarize(targets=TARGETS, exact=EXACT, retrieved=RETRIEVED, baselines={"popularity": POPULAR}, ks=(2, 3), num_items=9)
-    errors = figures.pop("standard_errors")
-    assert figures.pop("baselines") == {"popularity": {"recall@2": 0.5, "recall@3": 0.5}}
+    figures = summarize(
+        targets=TARGETS,
+        histories=HISTORIES,
+        train_counts=TRAIN_COUNTS,
+        exact=EXACT,
+        retrieved=RETRIEVED,
+        baselines={"popularity": POPULAR},
+        ks=(2, 3),
+        num_items=9,
+    )
+    errors, ranges, groups = figures.pop("standard_errors"), figures.pop("intervals"), figures.pop("groups")
+    second = 1 / np.log2(3)
+    assert figures.pop("baselines")["popularity"] == pytest.approx(
+        {"recall@2": 0.5, "recall@3": 0.5, "ndcg@2": second / 2, "ndcg@3": second / 2, "mrr@2": 0.25, "mrr@3": 0.25}
+        | {"catalogue_coverage@2": 2 / 9, "catalogue_coverage@3": 3 / 9}
+    )
     assert figures == pytest.approx(
         {
             "recall_all@2": 0,
             "recall_all@3": 1,
             "recall_retrieval@2": 0.5,
             "recall_retrieval@3": 0.5,
+            "ndcg_all@2": 0,
+            "ndcg_all@3": 0.5,
+            "ndcg_retrieval@2": 0.5,
+            "ndcg_retrieval@3": 0.5,
+            "mrr_all@2": 0,
+            "mrr_all@3": 1 / 3,
+            "mrr_retrieval@2": 0.5,
+            "mrr_retrieval@3": 0.5,
+            "catalogue_coverage@2": 3 / 9,
+            "catalogue_coverage@3": 4 / 9,
             "recall_delta@2": None,
             "recall_delta@3": 0.5,
             "coverage@2": 0.5,
@@ -40,13 +66,23 @@ def test_figures() -> None:
     assert errors["recall_retrieval@3"] == pytest.approx(0.5)
     assert errors["baselines"]["popularity"]["recall@2"] == pytest.approx(0.5)
     assert errors["items_scored_mean"] == pytest.approx(1)
+    assert ranges["recall_retrieval@2"] == list(wilson(1, 2))
+    assert ranges["baselines"]["popularity"]["recall@3"] == list(wilson(1, 2))
+    low, high = ranges["items_scored_mean"]
+    assert (low, high) == (2, 4)
+    assert [(group["group"], group["users"], group["recall_all@3"], group["popularity@2"]) for group in groups["target_train_events"]] == [
+        ("0", 1, 1, 0),
+        ("5-19", 1, 1, 1),
+    ]
+    assert [group["group"] for group in groups["target_in_history"]] == ["no", "yes"]
 
 
 def test_users_table() -> None:
     table = users_table(
         user_ids=np.array(["u", "v"]),
         item_ids=np.array(["", "a", "b", "c", "d", "e", "f"], object),
-        histories=np.array([[5, 3, 0], [1, 0, 0]]),
+        histories=HISTORIES,
+        train_counts=TRAIN_COUNTS,
         targets=TARGETS,
         exact=EXACT,
         retrieved=RETRIEVED,
@@ -58,6 +94,7 @@ def test_users_table() -> None:
             "user_id": user,
             "target_row": target,
             "target_item_id": item,
+            "target_train_events": events,
             "history_length": length,
             "target_in_history": seen,
             "rank_all": 3,
@@ -68,8 +105,8 @@ def test_users_table() -> None:
             "exact": exact,
             "retrieved": retrieved,
         }
-        for user, target, item, length, seen, rank, popular, scored, coverage, exact, retrieved in (
-            ("u", 3, "c", 2, True, 0, 0, 4, 2 / 3, [1, 2, 3], [2, 1, 7]),
-            ("v", 6, "f", 1, False, 1, 2, 2, 1 / 3, [4, 5, 6], [6]),
+        for user, target, item, events, length, seen, rank, popular, scored, coverage, exact, retrieved in (
+            ("u", 3, "c", 0, 2, True, 0, 0, 4, 2 / 3, [1, 2, 3], [2, 1, 7]),
+            ("v", 6, "f", 7, 1, False, 1, 2, 2, 1 / 3, [4, 5, 6], [6]),
         )
     ]

@@ -57,6 +57,12 @@ def read_page(html: str) -> PageReader:
 
 @pytest.fixture
 def metrics() -> dict[str, Any]:
+    baselines = {"popularity": 0.15, "popularity_recent": 0.12, "repeat_last": 0.05, "item_cf": 0.3}
+    own = {f"{name}_{kind}@{k}": 0.25 for name in ("ndcg", "mrr") for kind in ("all", "retrieval") for k in KS}
+    recalls = {f"recall_{kind}@{k}": 0.4 for kind in ("all", "retrieval") for k in KS} | {
+        f"{name}@{k}": 0.2 for name in baselines for k in KS
+    }
+    group = {"group": "0", "users": 7, **recalls, "intervals": {name: [0.1, 0.5] for name in recalls}}
     return {
         "num_test_users": 40,
         "num_items": 1000,
@@ -69,11 +75,26 @@ def metrics() -> dict[str, Any]:
         **{f"coverage@{k}": 0.97 for k in KS},
         **{f"precision@{k}": 0.09 for k in KS},
         **{f"f1@{k}": 0.15 for k in KS},
-        "baselines": {"popularity": {f"recall@{k}": 0.15 for k in KS}, "item_cf": {f"recall@{k}": 0.3 for k in KS}},
+        **{f"catalogue_coverage@{k}": 0.75 for k in KS},
+        **own,
+        "baselines": {
+            name: {f"recall@{k}": value for k in KS}
+            | {f"{metric}@{k}": 0.07 for metric in ("ndcg", "mrr", "catalogue_coverage") for k in KS}
+            for name, value in baselines.items()
+        },
+        "baseline_options": {
+            "item_cf": {"decay": 0.8, "tried": {"0.8": 0.3, "1": 0.2}, "k": 10, "num_users": 30},
+            "popularity_recent": {"hours": 6.0, "tried": {}, "k": 10, "num_users": 0},
+        },
         "standard_errors": {
             **{f"{name}@{k}": 0.02 for k in KS for name in ("recall_all", "recall_retrieval", "coverage")},
-            "baselines": {name: {f"recall@{k}": 0.01 for k in KS} for name in ("popularity", "item_cf")},
+            "baselines": {name: {f"recall@{k}": 0.01 for k in KS} for name in baselines},
         },
+        "intervals": {
+            **{name: [0.21, 0.29] for name in own},
+            "baselines": {name: {f"{metric}@{k}": [0.06, 0.08] for metric in ("ndcg", "mrr") for k in KS} for name in baselines},
+        },
+        "groups": {"target_train_events": [group, {**group, "group": "1-4"}], "history_length": [group], "target_in_history": [group]},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,14 @@ from nann.reporting.page import Card, Page, Section, Table, render
 from nann.reporting.run_page import RunNumbers, run_page
 
 Reader = Callable[[str], Any]
+QUALITY = (
+    "0.250 (0.210 - 0.290)",
+    "0.200 (0.100 - 0.500)",
+    "popular lately: hours 6 (given)",
+    "item-to-item CF: decay 0.8 (best of 2 on 30 validation users)",
+    "by history length",
+    "0.750",
+)
 
 
 @pytest.fixture(params=["evaluation", "benchmark", "run"])
@@ -45,7 +54,7 @@ def test_everything_given_as_text_is_escaped(reader: Reader) -> None:
 
 def test_evaluation_page_names_its_numbers(metrics: dict[str, Any], curve: dict[str, Any], reader: Reader) -> None:
     text = reader(render(evaluation_page(metrics, curve))).text
-    for part in ("0.4500 ± 0.0200", "item-to-item CF", "97.0 %", "40 users of the test split", "× 1 (exported)", "3.0 ×"):
+    for part in ("0.4500 ± 0.0200", "item-to-item CF", "97.0 %", "40 users of the test split", "× 1 (exported)", "3.0 ×", *QUALITY):
         assert part in text
 
 
@@ -53,7 +62,7 @@ def test_evaluation_page_without_baselines_curve_and_anything_found(metrics: dic
     for name in metrics:
         if name.startswith(("recall", "f1", "precision")):
             metrics[name] = None if "delta" in name else 0.0
-    metrics["baselines"], metrics["standard_errors"]["baselines"] = {}, {}
+    metrics["baselines"], metrics["baseline_options"], metrics["standard_errors"]["baselines"], metrics["groups"] = {}, {}, {}, {}
     assert "Quality against" not in reader(render(evaluation_page(metrics, None))).text
 
 
@@ -65,4 +74,7 @@ def test_run_page_shows_config_lineage_drops_and_time(run: RunNumbers, reader: R
     found = reader(render(run_page(run)))
     for part in ("<b>bold</b>", "a&b.csv", "3 bad <time>", "1 min 16 s", "15.0 MB in all", "0.5 s (kept)"):
         assert part in found.text
-    assert found.tags.count("svg") == 6
+    assert found.tags.count("svg") == 7
+    assert "leave training altogether" in found.text
+    by_time = dataclasses.replace(run, meta={**run.meta, "split_time": 1507852800})
+    assert "Split by time" in reader(render(run_page(by_time))).text

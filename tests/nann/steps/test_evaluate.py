@@ -17,6 +17,7 @@ from nann.retrieval import HistoryScorer
 from nann.samples import load_histories, load_items, load_samples
 from nann.steps.evaluate import evaluate
 
+BASELINES = ("popularity", "popularity_recent", "repeat_last", "item_cf")
 CONFIG = EvaluateConfig(ks=(5, 20), curve_users=10, batch_size=8)
 
 
@@ -35,21 +36,30 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return json.loads((path / "metrics.json").read_text()), pq.read_table(path / "users.parquet").to_pylist()
 
 
-def test_figures_follow_from_the_users_table(evaluated: Path) -> None:
+def test_figures_follow_from_the_users_table(evaluated: Path, untrained_run: Any) -> None:
     metrics, users = read(evaluated)
     count = len(users)
     assert metrics["num_test_users"] == count
     for k in (5, 20):
-        hits = {name: [0 < user[f"rank_{name}"] <= k for user in users] for name in ("all", "retrieval", "popularity", "item_cf")}
+        hits = {name: [0 < user[f"rank_{name}"] <= k for user in users] for name in ("all", "retrieval", *BASELINES)}
         assert metrics[f"recall_all@{k}"] == pytest.approx(sum(hits["all"]) / count)
         assert metrics[f"recall_retrieval@{k}"] == pytest.approx(sum(hits["retrieval"]) / count)
-        for name in ("popularity", "item_cf"):
+        for name in BASELINES:
             assert metrics["baselines"][name][f"recall@{k}"] == pytest.approx(sum(hits[name]) / count)
         covered = [len(set(user["retrieved"][:k]) & set(user["exact"][:k])) / k for user in users]
         assert metrics[f"coverage@{k}"] == pytest.approx(sum(covered) / count)
         assert metrics[f"precision@{k}"] == pytest.approx(metrics[f"recall_retrieval@{k}"] / k)
         share = sum(hits["retrieval"]) / count
         assert metrics["standard_errors"][f"recall_retrieval@{k}"] == pytest.approx((share * (1 - share) / (count - 1)) ** 0.5)
+    options = metrics["baseline_options"]
+    for name, parameter in (("item_cf", "decay"), ("popularity_recent", "hours")):
+        tried = options[name]["tried"]
+        assert tried[f"{options[name][parameter]:g}"] == max(tried.values())
+        assert options[name]["num_users"] == len(load_samples(untrained_run.artifacts["dataset"], "validate").targets)
+    for division in metrics["groups"].values():
+        assert sum(group["users"] for group in division) == count
+        found = sum(group["users"] * group["recall_retrieval@20"] for group in division)
+        assert found == pytest.approx(count * metrics["recall_retrieval@20"])
     assert metrics["items_scored_mean"] == pytest.approx(sum(user["items_scored"] for user in users) / count)
     assert metrics["items_scored_share"] == pytest.approx(metrics["items_scored_mean"] / metrics["num_items"])
 
