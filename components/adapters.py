@@ -22,7 +22,7 @@ from typing import Any
 from components.configs import make_config
 from components.errors import operator_message
 from components.output import flatten_metrics, hidden_start_up_notes, markdown_summary, set_up_logging
-from components.steps import STEP_BY_NAME, STEP_NAMES, Step
+from components.steps import STEP_BY_NAME, STEP_ORDER, Step
 from components.task_log import RUNNER_PID_VARIABLE, follow_parent, tee_output
 from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
 from nann.artifacts import code_digest as own_code_digest
@@ -46,6 +46,8 @@ def run_step(
     code_digest: str = "",
     raw_inputs: Sequence[str] = (),
     page: Any = None,
+    in_service: str = "",
+    service: str = "",
 ) -> str:
     """Runs one step inside a kfp task.
 
@@ -62,7 +64,9 @@ def run_step(
         overwrite: replace artifacts made with other settings.
         code_digest: the digest of the sources the run was made for; a task whose own sources differ fails. "": any will do.
         raw_inputs: paths of the logs, for `convert`.
-        page: kfp HTML, for `report`.
+        page: kfp HTML, for the steps that write a page to be shown.
+        in_service: artifact of `in-service`, for `convert` and `train`, which go on from what is in it; "": they begin anew.
+        service: directory or URL of the service, for `in-service` and `publish`.
 
     Returns:
         sha256 (hex) of the artifact's manifest, an input of the tasks that follow so that no cache mistakes other contents for it.
@@ -81,7 +85,12 @@ def run_step(
         try:
             logger.info("step %s starts", name)
             _require_code(code_digest)
-            result = _result(step, Path(output.path), reads, config, raw_inputs, run, start_from, overwrite)
+            given: dict[str, Any] = {"inputs": [Path(place) for place in raw_inputs]} if name == "convert" else {}
+            if service:
+                given["service"] = service
+            if in_service:
+                config, given = _continued(name, Path(in_service), config, given)
+            result = _result(step, Path(output.path), reads, config, given, run, start_from, overwrite)
         except Exception as error:
             _append_timing(run, {"step": name, "seconds": _since(begin), "status": "failed", "reused": False, "metrics": {}})
             message = operator_message(error)
@@ -103,6 +112,17 @@ def run_step(
         return hashlib.sha256((result.path / MANIFEST_NAME).read_bytes()).hexdigest()
 
 
+def _continued(
+    name: str, in_service: Path, config: Mapping[str, Any], given: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """Config and further arguments of `convert` or `train` that goes on from what is in service, if anything is."""
+    if json.loads((in_service / "version.json").read_text(encoding="utf-8"))["version"] is None:
+        return config, dict(given)
+    if name == "convert":
+        return {**config, "base": str(in_service / "dataset")}, dict(given)
+    return config, {**given, "warm_start": in_service / "model"}
+
+
 def _require_code(expected: str) -> None:
     """Refuses to work with other sources than the run was made for: results would be filed under the wrong code.
 
@@ -120,19 +140,17 @@ def _result(
     path: Path,
     reads: Mapping[str, str],
     config: Mapping[str, Any],
-    raw_inputs: Sequence[str],
+    given: Mapping[str, Any],
     run: Path | None,
     start_from: str,
     overwrite: bool,
 ) -> StepResult:
-    anew = bool(start_from) and STEP_NAMES.index(step.name) >= STEP_NAMES.index(start_from)
+    anew = bool(start_from) and STEP_ORDER.index(step.name) >= STEP_ORDER.index(start_from)
     if start_from and not anew:
         kept = open_artifact(path, step=step.name)
         return StepResult(path=kept.path, metrics=kept.metrics, reused=True)
-    arguments: dict[str, Any] = {artifact: Path(place) for artifact, place in reads.items()}
+    arguments: dict[str, Any] = {artifact: Path(place) for artifact, place in reads.items()} | dict(given)
     arguments[step.writes] = path
-    if step.name == "convert":
-        arguments["inputs"] = [Path(place) for place in raw_inputs]
     if step.name == "report":
         timings = run / TIMINGS_NAME if run is not None else None
         arguments["timings"] = timings if timings is not None and timings.is_file() else None

@@ -15,10 +15,26 @@ import click
 from components.configs import make_config, parse_assignments, read_config_file, read_space
 from components.options import config_options, given_values
 from components.output import hidden_start_up_notes, print_result, print_trials, set_up_logging
-from components.steps import CONFIGS, MAKER_OF, SEEDS, STEPS, SWEEP, TUNE, Step, load_object
+from components.steps import (
+    CONFIGS,
+    GATE,
+    IN_SERVICE,
+    MAKER_OF,
+    PUBLISH,
+    REPLAY,
+    SEEDS,
+    STEPS,
+    SWEEP,
+    TUNE,
+    Step,
+    load_object,
+)
 from nann.config import TrainConfig, is_class_reference
 
 PATH = click.Path(path_type=Path)
+SERVICE_OPTION = click.option(
+    "--service", required=True, metavar="DIR", help="Directory of the versions in service, or the URL of an object store."
+)
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,7 +46,9 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def step_commands() -> list[click.Command]:
     """All single-step commands, in the order of the pipeline."""
     steps = [_step_command(step) for step in STEPS]
-    return [_generate, *steps[:-1], *(_step_command(step) for step in (TUNE, SWEEP, SEEDS)), _infer, steps[-1]]
+    retraining = [_step_command(step) for step in (IN_SERVICE, GATE, PUBLISH)]
+    trials = [_step_command(step) for step in (TUNE, SWEEP, SEEDS)]
+    return [_generate, *steps[:-1], *trials, *retraining, _rollback, _step_command(REPLAY), _infer, steps[-1]]
 
 
 def _step_command(step: Step) -> click.Command:
@@ -42,6 +60,10 @@ def _step_command(step: Step) -> click.Command:
         arguments: dict[str, Any] = dict(paths)
         if step.name == "convert":
             arguments["inputs"] = list(options["input"])
+        if step in (IN_SERVICE, PUBLISH):
+            arguments["service"] = options["service"]
+        if step.name == "train":
+            arguments["warm_start"] = options["warm_start"]
         if step.name == "report":
             arguments["timings"] = _timings_beside(paths["report"])
         if step.config:
@@ -68,6 +90,15 @@ def _step_command(step: Step) -> click.Command:
         verb = "Directory to write" if name == step.writes else f"Directory to read, made by `nann {MAKER_OF[name]}`"
         also = " Or MODULE:CLASS, as --scorer, the directory then being that under --output-root." if name == step.writes == "model" else ""
         command = click.option(_flag(name), name, type=PATH, metavar="DIR", help=f"{verb}.{also}")(command)
+    if step in (IN_SERVICE, PUBLISH):
+        command = SERVICE_OPTION(command)
+    if step.name == "train":
+        command = click.option(
+            "--warm-start",
+            type=PATH,
+            metavar="DIR",
+            help="Go on from this model: its own dataset, or one that `nann convert --base` made of it. Tables grow by the new rows.",
+        )(command)
     if step in (SWEEP, SEEDS):
         command = click.option(
             "--set",
@@ -163,6 +194,18 @@ def _artifact_paths(step: Step, options: dict[str, Any]) -> dict[str, Path]:
 def _timings_beside(report: Path) -> Path | None:
     timings = report.parent / "steps.jsonl"
     return timings if timings.is_file() else None
+
+
+@click.command("rollback", help="Put the version in service that was there before, or another one that is kept.")
+@SERVICE_OPTION
+@click.option("--to", type=click.IntRange(min=1), metavar="VERSION", help="Number of the version. Default: the one before.")
+@common_options
+def _rollback(*, service: str, to: int | None, verbose: bool, quiet: bool) -> None:
+    set_up_logging(verbose=verbose, quiet=quiet)
+    with hidden_start_up_notes(unless=verbose):
+        from nann.service.shelf import Shelf
+    pointer = Shelf(service).rollback(to)
+    click.echo(f"version {pointer.version} is in service in {service}")
 
 
 @click.command("generate", help="Write a synthetic interaction log with planted structure.")

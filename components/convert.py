@@ -17,6 +17,7 @@ def convert(
     run_dir: str,
     start_from: str,
     overwrite: bool,
+    in_service: dsl.Input[dsl.Artifact] = None,
 ) -> str:
     """Turns interaction logs into training, validation and test records. Returns the digest of its artifact."""
     from components.adapters import run_step
@@ -24,6 +25,7 @@ def convert(
     return run_step(
         "convert",
         reads={},
+        in_service=in_service.path if in_service is not None else "",
         output=dataset,
         metrics=metrics,
         summary=summary,

@@ -80,11 +80,32 @@ STEPS: tuple[Step, ...] = (
         "Write one HTML page about a whole run.",
     ),
 )
-STEP_NAMES: tuple[str, ...] = tuple(step.name for step in STEPS)
-STEP_BY_NAME: dict[str, Step] = {step.name: step for step in STEPS}
-MAKER_OF: dict[str, str] = {step.writes: step.name for step in STEPS}
+# What retraining has besides: what is in service is taken first, and the candidate is put in its place if it is good enough.
+IN_SERVICE = Step("in-service", "", (), "in_service", "Take the version in service into a run.")
+GATE = Step(
+    "gate",
+    "nann.config:GateConfig",
+    ("converted_model", "dataset", "in_service"),
+    "gate",
+    "Measure a candidate and the model in service on the same users, and say whether it may take its place.",
+)
+PUBLISH = Step(
+    "publish",
+    "nann.config:PublishConfig",
+    ("gate", "dataset", "model", "converted_model"),
+    "publication",
+    "Put a candidate that passed the gate in service; keep one that did not, with its report.",
+)
+RETRAINING_STEPS: tuple[Step, ...] = (IN_SERVICE, *STEPS[:-1], GATE, PUBLISH, STEPS[-1])
+STEPS_OF: dict[str, tuple[Step, ...]] = {"training": STEPS, "retraining": RETRAINING_STEPS}
 
-# A command like those of the steps, but no part of the DAG: it is run when the defaults are in doubt.
+STEP_NAMES: tuple[str, ...] = tuple(step.name for step in STEPS)
+# Steps of all pipelines, in an order that each of them keeps.
+STEP_ORDER: tuple[str, ...] = tuple(step.name for step in RETRAINING_STEPS)
+STEP_BY_NAME: dict[str, Step] = {step.name: step for step in RETRAINING_STEPS}
+MAKER_OF: dict[str, str] = {step.writes: step.name for step in RETRAINING_STEPS}
+
+# Commands like those of the steps, but no part of a DAG: run when the defaults are in doubt, or when retraining is to be tried on the past.
 TUNE = Step(
     "tune",
     "nann.config:TuneConfig",
@@ -104,14 +125,22 @@ SEEDS = Step(
     "seed_runs",
     "Run train to evaluate with several seeds; mean, and paired interval against the simple methods.",
 )
+REPLAY = Step(
+    "replay",
+    "nann.config:ReplayConfig",
+    ("dataset",),
+    "replay",
+    "Walk a log window by window and measure retraining methods on what users do next.",
+)
 
 # Sections a config file may have: every step with a config, and the commands that are no step of the DAG.
 CONFIGS: dict[str, str] = {
     "generate": "data_prep.config:GenerateConfig",
-    **{step.name: step.config for step in STEPS if step.config},
+    **{step.name: step.config for step in RETRAINING_STEPS if step.config},
     TUNE.name: TUNE.config,
     SWEEP.name: SWEEP.config,
     SEEDS.name: SEEDS.config,
+    REPLAY.name: REPLAY.config,
     "infer": "nann.config:InferConfig",
     "compare": "nann.config:CompareConfig",
 }

@@ -17,6 +17,7 @@ def train(
     run_dir: str,
     start_from: str,
     overwrite: bool,
+    in_service: dsl.Input[dsl.Artifact] = None,
 ) -> str:
     """Trains the scorer on a dataset. Returns the digest of its artifact."""
     from components.adapters import run_step
@@ -24,6 +25,7 @@ def train(
     return run_step(
         "train",
         reads={"dataset": dataset.path},
+        in_service=in_service.path if in_service is not None else "",
         output=model,
         metrics=metrics,
         summary=summary,

@@ -50,7 +50,7 @@ class TrainConfig(StepConfig):
     graph_user_items: int = Field(4, ge=1, description="graph: items sampled per user neighbour, and per user similar to that one")
     adv_eps: float = Field(0.0, ge=0, description="size of the adversarial perturbation of the item vector; 0: none")
     batch_size: int = Field(128, ge=1, description="samples per replica and step")
-    epochs: float = Field(3, gt=0, description="passes over the training samples")
+    epochs: float = Field(3, ge=0, description="passes over the training samples; 0: none, to carry a model over with --warm-start")
     max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: no limit")
     learning_rate: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate after warm-up: constant, or a cosine to 0")
@@ -63,6 +63,8 @@ class TrainConfig(StepConfig):
     validate_users: int = Field(500, ge=0, description="validation users whose recall is measured during training; 0: none")
     validations: int = Field(4, ge=0, description="how often recall is measured, the last time at the end")
     checkpoint_seconds: float = Field(60, gt=0, description="seconds between checkpoints")
+    item_init: float = Field(1, ge=0, description="spread of the initial item embeddings relative to the usual; 0: equal for all items")
+    keep_moments: bool = Field(False, description="keep the optimizer's moments in the model, for a later --warm-start")
     seed: int = Field(1, description="seed of initial values, order and negatives")
 
     @field_validator("scorer")
@@ -223,6 +225,61 @@ class BenchmarkConfig(StepConfig):
     duration_seconds: float = Field(10, gt=0, description="measured time")
     traced_requests: int = Field(10, ge=0, description="further requests per form whose ops are timed, to split walk and scoring; 0: none")
     seed: int = Field(1, description="seed of the order of the histories")
+
+
+class GateConfig(StepConfig):
+    """Options of `nann gate`."""
+
+    k: int = Field(200, ge=1, description="list length K of recall and coverage")
+    split: Literal["test", "validate"] = Field("test", description="users both models answer for")
+    max_users: int = Field(1000, ge=1, description="at most this many of them")
+    graph: GraphForm = Field("portable", description=f"exported form to ask: {GRAPH_FORMS}")
+    batch_size: int = Field(16, ge=1, description="users per call when quality is measured")
+    latency_requests: int = Field(200, ge=1, description="calls with one user each per model, taken in turns, whose median is the latency")
+    min_recall: float = Field(0, ge=0, le=1, description="least recall@K of the candidate")
+    min_coverage: float = Field(0.9, ge=0, le=1, description="least share of the exact top K that the candidate's graph finds")
+    max_latency_ms: float = Field(0, ge=0, description="most median latency of the candidate; 0: no limit")
+    max_recall_loss: float = Field(
+        0.02, ge=-1, le=1, description="most of the recall in service that may be lost, as a share of it; below 0: a gain is asked for"
+    )
+    max_coverage_loss: float = Field(0.01, ge=0, le=1, description="most that coverage may be below that in service")
+    max_latency_ratio: float = Field(1.5, ge=0, description="most median latency as a multiple of that in service; 0: no limit")
+
+
+class PublishConfig(StepConfig):
+    """Options of `nann publish`."""
+
+    keep: int = Field(5, ge=2, description="versions to keep, the one in service among them; as many refused candidates")
+
+
+class ReplayConfig(StepConfig):
+    """Options of `nann replay`."""
+
+    methods: tuple[Literal["scratch", "warm-static"], ...] = Field(
+        ("scratch", "warm-static"),
+        min_length=1,
+        description="how each window's model is made: from scratch on all data so far, or going on",
+    )
+    window_hours: float = Field(24, gt=0, description="length of a window; one ends, training happens, the next one asks")
+    since: str | None = Field(None, description="end of the first window: unix seconds, or ISO 8601 (UTC unless it says otherwise)")
+    until: str | None = Field(None, description="no window is trained for after this time; as --since")
+    ks: tuple[int, ...] = Field((50, 200), description="list lengths K of recall")
+    max_users: int = Field(4000, ge=1, description="users asked per window")
+    min_events: int = Field(3, ge=1, description="earlier events that a user who is asked needs")
+    scratch_every: int = Field(1, ge=1, description="train from scratch for every n-th window only")
+    scratch_epochs: tuple[int, ...] = Field((1, 2, 4), min_length=1, description="passes to choose from when training from scratch")
+    choose_windows: int = Field(3, ge=1, description="windows trained from scratch on which these are all tried, to choose for the others")
+    warm_epochs: float = Field(4, gt=0, description="passes over the window's samples when going on from the last model")
+    gap_minutes: float = Field(60, ge=0, description="train on events at least this long after the user's previous one")
+    held_out_share: float = Field(0.05, ge=0, lt=1, description="users who never train; what earlier windows asked them shows forgetting")
+    held_out_questions: int = Field(500, ge=1, description="of these users asked per window")
+    scorer: Literal["nann", "nann-pool", "two-sided"] = Field("two-sided", description="model family, as for train")
+    emb_dim: int = Field(32, ge=1, description="as for train")
+    max_length: int = Field(20, ge=1, description="as for train")
+    batch_size: int = Field(512, ge=1, description="as for train")
+    num_neg: int = Field(256, ge=1, description="as for train, shared by the batch")
+    learning_rate: float = Field(3e-3, gt=0, description="as for train")
+    seed: int = Field(1, description="seed of everything drawn")
 
 
 class InferConfig(StepConfig):

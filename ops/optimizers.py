@@ -46,6 +46,11 @@ class LazyAdamW(tf.Module):
         self._first = [tf.Variable(tf.zeros_like(variable), trainable=False, name="first_moment") for variable in variables]
         self._second = [tf.Variable(tf.zeros_like(variable), trainable=False, name="second_moment") for variable in variables]
 
+    @property
+    def slots(self) -> tuple[tf.Variable, ...]:
+        """Everything the optimizer remembers: the step count, the first moments and the second moments, in the order of the variables."""
+        return self.step, *self._first, *self._second
+
     def apply(self, gradients: Sequence[tf.Tensor | tf.IndexedSlices], learning_rate: tf.Tensor) -> None:
         """Sums the gradients over the replicas and updates every variable in place.
 

@@ -12,7 +12,7 @@ import click
 from components.cli import PATH, common_options
 from components.errors import ConfigError
 from components.output import set_up_logging
-from components.steps import STEP_NAMES
+from components.steps import STEP_ORDER
 
 PIPELINES = click.Choice(["training"])
 
@@ -104,7 +104,7 @@ def wait(*, run_id: str, wait_seconds: float, **options: Any) -> None:
 
 @click.command("logs")
 @click.argument("run_id")
-@click.option("--step", type=click.Choice(STEP_NAMES), help="Only this step's. Default: every step that failed, else all.")
+@click.option("--step", type=click.Choice(STEP_ORDER), help="Only this step's. Default: every step that failed, else all.")
 @server_options
 def logs(*, run_id: str, step: str | None, **options: Any) -> None:
     """Print what the pods of a run wrote."""
@@ -182,7 +182,7 @@ def _config_parameters(config_file: Path | None, assignments: tuple[str, ...]) -
     return {
         f"{step.replace('-', '_')}_config": config.model_dump(mode="json", exclude_none=True)
         for step, config in resolve_configs(config_file, assignments).items()
-        if step in STEP_NAMES
+        if step in STEP_ORDER
     }
 
 
@@ -227,7 +227,7 @@ def _exit_with(run: Any, *, running_is_fine: bool = False) -> None:
 def _tasks(run: Any) -> list[Any]:
     """Tasks that are steps; drivers and the root are the server's own."""
     details = run.run_details.task_details if run.run_details else None
-    return sorted((task for task in details or () if task.display_name in STEP_NAMES), key=lambda task: STEP_NAMES.index(task.display_name))
+    return sorted((task for task in details or () if task.display_name in STEP_ORDER), key=lambda task: STEP_ORDER.index(task.display_name))
 
 
 def _pods(task: Any) -> list[str]:

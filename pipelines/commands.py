@@ -12,7 +12,7 @@ from components.cli import PATH, common_options
 from components.configs import make_config, parse_assignments, read_config_file
 from components.errors import ConfigError
 from components.output import set_up_logging
-from components.steps import CONFIGS, STEP_NAMES
+from components.steps import CONFIGS, STEP_ORDER
 from pipelines.cluster_commands import cluster_commands
 
 
@@ -28,7 +28,7 @@ def pipeline_group() -> None:
 @click.option("--set", "assignments", multiple=True, metavar="STEP.OPTION=VALUE", help="Set one option, as train.epochs=1; repeatable.")
 @click.option(
     "--start-from",
-    type=click.Choice(STEP_NAMES),
+    type=click.Choice(STEP_ORDER),
     help="Take the artifacts of the steps before this one as they are, and run anew from here.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace artifacts that were made with other settings.")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.errors import ConfigError, validation_message
-from components.steps import STEP_NAMES
+from components.steps import STEP_ORDER
 
 DIRECTORY = Path(__file__).parent / "profiles"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[KMGTP]i?)?$"
@@ -89,10 +89,10 @@ class Profile(_Strict):
 
     @model_validator(mode="after")
     def _known_steps(self) -> Profile:
-        unknown = sorted(set(self.steps) - set(STEP_NAMES))
+        unknown = sorted(set(self.steps) - set(STEP_ORDER))
         if unknown:
-            raise ValueError(f"no step is called {unknown[0]!r}; known: {', '.join(STEP_NAMES)}")
-        for step in STEP_NAMES:
+            raise ValueError(f"no step is called {unknown[0]!r}; known: {', '.join(STEP_ORDER)}")
+        for step in STEP_ORDER:
             self.resources(step)
         return self
 

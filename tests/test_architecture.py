@@ -26,7 +26,10 @@ KNOWN = {
     "components": {"annotated_types", "click", "kfp", "pydantic", "pydantic_core", "rich", "yaml"},
     "pipelines": {"click", "docker", "kfp", "kfp_server_api", "urllib3", "pydantic", "rich", "yaml"},
 }
-STEP_COMPONENTS = ("convert", "train", "extract", "build_index", "rewrite", "evaluate", "benchmark", "report")
+STEP_COMPONENTS = (
+    *("convert", "train", "extract", "build_index", "rewrite", "evaluate", "benchmark", "report"),
+    *("in_service", "gate", "publish"),
+)
 
 
 def modules(package: str) -> list[Path]:

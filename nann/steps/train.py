@@ -17,11 +17,12 @@ from nann.neighborhood import NeighborSampler, build_graph
 from nann.samples import Histories, Samples, load_histories, load_items, load_meta, load_samples
 from nann.training.batches import BatchSource, NoiseSampler
 from nann.training.loop import train_scorer
+from nann.training.warm_start import load_earlier_model, require_continuation, save_optimizer
 
 logger = logging.getLogger(__name__)
 
 
-def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = False) -> StepResult:
+def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path | None = None, overwrite: bool = False) -> StepResult:
     """Trains a scorer on all visible GPUs (one CPU replica without) and writes it with its loss record.
 
     A run that was killed resumes from its last checkpoint when the same command is given again, and ends with the same weights.
@@ -30,14 +31,18 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = 
     ``config.batch_size`` times all replicas. The first worker writes ``model``, worker i the same beside it as ``.NAME.worker-i``.
     They take no checkpoints: a killed run begins anew.
 
+    A warm start begins with an earlier model's weights, and with its optimizer's moments if they were kept: its tables grow by the rows of
+    the new items and categories, and training sees the dataset's events only, which after incremental conversion are the new ones.
+
     Args:
         dataset: artifact of `convert`.
-        model: directory to write: ``config.json``, ``weights.*``, ``training.json``, ``events/`` (TensorBoard).
+        model: directory to write: ``config.json``, ``weights.*``, ``optimizer.*`` (if kept), ``training.json``, ``events/`` (TensorBoard).
         config: the options.
+        warm_start: artifact of `train` to go on from; ``dataset`` is its own, or one converted with ``--base`` of it.
         overwrite: replace a differing artifact.
 
     Raises:
-        ArtifactError: the dataset is unusable, or ``model`` holds something else.
+        ArtifactError: the dataset or the earlier model is unusable, they do not go together, or ``model`` holds something else.
         ModelError: ``config.scorer`` names a class that cannot be imported or used.
         TrainingError: there is nothing to train on, or a loss is not finite.
     """
@@ -47,7 +52,13 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = 
     if own > 0:
         model = model.with_name(f".{model.name}.worker-{own}")
     source_artifact = open_artifact(dataset, step="convert")
-    inputs: dict[str, Artifact | str] = {"dataset": source_artifact}
+    inputs: dict[str, Artifact | str] = {}
+    if warm_start is not None:
+        inputs["warm_start"] = earlier = open_artifact(warm_start, step="train")
+        require_continuation(earlier, source_artifact, config)
+    elif not config.epochs:
+        raise TrainingError("epochs is 0, which trains nothing; give --epochs above 0, or --warm-start with a model to carry over")
+    inputs["dataset"] = source_artifact  # after the earlier model, whose lineage names another
     if (digest := source_digest(config.scorer)) is not None:
         inputs[f"source:{config.scorer}"] = digest
     writer = ArtifactWriter(model, step="train", params=config.model_dump(), inputs=inputs, resumable=True, overwrite=overwrite)
@@ -78,7 +89,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = 
         f"{items.num_categories:,}",
     )
     with writer as directory:
-        scorer, summary = train_scorer(
+        trained = train_scorer(
             source,
             items,
             _validation_samples(dataset, config),
@@ -87,10 +98,13 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, overwrite: bool = 
             config=config,
             strategy=strategy,
             directory=directory,
+            earlier=None if warm_start is None else load_earlier_model(warm_start),
         )
-        save_model(scorer, directory, config=config, max_length=max_length)
+        save_model(trained.scorer, directory, config=config, max_length=max_length)
+        if config.keep_moments:
+            save_optimizer(trained.optimizer, directory)
         shutil.rmtree(directory / "checkpoints", ignore_errors=True)
-        writer.metrics.update(summary)
+        writer.metrics.update(trained.summary)
     return writer.result()
 
 

@@ -7,6 +7,7 @@ negatives are keyed by (seed, epoch) and (seed, step), so step s is the same bat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,28 @@ class Batch:
     negatives: Int32Array
     target_neighbors: Int32Array | None = None
     negative_neighbors: Int32Array | None = None
+
+
+class Batches(Protocol):
+    """What a training needs of its batches.
+
+    Attributes:
+        max_length: L.
+        num_samples: samples of an epoch.
+        batch_size: B, of the global batch.
+        steps: batches of the whole training.
+        neighbors: of the items' neighbourhoods, for a scorer that has them; None: batches without.
+    """
+
+    neighbors: NeighborSampler | None
+    max_length: int
+    num_samples: int
+    batch_size: int
+    steps: int
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, from 0 on; the same whenever it is asked for."""
+        ...
 
 
 class NoiseSampler:
@@ -99,7 +122,7 @@ class BatchSource:
         if self.num_samples == 0:
             raise ValueError(f"no training user has more than {histories.first_target} events, so there is no sample to train on")
         self.batch_size = config.batch_size * replicas
-        self.steps = max(1, int(np.ceil(config.epochs * self.num_samples / self.batch_size)))
+        self.steps = int(np.ceil(config.epochs * self.num_samples / self.batch_size))
         if config.max_steps:
             self.steps = min(self.steps, config.max_steps)
         self._order_epoch = -1

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from nann.config import TrainConfig
 from nann.errors import TrainingError
 from nann.models import Scorer, build_model
 from nann.samples import Items, Samples
-from nann.training.batches import BatchSource
+from nann.training.batches import Batches
 from nann.training.step import TrainingStep, trained_variables
 from nann.training.validation import RecallProbe
+from nann.training.warm_start import EarlierModel, carry_over
 from ops.optimizers import LazyAdamW
 
 logger = logging.getLogger(__name__)
@@ -39,8 +41,23 @@ def learning_rate_at(step: int, *, steps: int, config: TrainConfig) -> float:
     return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training ends with.
+
+    Attributes:
+        scorer: the trained scorer.
+        optimizer: its optimizer, with the moments.
+        summary: steps, samples, samples_per_epoch, loss and recall of the last record, and what a warm start carried over.
+    """
+
+    scorer: Scorer
+    optimizer: LazyAdamW
+    summary: dict[str, Any]
+
+
 def train_scorer(
-    source: BatchSource,
+    source: Batches,
     items: Items,
     validation: Samples | None,
     *,
@@ -49,7 +66,8 @@ def train_scorer(
     config: TrainConfig,
     strategy: tf.distribute.Strategy,
     directory: Path,
-) -> tuple[Scorer, dict[str, Any]]:
+    earlier: EarlierModel | None = None,
+) -> Trained:
     """Trains a scorer, from the newest checkpoint in ``directory`` when there is one.
 
     Args:
@@ -61,9 +79,7 @@ def train_scorer(
         config: the options.
         strategy: where the replicas are; ``source`` must yield their global batch.
         directory: receives ``checkpoints/``, ``events/`` and ``training.jsonl``.
-
-    Returns:
-        the trained scorer, and a summary: steps, samples, samples_per_s (of this process), loss of the last record.
+        earlier: the model to go on from; None to begin with initial values.
 
     Raises:
         TrainingError: a loss is not finite.
@@ -72,12 +88,16 @@ def train_scorer(
     with strategy.scope():
         scorer = build_model(config, num_items=len(items.category_rows) - 1, num_categories=items.num_categories)
         optimizer = LazyAdamW(trained_variables(scorer), weight_decay=config.weight_decay, fused=config.fused)
+    if config.item_init != 1:
+        scorer.item_table.assign(config.item_init * scorer.item_table)
+    carried = {} if earlier is None else carry_over(earlier, scorer, optimizer)
+    steps_before = 0 if earlier is None else earlier.steps
     checkpoint = tf.train.Checkpoint(scorer=scorer, optimizer=optimizer)
     manager = tf.train.CheckpointManager(checkpoint, str(directory / "checkpoints"), max_to_keep=1)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-        logger.info("resuming from step %d of %d", int(optimizer.step.numpy()), source.steps)
-    start = int(optimizer.step.numpy())
+        logger.info("resuming from step %d of %d", int(optimizer.step.numpy()) - steps_before, source.steps)
+    start = int(optimizer.step.numpy()) - steps_before
     records.truncate(start)
 
     graph = None if source.neighbors is None else source.neighbors.graph
@@ -146,12 +166,13 @@ def train_scorer(
         "steps": source.steps,
         "samples": source.steps * source.batch_size,
         "samples_per_epoch": source.num_samples,
+        **carried,
         **{name: last[name] for name in ("loss", "divergence", *(f"recall_all@{k}" for k in VALIDATION_KS)) if name in last},
     }
-    return scorer, summary
+    return Trained(scorer, optimizer, summary)
 
 
-def _distributed(source: BatchSource, start: int, config: TrainConfig, strategy: tf.distribute.Strategy) -> Iterator[dict[str, Any]]:
+def _distributed(source: Batches, start: int, config: TrainConfig, strategy: tf.distribute.Strategy) -> Iterator[dict[str, Any]]:
     """Batches from a step on, by the names of `Batch`; made ahead of time in a thread, and split over the replicas."""
     shared = config.negatives == "shared"
     replicas = strategy.num_replicas_in_sync
@@ -214,8 +235,8 @@ class Records:
             file.write(json.dumps(self._records[-1]) + "\n")
 
     def last(self) -> dict[str, Any]:
-        """The newest record."""
-        return self._records[-1]
+        """The newest record; empty when no step was done."""
+        return self._records[-1] if self._records else {}
 
     def finish(self) -> None:
         """Writes the final list and drops the running one."""
@@ -226,7 +247,7 @@ class Records:
 class _Clock:
     """Speed, progress lines and checkpoint times of this process; pauses (validation) do not count as training."""
 
-    def __init__(self, start: int, source: BatchSource) -> None:
+    def __init__(self, start: int, source: Batches) -> None:
         self._start, self._source = start, source
         self._began = self._reported = self._saved = time.monotonic()
 

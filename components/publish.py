@@ -1,0 +1,40 @@
+"""The kfp component of the step `publish`."""
+
+from kfp import dsl
+
+from components.image import image
+
+
+@dsl.component(base_image=image(), install_kfp_package=False)
+def publish(
+    gate: dsl.Input[dsl.Artifact],
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    converted_model: dsl.Input[dsl.Model],
+    publication: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+    service: str,
+    config: dict,
+    input_digest: str,
+    code_digest: str,
+    run_dir: str,
+    start_from: str,
+    overwrite: bool,
+) -> str:
+    """Puts a candidate that passed in service, and keeps one that did not. Returns the digest of its artifact."""
+    from components.adapters import run_step
+
+    return run_step(
+        "publish",
+        reads={"gate": gate.path, "dataset": dataset.path, "model": model.path, "converted_model": converted_model.path},
+        output=publication,
+        metrics=metrics,
+        summary=summary,
+        config=config,
+        service=service,
+        run_dir=run_dir,
+        start_from=start_from,
+        overwrite=overwrite,
+        code_digest=code_digest,
+    )

@@ -1,0 +1,1 @@
+"""Replay: a log walked window by window, as scheduled retraining would have met it."""

@@ -1,0 +1,116 @@
+"""Makes the model of a window: from scratch on everything so far, or going on from the last window's."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from nann.config import ReplayConfig, TrainConfig
+from nann.models import Scorer, save_model
+from nann.replay.batches import TimedBatches, training_positions
+from nann.replay.log import ReplayLog
+from nann.samples import Items
+from nann.training.loop import train_scorer
+from nann.training.warm_start import load_earlier_model, save_optimizer
+
+SHARED_OPTIONS = ("scorer", "emb_dim", "max_length", "batch_size", "num_neg", "learning_rate", "seed")
+
+
+@dataclass(frozen=True)
+class WindowModel:
+    """A model and what it cost.
+
+    Attributes:
+        scorer: over the items and categories known at the window's end.
+        figures: ``wall_seconds``, ``processor_seconds`` (all threads) of reading the last model, training and saving; ``steps``,
+            ``samples``; ``table_bytes`` of the embedding tables, ``model_bytes`` with networks.
+    """
+
+    scorer: Scorer
+    figures: dict[str, Any]
+
+
+def make_model(
+    log: ReplayLog,
+    moment: int,
+    *,
+    since: int,
+    epochs: float,
+    config: ReplayConfig,
+    left_out: npt.NDArray[np.bool_],
+    directory: Path,
+    earlier: Path | None,
+) -> WindowModel:
+    """Trains on since <= time < moment and leaves the model, with its optimizer's moments, in a directory.
+
+    Args:
+        log: the events; those from the moment on are not looked at.
+        moment: unix seconds.
+        since: begin of the training events.
+        epochs: passes over them.
+        config: the options.
+        left_out: [U] users that do not train.
+        directory: to make, replacing what is there.
+        earlier: directory of the model to go on from; None: from scratch.
+
+    Raises:
+        ValueError: there is no event to train on.
+    """
+    wall, processor = time.perf_counter(), time.process_time()
+    values: dict[str, Any] = {
+        **{name: getattr(config, name) for name in SHARED_OPTIONS},
+        "epochs": epochs,
+        "item_init": 0,
+        "validate_users": 0,
+        "keep_moments": True,
+        "checkpoint_seconds": math.inf,  # a window is short enough to be begun anew
+    }
+    options = TrainConfig(**values)
+    positions = training_positions(log, since, moment, min_gap_seconds=round(60 * config.gap_minutes), left_out=left_out)
+    batches = TimedBatches(log, positions, max_length=config.max_length, config=options)
+    num_items = log.items_before(moment)
+    known = log.category_rows[: num_items + 1]
+    nothing = np.zeros(num_items + 1)
+    items = Items(np.zeros(num_items + 1, np.int64), known, nothing, nothing.astype(np.int64), log.categories_before(moment))
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    trained = train_scorer(
+        batches,
+        items,
+        None,
+        # Candidates of the same hour, drawn as they were read: what is left to learn is who prefers what, not how much is read of each.
+        log_probability=np.zeros(num_items + 1, np.float32),
+        max_length=config.max_length,
+        config=options,
+        strategy=tf.distribute.get_strategy(),
+        directory=partial,
+        earlier=None if earlier is None else load_earlier_model(earlier),
+    )
+    save_model(trained.scorer, partial, config=options, max_length=config.max_length)
+    save_optimizer(trained.optimizer, partial)
+    shutil.rmtree(partial / "events")
+    shutil.rmtree(directory, ignore_errors=True)
+    partial.rename(directory)
+    figures = {
+        "wall_seconds": time.perf_counter() - wall,
+        "processor_seconds": time.process_time() - processor,
+        "steps": trained.summary["steps"],
+        "samples": trained.summary["samples"],
+        "items_added": trained.summary.get("items_added", num_items),
+        "table_bytes": sum(_bytes(table) for table in trained.scorer.tables),
+        "model_bytes": sum(_bytes(variable) for variable in trained.scorer.variables),
+    }
+    return WindowModel(trained.scorer, figures)
+
+
+def _bytes(variable: tf.Variable) -> int:
+    return int(np.prod(variable.shape)) * int(variable.dtype.size)

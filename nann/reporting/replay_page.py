@@ -1,0 +1,209 @@
+"""The report of `replay`: recall window by window, what each method costs, and what it forgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from matplotlib.ticker import PercentFormatter
+
+from nann.reporting import svg
+from nann.reporting.page import Card, Page, Section, Table
+from nann.reporting.text import bytes_text, seconds_text
+
+Replay = Mapping[str, Any]
+COLORS = {
+    "scratch": svg.INK,
+    "warm-static": svg.BLUE,
+    "warm-ev": svg.GREEN,
+    "warm-adaptive": svg.ORANGE,
+    "popularity_6h": svg.GREY,
+    "item_cf_48h": svg.LIGHT_BLUE,
+}
+
+
+def replay_page(result: Replay) -> Page:
+    """The page of one replay.
+
+    Args:
+        result: the contents of ``replay.json``.
+    """
+    windows, config = result["windows"], result["config"]
+    ks, methods = config["ks"], config["methods"]
+    last = windows[-1]
+    k = ks[-1]
+    return Page(
+        title="Retraining, replayed",
+        subtitle=f"{len(windows)} windows of {config['window_hours']:g} h from {_when(windows[0])} to {_when(last)} UTC",
+        cards=[
+            Card(f"{method}: recall@{k}", _mean_text(windows, method, f"recall@{k}"), "mean of the windows it was measured in")
+            for method in methods
+        ],
+        sections=[
+            Section(
+                anchor="recall",
+                title="Recall in the next window",
+                pictures=[_recall_lines(windows, methods, ks)],
+                explanation=(
+                    "At each moment a model is made from what was known, and asked for the first event of users in the window after it. "
+                    "Targets that nobody had read before cannot be found by any method and count as misses."
+                ),
+                tables=[_recall_table(windows, methods, which) for which in ks],
+            ),
+            Section(
+                anchor="parts",
+                title="New and older items",
+                pictures=[_parts_lines(windows, methods, k)],
+                explanation=f"recall@{k} over targets first seen in the last window, and over those known before it.",
+                tables=[_parts_table(windows, methods, k)],
+            ),
+            Section(
+                anchor="cost",
+                title="What a window costs",
+                pictures=[_cost_lines(windows, methods)],
+                tables=[_cost_table(windows, methods)],
+            ),
+            Section(
+                anchor="forgetting",
+                title="Forgetting",
+                explanation=(
+                    f"recall@{k} on questions of earlier windows to users that never train, asked as they were then (items and prior "
+                    "of that time), over targets known then. Age 1 is the first model that has seen the window's other users."
+                ),
+                tables=[_forgetting_table(windows, methods, k)],
+            ),
+        ],
+    )
+
+
+def _when(window: Mapping[str, Any]) -> str:
+    return f"{datetime.fromtimestamp(window['moment'], UTC):%Y-%m-%d %H:%M}"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _of(window: Mapping[str, Any], method: str, name: str) -> float | None:
+    entry = window["methods"].get(method)
+    found = entry["recall"] if entry else window["simple"].get(method)
+    return None if found is None else found[name]
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _mean_text(windows: Sequence[Mapping[str, Any]], method: str, name: str) -> str:
+    return _text(_mean([_of(window, method, name) for window in windows]))
+
+
+def _columns(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[str]:
+    return [*methods, *windows[0]["simple"]]
+
+
+def _prior(window: Mapping[str, Any], name: str) -> float | None:
+    return _mean([entry["prior_alone"][name] for entry in window["methods"].values()][:1])
+
+
+def _recall_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> Table:
+    name, columns = f"recall@{k}", _columns(windows, methods)
+    rows = []
+    for window in windows:
+        part = next(iter(window["simple"].values()))
+        shares = [f"{window['users']:,}", _text(part["known"] / max(1, part["users"]))]
+        rows.append([_when(window), *shares, *(_text(_of(window, column, name)) for column in columns), _text(_prior(window, name))])
+    means = [*(_mean_text(windows, column, name) for column in columns), _text(_mean([_prior(window, name) for window in windows]))]
+    rows.append(["mean", "", "", *means])
+    header = ["asked from", "users", "target known", *(column.replace("_", " ") for column in columns), "prior alone"]
+    return Table(header, rows, caption=f"recall@{k}, all targets")
+
+
+def _parts_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> Table:
+    columns = _columns(windows, methods)
+    parts = (("recall_known", "known"), ("recall_new", "new in the last window"), ("recall_older", "older"))
+    rows = [[label, *(_mean_text(windows, column, f"{part}@{k}") for column in columns)] for part, label in parts]
+    return Table(["targets", *(column.replace("_", " ") for column in columns)], rows, caption=f"recall@{k}, mean of the windows")
+
+
+def _cost_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Table:
+    rows = []
+    for window in windows:
+        for method in methods:
+            entry = window["methods"].get(method)
+            if entry is not None:
+                seconds = [seconds_text(entry[name]) for name in ("wall_seconds", "processor_seconds")]
+                shown = [f"{entry['steps']:,}", f"{entry['epochs']:g}", f"{entry['weight']:g}"]
+                rows.append([_when(window), method, *seconds, *shown, bytes_text(entry["table_bytes"]), bytes_text(entry["model_bytes"])])
+    header = ["trained at", "method", "wall", "processor", "steps", "passes", "weight of the score", "tables", "model"]
+    return Table(header, rows, text_columns=2)
+
+
+def _forgetting_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> Table:
+    name = f"recall@{k}"
+    ages = sorted({int(age) for window in windows for entry in window["methods"].values() for age in entry["held_out"]})
+    rows = []
+    for method in methods:
+        shown = []
+        for age in ages:
+            values = [
+                window["methods"][method]["held_out"].get(str(age), {}).get(name) for window in windows if method in window["methods"]
+            ]
+            shown.append(_text(_mean(values)))
+        rows.append([method, *shown])
+    return Table(["method", *(f"age {age}" for age in ages)], rows, caption=f"{name} by age of the question in windows, mean")
+
+
+def _recall_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], ks: Sequence[int]) -> str:
+    with svg.style():
+        figure, panels = svg.new_figure(height=3.4, columns=len(ks))
+        for axes, k in zip(panels, ks, strict=True):
+            for method in (*methods, "popularity_6h", "item_cf_48h"):
+                _line(axes, windows, method, f"recall@{k}")
+            axes.set(title=f"recall@{k}")
+            axes.set_ylim(bottom=0)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=6)
+        return svg.to_svg(figure, name="replay-recall", label="Recall in the next window by method")
+
+
+def _parts_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> str:
+    with svg.style():
+        figure, panels = svg.new_figure(height=3.2, columns=2)
+        for axes, part, title in zip(panels, ("recall_new", "recall_older"), ("first seen in the last window", "older"), strict=True):
+            for method in (*methods, "popularity_6h"):
+                _line(axes, windows, method, f"{part}@{k}")
+            axes.set(title=f"recall@{k}, targets {title}")
+            axes.set_ylim(bottom=0)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=5)
+        return svg.to_svg(figure, name="replay-parts", label="Recall of new and of older items by method")
+
+
+def _line(axes: Any, windows: Sequence[Mapping[str, Any]], method: str, name: str) -> None:
+    points = [(place, value) for place, window in enumerate(windows) if (value := _of(window, method, name)) is not None]
+    if points:
+        x, y = zip(*points, strict=True)
+        axes.plot(x, y, marker="o", color=COLORS[method], label=method.replace("_", " "))
+    step = max(1, len(windows) // 6)
+    labels = [datetime.fromtimestamp(window["moment"], UTC).strftime("%m-%d") for window in windows]
+    axes.set_xticks(range(0, len(windows), step), labels[::step])
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _cost_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:
+    with svg.style():
+        figure, panels = svg.new_figure(height=3.0, columns=2)
+        for axes, name, scale, title in (
+            (panels[0], "processor_seconds", 1.0, "processor seconds of a training"),
+            (panels[1], "table_bytes", 2.0**20, "embedding tables, MiB"),
+        ):
+            for method in methods:
+                points = [(n, window["methods"][method][name] / scale) for n, window in enumerate(windows) if method in window["methods"]]
+                if points:
+                    x, y = zip(*points, strict=True)
+                    axes.plot(x, y, marker="o", color=COLORS[method], label=method)
+            axes.set(title=title, xlabel="window")
+            axes.set_ylim(bottom=0)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+        return svg.to_svg(figure, name="replay-cost", label="Processor seconds and table bytes by window and method")

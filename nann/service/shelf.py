@@ -1,0 +1,193 @@
+"""The versions that are or were in service, and the pointer to the one that is.
+
+::
+
+    SERVICE/current.json             {"version": 7, "before": [6, 4], "last": 7}: the pointer, replaced as a whole
+    SERVICE/versions/000007/         dataset/, model/, converted_model/, gate/, and version.json, written last
+    SERVICE/refused/DIGEST/          model/, converted_model/, gate/ of a candidate that did not pass, and version.json
+
+A version without ``version.json`` is not there. ``before`` are the versions that were in service before this one, newest first, and
+``last`` is the highest number ever given. A publication that is killed leaves the pointer at the old version or at the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nann.artifacts import Artifact
+from nann.errors import ArtifactError
+from nann.service.store import Store
+
+POINTER_NAME = "current.json"
+VERSION_NAME = "version.json"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """Which version is in service.
+
+    Attributes:
+        version: its number, from 1.
+        before: earlier ones, newest first, as far as they are kept.
+        last: the highest number given so far.
+    """
+
+    version: int
+    before: tuple[int, ...]
+    last: int
+
+
+class Shelf:
+    """The versions of one service.
+
+    Args:
+        root: directory or URL.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.store = Store(root)
+
+    def pointer(self) -> Pointer | None:
+        """The pointer; None while nothing is in service.
+
+        Raises:
+            ArtifactError: it cannot be read, or its version is not there.
+        """
+        text = self.store.read(POINTER_NAME)
+        if text is None:
+            return None
+        try:
+            content = json.loads(text)
+            pointer = Pointer(int(content["version"]), tuple(map(int, content["before"])), int(content["last"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"{self.store.place(POINTER_NAME)} is no pointer ({error}); write it anew with `nann rollback --to`"
+            ) from error
+        self.description(pointer.version)
+        return pointer
+
+    def description(self, version: int) -> dict[str, Any]:
+        """The ``version.json`` of a version: ``version``, and ``artifacts``, the digest of each.
+
+        Raises:
+            ArtifactError: the version is not there.
+        """
+        text = self.store.read(f"{directory_of(version)}/{VERSION_NAME}")
+        if text is None:
+            raise ArtifactError(
+                f"{self.store.place(directory_of(version))} is not whole, there is no {VERSION_NAME}; versions that are: "
+                f"{', '.join(map(str, self.versions())) or 'none'}; choose one with `nann rollback --to`"
+            )
+        return dict(json.loads(text))
+
+    def versions(self) -> list[int]:
+        """Numbers of the versions that are whole, ascending."""
+        numbers = [int(name) for name in self.store.names("versions") if name.isdecimal()]
+        return [number for number in numbers if self.store.read(f"{directory_of(number)}/{VERSION_NAME}") is not None]
+
+    def publish(self, artifacts: Mapping[str, Artifact], *, expected: int | None, keep: int) -> int:
+        """Copies a candidate and switches the pointer to it; returns its number. Again with the same candidate: changes nothing.
+
+        Args:
+            artifacts: name -> artifact.
+            expected: version the candidate was compared with, None for none; another one in service now is refused.
+            keep: versions to keep, the one in service among them.
+
+        Raises:
+            ArtifactError: another version is in service than expected, or another process is publishing.
+        """
+        digests = {name: artifact.digest for name, artifact in artifacts.items()}
+        with self.store.locked():
+            pointer = self.pointer()
+            if pointer is not None and self.description(pointer.version)["artifacts"] == digests:
+                logger.info("version %d is in service already", pointer.version)
+                return pointer.version
+            found = None if pointer is None else pointer.version
+            if found != expected:
+                raise ArtifactError(
+                    f"the candidate was compared with version {expected or 'none'}, but {found or 'none'} is in service in "
+                    f"{self.store.root} now; run the pipeline again, in a new run directory"
+                )
+            number = self._put(artifacts, digests, 1 + max([0, *self.versions(), *([pointer.last] if pointer else [])]))
+            before = () if pointer is None else (pointer.version, *pointer.before)
+            self._switch(Pointer(number, before[: keep - 1], number))
+            self._prune({number, *before[: keep - 1]})
+        return number
+
+    def refuse(self, artifacts: Mapping[str, Artifact], *, keep: int) -> str:
+        """Keeps a candidate that did not pass, the newest ``keep`` of such; returns the name of its directory."""
+        digests = {name: artifact.digest for name, artifact in artifacts.items()}
+        with self.store.locked():
+            name = f"refused/{digests['gate'][:12]}"
+            number = 1 + max([0, *(self._refusal(other) for other in self.store.names("refused"))])
+            if self.store.read(f"{name}/{VERSION_NAME}") is None:
+                self._copy(artifacts, name, {"number": number, "artifacts": digests})
+            kept = sorted(self.store.names("refused"), key=self._refusal)[-keep:]
+            for other in self.store.names("refused"):
+                if other not in kept:
+                    self.store.remove(f"refused/{other}")
+        return name
+
+    def rollback(self, to: int | None = None) -> Pointer:
+        """Switches to the version that was in service before, or to a version that is kept; returns the new pointer.
+
+        Raises:
+            ArtifactError: there is none to go back to, or not the one asked for.
+        """
+        with self.store.locked():
+            try:
+                pointer = self.pointer()
+            except ArtifactError:
+                if to is None:
+                    raise
+                pointer = Pointer(0, (), 0)
+            if pointer is None:
+                raise ArtifactError(f"nothing is in service in {self.store.root}; publish a first version")
+            if to is None and not pointer.before:
+                raise ArtifactError(
+                    f"version {pointer.version} is the first in {self.store.root}, there is none before it; publish another"
+                )
+            target = pointer.before[0] if to is None else to
+            self.description(target)
+            before = pointer.before[pointer.before.index(target) + 1 :] if target in pointer.before else pointer.before
+            found = Pointer(target, before, max(pointer.last, *self.versions()))
+            self._switch(found)
+        logger.info("version %d is in service instead of %d", target, pointer.version)
+        return found
+
+    def _refusal(self, name: str) -> int:
+        text = self.store.read(f"refused/{name}/{VERSION_NAME}")
+        return 0 if text is None else int(json.loads(text)["number"])
+
+    def _put(self, artifacts: Mapping[str, Artifact], digests: dict[str, str], number: int) -> int:
+        for whole in self.versions():  # a publication that was killed before its switch
+            if self.description(whole)["artifacts"] == digests:
+                return whole
+        self._copy(artifacts, directory_of(number), {"version": number, "artifacts": digests})
+        return number
+
+    def _copy(self, artifacts: Mapping[str, Artifact], name: str, description: dict[str, Any]) -> None:
+        self.store.remove(name)
+        for part, artifact in artifacts.items():
+            self.store.put_tree(artifact.path, f"{name}/{part}")
+        self.store.write(f"{name}/{VERSION_NAME}", json.dumps(description, indent=1, sort_keys=True) + "\n")
+
+    def _switch(self, pointer: Pointer) -> None:
+        content = {"version": pointer.version, "before": list(pointer.before), "last": pointer.last}
+        self.store.write(POINTER_NAME, json.dumps(content, sort_keys=True) + "\n")
+
+    def _prune(self, kept: set[int]) -> None:
+        for name in self.store.names("versions"):
+            if not (name.isdecimal() and int(name) in kept):
+                self.store.remove(f"versions/{name}")
+
+
+def directory_of(version: int) -> str:
+    """``versions/000007``."""
+    return f"versions/{version:06d}"

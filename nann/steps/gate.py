@@ -1,0 +1,154 @@
+"""Step `gate`: a candidate against the model in service, on the same users."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from nann.config import GateConfig
+from nann.errors import ArtifactError
+from nann.evaluation import metrics as m
+from nann.evaluation.gate import check_candidate
+from nann.evaluation.lists import collect_lists
+from nann.evaluation.scan import exact_scan, exported_graph
+from nann.export import ExportedRetrieval, load_corpus, load_frozen_scorer, open_graph
+from nann.reporting.gate_page import gate_page
+from nann.reporting.page import render
+from nann.samples import load_items, load_samples
+from nann.steps.in_service import read_version
+
+logger = logging.getLogger(__name__)
+USERS_SEED = 1
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An exported model and the users as it sees them.
+
+    Attributes:
+        converted_model: directory of `rewrite`.
+        histories: [S, L] int64 item rows; those the model does not know are left out.
+        category_rows: [N + 1] int32 category row by item row.
+    """
+
+    converted_model: Path
+    histories: NDArray[np.int64]
+    category_rows: NDArray[np.int32]
+
+
+def gate(*, converted_model: Path, dataset: Path, in_service: Path, gate: Path, config: GateConfig, overwrite: bool = False) -> StepResult:
+    """Measures a candidate and the model in service on the same users and says whether the candidate may take its place.
+
+    Both answer for held-out users of the candidate's dataset. The model in service does not know items that are new in it: they are left
+    out of the histories it is asked with, and targets among them it misses, as it does in service. Latencies are taken in turns.
+
+    Args:
+        converted_model: artifact of `rewrite`, the candidate.
+        dataset: the artifact of `convert` the candidate was trained on; converted with ``--base`` of the one in service.
+        in_service: artifact of `in-service`.
+        gate: directory to write: ``gate.json`` (``passed``, ``checks``, the figures of both, ``version_in_service``), ``report.html``.
+        config: the bounds.
+        overwrite: replace a differing artifact.
+
+    Raises:
+        ArtifactError: an input is unusable, the candidate is of another dataset, this is no continuation of the one in service, there are
+            no users, or K is more than a graph returns; or ``gate`` holds something else.
+    """
+    inputs = {
+        "in_service": open_artifact(in_service, step="in-service"),
+        "converted_model": open_artifact(converted_model, step="rewrite"),
+        "dataset": open_artifact(dataset, step="convert"),
+    }
+    require_same_ancestor("dataset", inputs["dataset"], inputs["converted_model"])
+    version = read_version(in_service)
+    models = {"candidate": converted_model}
+    if version is not None:
+        _require_continuation(in_service / "dataset", dataset)
+        models["in_service"] = in_service / "converted_model"
+    for model in models.values():
+        if (top_k := int(open_artifact(model, step="rewrite").params["top_k"])) < config.k:
+            raise ArtifactError(f"{model} returns {top_k} items, but the gate asks for K = {config.k}; give --k up to {top_k}")
+    writer = ArtifactWriter(gate, step="gate", params=config.model_dump(), inputs=inputs, overwrite=overwrite)
+    if writer.is_current:
+        return writer.current()
+    samples = load_samples(dataset, config.split)
+    if not len(samples.targets):
+        raise ArtifactError(f"{dataset} has no {config.split} users to compare on; convert a longer window, or with --test-users")
+    chosen = np.sort(np.random.default_rng(USERS_SEED).permutation(len(samples.targets))[: config.max_users])
+    contestants = {
+        name: _contestant(model, samples.histories[chosen], dataset if name == "candidate" else in_service / "dataset")
+        for name, model in models.items()
+    }
+    with writer as directory:
+        figures = {name: _quality(name, contestant, samples.targets[chosen], config) for name, contestant in contestants.items()}
+        for name, latency in _latencies(contestants, config).items():
+            figures[name]["latency_ms"] = latency
+        checks = [check.as_dict() for check in check_candidate(figures["candidate"], figures.get("in_service"), config)]
+        result: dict[str, Any] = {
+            "passed": all(check["passed"] for check in checks),
+            "version_in_service": version,
+            "users": len(chosen),
+            "k": config.k,
+            "checks": checks,
+            "figures": figures,
+        }
+        (directory / "gate.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        (directory / "report.html").write_text(render(gate_page(result)), encoding="utf-8")
+        writer.metrics.update({"passed": int(result["passed"]), "users": len(chosen), **figures})
+    for check in checks:
+        logger.info("%s %.4g, bound %.4g: %s", check["name"], check["candidate"], check["bound"], "kept" if check["passed"] else "BROKEN")
+    return writer.result()
+
+
+def _require_continuation(earlier: Path, dataset: Path) -> None:
+    """The rows of the model in service must be the first rows of the candidate's."""
+    old, new = load_items(earlier).item_ids, load_items(dataset).item_ids
+    if len(old) > len(new) or not np.array_equal(old, new[: len(old)]):
+        raise ArtifactError(
+            f"{dataset} does not keep the item rows of the model in service ({len(old) - 1:,} items), so the two cannot be compared row by "
+            "row; run `nann convert` again with --base the dataset in service"
+        )
+
+
+def _contestant(converted_model: Path, histories: NDArray[np.int32], dataset: Path) -> Contestant:
+    category_rows = load_items(dataset).category_rows
+    known = np.where(histories < len(category_rows), histories, 0)
+    # Zeros pad at the end only, so what is left moves up, in its order.
+    order = np.argsort(known == 0, axis=1, kind="stable")
+    return Contestant(converted_model, np.take_along_axis(known, order, axis=1).astype(np.int64), category_rows)
+
+
+def _quality(name: str, contestant: Contestant, targets: NDArray[np.int32], config: GateConfig) -> dict[str, float]:
+    embeddings, _ = load_corpus(contestant.converted_model / "0.meta")
+    scan = exact_scan(load_frozen_scorer(contestant.converted_model / "frozen_graph.pb"), embeddings, top_k=config.k)
+    common: dict[str, Any] = {"width": config.k, "batch_size": config.batch_size}
+    users = (contestant.histories, contestant.category_rows)
+    found = collect_lists(exported_graph(contestant.converted_model, config.graph), *users, **common, label=f"{name}, exported graph")
+    exact = collect_lists(scan, *users, **common, label=f"{name}, exact scan")
+    recall = m.recall(found.item_rows, targets[:, np.newaxis], config.k)
+    coverage = m.coverage(found.item_rows, exact.item_rows, config.k)
+    return {"recall": float(recall.mean()), "recall_standard_error": m.standard_error(recall), "coverage": float(coverage.mean())}
+
+
+def _latencies(contestants: dict[str, Contestant], config: GateConfig) -> dict[str, float]:
+    """Median milliseconds of one user's call, the models taking turns so that both meet the same machine."""
+    graphs: dict[str, ExportedRetrieval] = {name: open_graph(one.converted_model, config.graph) for name, one in contestants.items()}
+    taken: dict[str, list[float]] = {name: [] for name in graphs}
+    for number in range(-1, config.latency_requests):  # the first call of a graph prepares it and is not counted
+        for name, graph in graphs.items():
+            one = contestants[name]
+            history = one.histories[number % len(one.histories)][np.newaxis]
+            categories = one.category_rows[history].astype(np.int64)
+            begin = time.perf_counter()
+            graph.run("serving_default", item_ids=history, cate_ids=categories)
+            if number >= 0:
+                taken[name].append(1000 * (time.perf_counter() - begin))
+    return {name: float(np.median(values)) for name, values in taken.items()}

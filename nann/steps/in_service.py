@@ -1,0 +1,55 @@
+"""Step `in-service`: the version in service, taken into a run, so that all of the run goes by the same one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from nann.artifacts import ArtifactWriter, StepResult, open_artifact
+from nann.errors import ArtifactError
+from nann.service.shelf import Shelf, directory_of
+
+logger = logging.getLogger(__name__)
+PARTS = {"dataset": "convert", "model": "train", "converted_model": "rewrite"}
+
+
+def in_service(*, service: str, in_service: Path, overwrite: bool = False) -> StepResult:
+    """Takes the dataset, the model and the converted model that are in service; nothing when nothing is.
+
+    What was taken once is kept, whatever is published in the meantime: a run that is resumed goes on against the version it began with.
+
+    Args:
+        service: directory or URL of the service.
+        in_service: directory to write: ``version.json`` (``version``: its number or null, ``artifacts``: digests), and the artifacts.
+        overwrite: take what is in service now.
+
+    Raises:
+        ArtifactError: a version is in service but not whole, or ``in_service`` holds something else.
+    """
+    writer = ArtifactWriter(in_service, step="in-service", params={}, inputs={}, overwrite=overwrite)
+    if writer.is_current and not overwrite:
+        return writer.current()
+    shelf = Shelf(service)
+    pointer = shelf.pointer()
+    with writer as directory:
+        description = {"version": None, "artifacts": {}} if pointer is None else shelf.description(pointer.version)
+        if pointer is not None:
+            for part, step in PARTS.items():
+                shelf.store.get_tree(f"{directory_of(pointer.version)}/{part}", directory / part)
+                taken, said = open_artifact(directory / part, step=step), description["artifacts"][part]
+                if taken.digest != said:
+                    raise ArtifactError(
+                        f"{part} of version {pointer.version} in {service} is {taken.digest[:12]}, but its version.json says {said[:12]}; "
+                        "go back to a whole version with `nann rollback`"
+                    )
+        (directory / "version.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        writer.metrics["version"] = description["version"]
+    logger.info("in service: %s", "nothing" if pointer is None else f"version {pointer.version}")
+    return writer.result()
+
+
+def read_version(in_service: Path) -> int | None:
+    """The number of the version in the artifact of `in-service`; None when nothing was in service."""
+    version = json.loads((in_service / "version.json").read_text(encoding="utf-8"))["version"]
+    return None if version is None else int(version)

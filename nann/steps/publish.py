@@ -1,0 +1,67 @@
+"""Step `publish`: a candidate that passed the gate is put in service, one that did not is kept with its report."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from nann.config import PublishConfig
+from nann.service.shelf import Shelf
+
+logger = logging.getLogger(__name__)
+
+
+def publish(
+    *,
+    service: str,
+    gate: Path,
+    dataset: Path,
+    model: Path,
+    converted_model: Path,
+    publication: Path,
+    config: PublishConfig,
+    overwrite: bool = False,
+) -> StepResult:
+    """Switches the service to a candidate, or keeps it among the refused. Killed at any point, it ends the same when it is run again.
+
+    Args:
+        service: directory or URL of the service.
+        gate: artifact of `gate`, about ``converted_model``.
+        dataset: the artifact of `convert` the model was trained on.
+        model: artifact of `train`.
+        converted_model: artifact of `rewrite`.
+        publication: directory to write: ``publication.json`` (``published``, ``version`` or the directory of the ``refused``).
+        config: the options.
+        overwrite: replace a differing artifact; the service is not touched for a candidate that is in service.
+
+    Raises:
+        ArtifactError: the inputs are not of one run, another version than the one compared with is in service, another process is
+            publishing, or ``publication`` holds something else.
+    """
+    artifacts = {
+        "dataset": open_artifact(dataset, step="convert"),
+        "model": open_artifact(model, step="train"),
+        "converted_model": open_artifact(converted_model, step="rewrite"),
+        "gate": open_artifact(gate, step="gate"),
+    }
+    for ancestor in ("dataset", "model", "converted_model"):
+        require_same_ancestor(ancestor, artifacts[ancestor], artifacts["gate"])
+    writer = ArtifactWriter(publication, step="publish", params=config.model_dump(), inputs=artifacts, overwrite=overwrite)
+    if writer.is_current:
+        return writer.current()
+    verdict = json.loads((gate / "gate.json").read_text(encoding="utf-8"))
+    shelf = Shelf(service)
+    with writer as directory:
+        found: dict[str, object] = {"published": verdict["passed"], "version": None, "refused": None}
+        if verdict["passed"]:
+            found["version"] = shelf.publish(artifacts, expected=verdict["version_in_service"], keep=config.keep)
+            logger.info("version %s is in service", found["version"])
+        else:
+            kept = {name: artifact for name, artifact in artifacts.items() if name != "dataset"}
+            found["refused"] = shelf.refuse(kept, keep=config.keep)
+            logger.warning("the candidate did not pass the gate; it is kept in %s", shelf.store.place(str(found["refused"])))
+        (directory / "publication.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        writer.metrics.update({"published": int(verdict["passed"]), "version": found["version"] or 0})
+    return writer.result()

@@ -1,0 +1,105 @@
+"""`nann replay` on a small generated log: what it measures, that it goes on after a kill, what it refuses."""
+
+import json
+
+import pytest
+
+from data_prep.config import ConvertConfig, GenerateConfig
+from data_prep.generate import generate_log
+from nann.config import ReplayConfig
+from nann.errors import ArtifactError
+from nann.replay import models
+from nann.steps.convert import convert
+from nann.steps.replay import replay
+
+OPTIONS = {
+    "emb_dim": 4,
+    "batch_size": 64,
+    "num_neg": 16,
+    "max_length": 8,
+    "max_users": 60,
+    "min_events": 1,
+    "ks": (5, 20),
+    "scratch_epochs": (1, 2),
+    "choose_windows": 1,
+    "gap_minutes": 0,
+    "window_hours": 36,
+    "held_out_share": 0.2,
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("replay")
+    config = GenerateConfig(users=200, items=120, categories=6, events_per_user=16, days=6, seed=2)
+    generate_log(directory / "log.csv", config)
+    options = ConvertConfig(shards=1, test_users=0, validate_users=0)
+    convert(inputs=[directory / "log.csv"], dataset=directory / "dataset", config=options)
+    return directory / "dataset"
+
+
+@pytest.fixture(scope="module")
+def result(dataset, tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "replay"
+    replay(dataset=dataset, replay=path, config=ReplayConfig(**OPTIONS))
+    return path
+
+
+def test_every_window_has_every_method(result):
+    found = json.loads((result / "replay.json").read_text())["windows"]
+    assert len(found) >= 3
+    assert [window["number"] for window in found] == list(range(len(found)))
+    for window in found:
+        assert set(window["methods"]) == {"scratch", "warm-static"}
+        assert set(window["simple"]) == {"popularity_6h", "popularity_24h", "item_cf_48h"}
+        for entry in (*window["methods"].values(), *({"recall": part} for part in window["simple"].values())):
+            part = entry["recall"]
+            assert 0 <= part["recall@5"] <= part["recall@20"] <= 1
+            assert part["users"] == window["users"] >= part["known"] >= part["new"] >= 0
+    later = [window["methods"] for window in found[1:]]
+    for methods in later:
+        assert methods["warm-static"]["samples"] < methods["scratch"]["samples"]
+        assert methods["warm-static"]["table_bytes"] == methods["scratch"]["table_bytes"]
+        assert set(methods["warm-static"]["held_out"]) >= {"0", "1"}
+    tables = [window["methods"]["warm-static"]["table_bytes"] for window in found]
+    assert tables == sorted(tables)
+    assert "epochs_tried" in found[0]["methods"]["scratch"]
+    assert "epochs_tried" not in found[1]["methods"]["scratch"]
+    page = (result / "report.html").read_text()
+    assert page.count("<svg") == 3
+    assert "warm-static" in page
+    assert not (result / "work").exists()
+    assert not (result / "models").exists()
+
+
+def test_a_killed_walk_goes_on_and_ends_with_the_same_recall(dataset, result, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    made, original = [], models.train_scorer
+
+    def killed_at_the_fifth(*arguments, **options):
+        made.append(options["directory"])
+        if len(made) == 5:
+            raise Killed
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(models, "train_scorer", killed_at_the_fifth)
+    with pytest.raises(Killed):
+        replay(dataset=dataset, replay=tmp_path / "replay", config=ReplayConfig(**OPTIONS))
+    assert not (tmp_path / "replay").exists()
+    before = len(made)
+    replay(dataset=dataset, replay=tmp_path / "replay", config=ReplayConfig(**OPTIONS))
+    windows = json.loads((result / "replay.json").read_text())["windows"]
+    # Two passes to choose from in the first window, then one training per window and method; the killed one again.
+    assert len(made) - before == 3 + 2 * (len(windows) - 1) - 4
+    again = json.loads((tmp_path / "replay" / "replay.json").read_text())["windows"]
+    for one, other in zip(windows, again, strict=True):
+        assert one["simple"] == other["simple"]
+        for method in one["methods"]:
+            assert one["methods"][method]["recall"] == other["methods"][method]["recall"]
+
+
+def test_windows_outside_the_log_are_refused(dataset, tmp_path):
+    with pytest.raises(ArtifactError, match="needs events before and after its end"):
+        replay(dataset=dataset, replay=tmp_path / "replay", config=ReplayConfig(**OPTIONS, since="2031-01-01"))
