@@ -38,10 +38,10 @@ def test_anything_else_is_not(error: Exception) -> None:
 
 def test_validation_errors_name_field_rule_and_value() -> None:
     with pytest.raises(ValueError, match="epochs") as caught:
-        TrainConfig(epochs=0, nothing=1)
+        TrainConfig(epochs=-1, nothing=1)
     message = operator_message(caught.value)
     assert message is not None
-    assert "epochs: input should be greater than 0, but it is 0" in message
+    assert "epochs: input should be greater than or equal to 0, but it is -1" in message
     assert "nothing: no such option" in message
 
 

@@ -32,10 +32,9 @@ def test_all_commands_are_there() -> None:
         "rewrite",
         "evaluate",
         "benchmark",
-        "tune",
-        "infer",
-        "report",
-        "inspect",
+        *("tune", "sweep", "seeds"),
+        *("in-service", "gate", "publish", "rollback", "replay"),
+        *("infer", "report", "compare", "inspect"),
     ]
     assert names == [*steps, "pipeline"]
 
