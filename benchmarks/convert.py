@@ -4,8 +4,9 @@
     python benchmarks/convert.py --rows 100150807 --only convert-user   (12 GB of disk)
     python benchmarks/convert.py --rows 10000000 --damaged --only convert-user
 
-Every measurement is a process of its own (so that peak memory is its own), the contenders take turns, and the table shows medians. The
-log has UserBehavior's shape (`data_prep.generate_large`). Expected on two quiet cores: `docs/results/convert.md`.
+Every measurement is a process of its own (so that peak memory is its own), the contenders take turns, and the table shows medians.
+"start" are the imports, which are not in the other columns. The log has UserBehavior's shape (`data_prep.generate_large`). Expected on two
+quiet cores: `docs/results/convert.md`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 COPY_BYTES = 1 << 24
 CONVERSIONS = ("convert-user", "convert-sample")
 LOOP = "python-loop"
+KEYS = ("start_seconds", "seconds", "cpu_seconds", "peak_mib")
 FLOORS = ("read-bytes", "read-pyarrow", "write-bytes")
 
 
@@ -97,6 +99,7 @@ def python_loop(log: Path, out: Path) -> dict:
                     "user_id": ints([user]),
                     "item_ids": ints([event[0] for event in before]),
                     "cate_ids": ints([event[1] for event in before]),
+                    "seconds_to_next": ints([b[2] - a[2] for a, b in zip(before, [*before[1:], events[place]], strict=True)]),
                     "gt_item_id": ints([item]),
                     "gt_cate_id": ints([category]),
                     "gt_time": ints([moment]),
@@ -119,19 +122,23 @@ OPTIONS: dict[str, object] = {}
 
 
 def run_one(name: str, log: Path, options: dict) -> None:
-    """Runs a contender in this process and prints its measurement as JSON; imports are not counted."""
+    """Runs a contender in this process and prints its measurement as JSON; imports are measured apart."""
     OPTIONS.update(options)
-    if name in (*CONVERSIONS, LOOP):
+    begin = time.perf_counter()
+    if name in CONVERSIONS:
+        import nann.steps.convert  # noqa: F401
+    elif name == LOOP:
         import tensorflow as tf
 
         tf.constant(0)
-        import nann.steps.convert  # noqa: F401
     else:
         import pyarrow.csv  # noqa: F401
+    start_seconds = time.perf_counter() - begin
     with tempfile.TemporaryDirectory(dir=log.parent) as directory:
         begin, processor = time.perf_counter(), time.process_time()
         result = CONTENDERS[name](log, Path(directory))
         result["seconds"], result["cpu_seconds"] = time.perf_counter() - begin, time.process_time() - processor
+    result["start_seconds"] = start_seconds
     result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print("RESULT " + json.dumps(result))
 
@@ -208,16 +215,20 @@ def main() -> None:
 
 def print_table(found: dict[str, list[dict]], rows: dict[str, int]) -> None:
     """One line per contender: medians over the rounds."""
-    print(f"{'contender':<16}{'rows':>13}{'wall s':>9}{'cpu s':>9}{'rows/s':>13}{'us/row':>9}{'peak MiB':>10}{'out MB':>9}{'dropped':>9}")
+    heads = ("contender", "rows", "start s", "wall s", "cpu s", "rows/s", "us/row", "peak MiB", "out MB", "dropped")
+    print(f"{heads[0]:<16}" + "".join(f"{head:>12}" for head in heads[1:]))
     per_row = {}
     for name, results in found.items():
-        median = {key: statistics.median(result.get(key, 0) for result in results) for key in ("seconds", "cpu_seconds", "peak_mib")}
+        median = {key: statistics.median(result.get(key, 0) for result in results) for key in KEYS}
         per_row[name] = median["seconds"] / rows[name]
         size, dropped = results[0].get("size_bytes", 0) / 1e6, results[0].get("dropped", 0)
-        print(
-            f"{name:<16}{rows[name]:>13,}{median['seconds']:>9.2f}{median['cpu_seconds']:>9.2f}{1 / per_row[name]:>13,.0f}"
-            f"{1e6 * per_row[name]:>9.3f}{median['peak_mib']:>10.0f}{size:>9.1f}{dropped:>9,.0f}"
+        numbers = (
+            f"{rows[name]:,}",
+            *(f"{median[key]:.2f}" for key in KEYS[:3]),
+            f"{1 / per_row[name]:,.0f}",
+            f"{1e6 * per_row[name]:.3f}",
         )
+        print(f"{name:<16}" + "".join(f"{text:>12}" for text in (*numbers, f"{median['peak_mib']:.0f}", f"{size:.1f}", f"{dropped:,}")))
     if LOOP in found:
         for name in set(CONVERSIONS) & set(found):
             print(f"{name}: {per_row[LOOP] / per_row[name]:,.0f} times the rows/s of the Python loop")

@@ -1,7 +1,7 @@
 """How the memory limit of a conversion is spent.
 
-Fixed: the interpreter with TensorFlow and Arrow, and the batches in flight. By the log: what is kept per distinct user and item. The
-rest is shared by the threads, each of which orders and encodes one partition at a time.
+Fixed: the interpreter with Arrow (and TensorFlow, without the native library), and the batches in flight. By the log: what is kept per
+distinct user and item. The rest is shared by the threads, each of which orders and encodes one partition at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FIXED_BYTES = int(0.75 * GIB)
 BATCH_BYTES = 96 << 20  # per thread and one more: the text of a block, its columns, their packed form
 ID_BYTES = 96  # per distinct user or item of integers: id, count, code, row, and the copies while they are ordered
 EVENT_BYTES = 96  # per event of a partition: key, position, item, time, the features of all events at once and their encoding
-MAX_PARTITION_EVENTS = 1 << 22  # larger ones are no faster: they fall out of the caches
+MAX_PARTITION_EVENTS = 1 << 20  # four times as many take a third longer to order and encode: they fall out of the caches
 MIN_PARTITION_EVENTS = 1 << 16
 
 

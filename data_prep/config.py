@@ -3,6 +3,7 @@ defaults and help texts (as from `nann.config`)."""
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 LOG_ROLES = ("user", "item", "category", "time", "behavior")
 ITEM_ROLES = ("item", "category")
+MAX_BEHAVIORS = 255  # one byte per event
 LONGEST_WINDOW = 1 << 37  # seconds; some 4,000 years, so that times in ms leave room for users in a 63-bit sort key
 # Fields that change how the work is done and no byte of the outcome.
 RESOURCE_FIELDS = frozenset({"memory_limit", "partitions", "threads"})
@@ -58,6 +60,15 @@ def unix_seconds(text: str) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
+def split_weight(text: str) -> tuple[str, float | None]:
+    """``"pv:0.2"`` as kind and weight; the weight is None where there is none. What follows another colon belongs to the kind."""
+    name, colon, weight = text.rpartition(":")
+    try:
+        return (name, float(weight)) if colon else (text, None)
+    except ValueError:
+        return text, None
+
+
 class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -86,6 +97,11 @@ class ConvertConfig(_Config):
         default_factory=dict, description="where item and category lie in the items file: ROLE=COLUMN,...; default: item_id, category_id"
     )
     items_header: Literal["auto", "yes", "no"] = Field("auto", description="whether a CSV items file starts with column names")
+    users: Path | None = Field(None, description="table about the users, with a header or Parquet; becomes users.parquet, by their ids")
+    user_columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="columns of the users table: user=COLUMN,NAME=COLUMN,...; default: user_id, and all others under their names",
+    )
     base: Path | None = Field(
         None,
         description="earlier dataset whose item and category rows are kept; events up to its last are left out unless --since is given",
@@ -107,7 +123,9 @@ class ConvertConfig(_Config):
     max_bad_rows: int = Field(1000, ge=0, description="give up if more rows than this are bad")
     max_bad_share: float = Field(0.1, ge=0, le=1, description="give up if a larger share of the rows than this is bad")
     behaviors: tuple[str, ...] = Field(
-        (), description="kinds of events to take, as in the behavior column, for example pv,buy; default: all"
+        (),
+        description="kinds of events to take, as in the behavior column, such as pv,buy; with weights of training targets pv:0.2,buy:1; "
+        "default: all",
     )
     since: str | None = Field(None, description="take events from this time on: unix seconds, or ISO 8601 (UTC unless it says otherwise)")
     until: str | None = Field(None, description="take events before this time; as --since")
@@ -140,6 +158,12 @@ class ConvertConfig(_Config):
                     raise ValueError(f"the mapping names no column for {role!r}; add {role}=COLUMN")
         return value
 
+    @field_validator("user_columns", mode="before")
+    @classmethod
+    def _user_columns(cls, value: Any) -> Any:
+        names = value if isinstance(value, dict) else [part.partition("=")[0].strip() for part in str(value).split(",")]
+        return parse_mapping(value, ("user", *names))
+
     @field_validator("missing_category", mode="before")
     @classmethod
     def _number_as_text(cls, value: Any) -> Any:
@@ -161,6 +185,19 @@ class ConvertConfig(_Config):
             raise ValueError("zstd is not there: tf.data reads TFRecord files plain, gzip or zlib only; use gzip, or none")
         return value
 
+    @field_validator("behaviors")
+    @classmethod
+    def _distinct_and_positive(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        kinds = [split_weight(text) for text in value]
+        if len({name for name, _ in kinds}) < len(kinds):
+            raise ValueError(f"behaviors {','.join(value)} names a kind twice; give every kind once")
+        for name, weight in kinds:
+            if weight is not None and not 0 < weight < math.inf:
+                raise ValueError(f"the weight of behavior {name!r} is {weight:g}; it must be above 0 (do not list kinds to leave out)")
+        if len(kinds) > MAX_BEHAVIORS:
+            raise ValueError(f"{len(kinds)} behaviors are given; there can be {MAX_BEHAVIORS}")
+        return value
+
     @field_validator("delimiter")
     @classmethod
     def _one_character(cls, value: str) -> str:
@@ -173,6 +210,8 @@ class ConvertConfig(_Config):
     def _consistent(self) -> ConvertConfig:
         if self.item_columns and self.items is None:
             raise ValueError("item_columns is given without an items file; give items too")
+        if self.user_columns and self.users is None:
+            raise ValueError("user_columns is given without a users file; give users too")
         if self.min_time >= self.max_time:
             raise ValueError(f"min_time {self.min_time} is not before max_time {self.max_time}")
         if self.max_time - self.min_time > LONGEST_WINDOW:
@@ -182,6 +221,19 @@ class ConvertConfig(_Config):
         if self.split_time is not None and self.input_format == "tfrecord":
             raise ValueError("split_time is given, but ready-made records are split already; leave it out")
         return self
+
+    @property
+    def behavior_names(self) -> tuple[str, ...]:
+        """The kinds of events to take, without their weights."""
+        return tuple(split_weight(text)[0] for text in self.behaviors)
+
+    @property
+    def behavior_weights(self) -> tuple[float, ...]:
+        """Weight per kind, 1 where none is given; empty if none has one."""
+        weights = [split_weight(text)[1] for text in self.behaviors]
+        if all(weight is None for weight in weights):
+            return ()
+        return tuple(1.0 if weight is None else weight for weight in weights)
 
 
 class GenerateConfig(_Config):

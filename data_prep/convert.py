@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from data_prep.budget import partition_events
 from data_prep.compression import concatenate
@@ -33,6 +34,7 @@ from data_prep.shards import SPLITS, ShardFacts, ShardWriter, feature_schema, pa
 from data_prep.sources import expand_directories, require_files
 from data_prep.splits import Splits, draw_splits
 from data_prep.time_split import count_before, draw_time_splits
+from data_prep.users_table import join_users, write_users
 from data_prep.vocabulary import type_name
 
 WORK_NAME = ".work"
@@ -61,6 +63,7 @@ class ConvertReport:
         notes: further counters.
         features: feature schema per split.
         compression: of the record files, "none" or "gzip".
+        behavior_weights: kind and weight of training targets, in the order of their numbers in the records; empty without weights.
         split_time: unix seconds of a split by time, None for one by users.
     """
 
@@ -89,6 +92,7 @@ class ConvertReport:
     notes: dict[str, int]
     features: dict[str, Any]
     compression: str
+    behavior_weights: list[list[Any]]
     split_time: int | None = None
 
     @property
@@ -103,7 +107,7 @@ class ConvertReport:
 
 
 def convert_log(inputs: Sequence[Path], out_dir: Path, config: ConvertConfig) -> ConvertReport:
-    """Converts a log into `train-*`, `validate-*`, `test-*.tfrecord`, `items.parquet` and `meta.json`.
+    """Converts a log into `train-*`, `validate-*`, `test-*.tfrecord`, `items.parquet`, `meta.json`, and where asked for `users.parquet`.
 
     Equal inputs and configuration give byte-identical files, whatever `RESOURCE_FIELDS` say. `docs/data.md` describes formats and rules.
 
@@ -135,7 +139,7 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
         DataError: as `convert_log`.
     """
     inputs = expand_directories(inputs)
-    require_files([*inputs, *([config.items] if config.items else [])])
+    require_files([*inputs, *side_tables(config)])
     _claim(work, inputs, config)
     if (work / PLAN_NAME).is_file():
         logger.info("going on with the partitions of an earlier, killed conversion")
@@ -152,7 +156,7 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
     if splits is not None and config.shards <= MAX_ALIGNED_SHARDS:  # no partition is then read for two shards
         boundaries = shard_boundaries(splits.train, config.shards, len(counts.user_ids))
     events = partition_events(config, counts, workers)
-    partitions = cut_partitions(counts, events, boundaries)
+    partitions = cut_partitions(counts, events, boundaries, with_behaviors=bool(config.behavior_weights))
     logger.info("%d partitions of users", len(partitions))
     categories = scatter_events(log.spool, log.rules, counts, partitions, work, workers)
     if config.items is not None:
@@ -201,9 +205,14 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
     return plan
 
 
+def side_tables(config: ConvertConfig) -> list[Path]:
+    """The files beside the log: about items and users."""
+    return [Path(path) for path in (config.items, config.users) if path is not None]
+
+
 def _claim(work: Path, inputs: Sequence[Path], config: ConvertConfig) -> None:
     """Empties the work directory unless it is of the same log and options."""
-    others = [config.items] if config.items else []
+    others = side_tables(config)
     others += [config.base / "items.parquet"] if config.base and (config.base / "items.parquet").is_file() else []
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*inputs, *others]]
     wanted = json.loads(json.dumps({"files": files, "config": config.model_dump(mode="json", exclude=set(RESOURCE_FIELDS))}))
@@ -230,7 +239,8 @@ def _drop_duplicates(work: Path, partitions: Partitions, counts: Counts, workers
     def clean(partition: int) -> tuple[int, PartitionEvents]:
         events = load_partition(work, partitions, partition)
         keep = ~duplicate_events(events.user_codes, events.item_codes, events.times)
-        kept = PartitionEvents(events.first_user, events.user_codes[keep], events.item_codes[keep], events.times[keep])
+        behaviors = None if events.behaviors is None else events.behaviors[keep]
+        kept = PartitionEvents(events.first_user, events.user_codes[keep], events.item_codes[keep], events.times[keep], behaviors)
         store_partition(work, partitions, partition, kept)
         return int((~keep).sum()), kept
 
@@ -290,6 +300,10 @@ def merge_shards(plan: Plan, work: Path, out_dir: Path, config: ConvertConfig, p
     for fact in facts:
         np.subtract.at(train_counts, fact.held_out_rows - 1, fact.held_out_counts)
     write_items(out_dir / "items.parquet", plan.catalogue, train_counts)
+    if config.users is not None:
+        splits = pa.DictionaryArray.from_arrays(pa.array(plan.role), pa.array(SPLITS)).dictionary_decode()
+        columns = join_users(config.users, plan.user_ids, config)
+        write_users(out_dir / "users.parquet", plan.user_ids, splits, plan.lengths, columns)
     report = _report(plan, facts, config)
     (out_dir / "meta.json").write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     _log_end(report)
@@ -329,10 +343,12 @@ def _report(plan: Plan, facts: Sequence[ShardFacts], config: ConvertConfig) -> C
         items_without_category=int((catalogue.category_rows[1:] == 0).sum()),
         notes=log.notes,
         features={
-            "train": feature_schema(config.layout, user_id_type),
-            "validate": feature_schema("sample", user_id_type),
-            "test": feature_schema("sample", user_id_type),
+            split: feature_schema(
+                config.layout if split == "train" else "sample", user_id_type, with_behaviors=plan.partitions.with_behaviors
+            )
+            for split in SPLITS
         },
+        behavior_weights=[[*pair] for pair in zip(config.behavior_names, config.behavior_weights, strict=False)],
         compression=config.compression,
         split_time=plan.split_time,
     )

@@ -75,11 +75,11 @@ def _count_once(spool: Spool, rules: Rules, bad: BadRows | None, users: IdCoder 
             first, last = min(first, int(times.min())), max(last, int(times.max()))
         counters["user"].add(rows.users if selected is None else take_ids(rows.users, selected))
         counters["item"].add(rows.items if selected is None else take_ids(rows.items, selected))
-        if rows.categories is not None and rows.has_category is not None:
-            present = rows.has_category
-            if selected is not None:
-                present = present & np.isin(np.arange(len(present)), selected, assume_unique=True)
-            counters["category"].add(rows.categories if present.all() else take_ids(rows.categories, np.flatnonzero(present)))
+        if rows.categories is not None:
+            present = selected
+            if rows.has_category is not None:
+                present = np.flatnonzero(rows.has_category) if selected is None else selected[rows.has_category[selected]]
+            counters["category"].add(rows.categories if present is None else take_ids(rows.categories, present))
         done, num_rows = done + size, num_rows + len(times)
         progress.update(done, num_rows)
     user_ids, user_counts = counters["user"].finish()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.vocabulary import Ids
+from data_prep.vocabulary import Ids, take_ids
 
 
 @dataclass(frozen=True)
@@ -18,17 +18,29 @@ class Histories:
         row_splits: [U + 1] int64; user u's events are [row_splits[u], row_splits[u + 1]).
         item_rows: [E] int32, 1..N.
         times: [E] int64, unix seconds.
+        behaviors: [E] uint8, place of the kind of event among those asked for; None where kinds have no weights.
     """
 
     user_ids: Ids
     row_splits: np.ndarray
     item_rows: np.ndarray
     times: np.ndarray
+    behaviors: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
         """[U] int64, events per user."""
         return np.diff(self.row_splits)
+
+    def select(self, users: np.ndarray) -> Histories:
+        """The histories of some users ([n] user codes) alone, copied."""
+        begins = self.row_splits[users]
+        lengths = self.row_splits[users + 1] - begins
+        row_splits = np.zeros(len(users) + 1, np.int64)
+        np.cumsum(lengths, out=row_splits[1:])
+        index = np.arange(row_splits[-1]) + np.repeat(begins - row_splits[:-1], lengths)
+        behaviors = None if self.behaviors is None else self.behaviors[index]
+        return Histories(take_ids(self.user_ids, users), row_splits, self.item_rows[index], self.times[index], behaviors)
 
 
 def chronological_order(user_codes: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.vocabulary import Ids
+from ops.id_columns import code_ids, count_ids
 
 DENSE_RANGE = 1 << 26
 _MERGE_ROWS = 1 << 20
@@ -38,14 +39,14 @@ class IntegerCounter:
         self._part_rows = 0
 
     def add(self, values: Ids) -> None:
-        """Counts a batch ([n] int64)."""
+        """Counts a batch ([n] int32 or int64)."""
         values = np.asarray(values)
         if len(values) == 0:
             return
         if self._table is not None and self._fit(int(values.min()), int(values.max())):
-            np.add.at(self._table, values - self._low, np.uint32(1))
+            count_ids(values, self._low, self._table)
             return
-        ids, counts = np.unique(values, return_counts=True)
+        ids, counts = np.unique(values.astype(np.int64, copy=False), return_counts=True)
         self._parts.append((ids, counts.astype(np.int64)))
         self._part_rows += len(ids)
         if self._part_rows > max(_MERGE_ROWS, 2 * len(self._parts[0][0])):
@@ -70,7 +71,7 @@ class IntegerCounter:
 
     def _to_parts(self) -> None:
         assert self._table is not None
-        seen = np.flatnonzero(self._table)
+        seen = np.flatnonzero(self._table != 0)  # several times faster than of the numbers themselves
         if len(seen):
             self._parts.append((seen + self._low, self._table[seen].astype(np.int64)))
             self._part_rows += len(seen)
@@ -156,12 +157,7 @@ class IdCoder:
             codes: np.ndarray = known.astype(np.int32)[encoded.indices.to_numpy(zero_copy_only=False)]
             return codes
         if self._table is not None:
-            low, high = int(values.min()), int(values.max())
-            if low >= self._low and high < self._low + len(self._table):
-                found: np.ndarray = self._table[values - self._low]
-                return found
-            inside = (values >= self._low) & (values < self._low + len(self._table))
-            return np.where(inside, self._table[np.where(inside, values - self._low, 0)], -1).astype(np.int32)
+            return code_ids(values, self._low, self._table)
         distinct, inverse = np.unique(values, return_inverse=True)
         place = np.minimum(np.searchsorted(self._ids, distinct), len(self._ids) - 1)
         return np.where(self._ids[place] == distinct, place, -1).astype(np.int32)[inverse]

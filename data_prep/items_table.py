@@ -22,6 +22,7 @@ from data_prep.errors import DataError
 from data_prep.log_reader import FileOptions, read_tables
 from data_prep.parsing import drop_bad, parse_ids
 from data_prep.vocabulary import Ids, encode_ids, find_ids, popularity_rows, take_ids, type_name, without_value
+from ops.id_columns import note_categories
 
 logger = logging.getLogger(__name__)
 
@@ -83,15 +84,8 @@ class CategoryTracker:
         self.changed = np.zeros(num_items, bool)
 
     def add(self, items: np.ndarray, categories: np.ndarray) -> None:
-        """Takes notice of [n] item codes and their category codes."""
-        known = self.code_of_item[items]
-        new = known < 0
-        if new.any():
-            self.code_of_item[items[new]] = categories[new]
-            known = self.code_of_item[items]
-        differs = known != categories
-        if differs.any():
-            self.changed[items[differs]] = True
+        """Takes notice of [n] int32 item codes and their category codes; -1 for events without."""
+        note_categories(items, categories, self.code_of_item, self.changed)
 
     def add_latest(self, items: np.ndarray, categories: np.ndarray, times: np.ndarray) -> None:
         """The same events again, those of `changed` items: [n] item codes, category codes and times."""
@@ -137,7 +131,7 @@ def categories_of_file(path: Path, item_ids: Ids, config: ConvertConfig) -> Cate
         raise DataError(f"{path}: it holds a category for none of the log's {len(item_ids):,} items; check item_columns and the ids")
     coded = encode_ids(take_ids(columns["category"].values, rows))
     tracker = CategoryTracker(len(item_ids))
-    tracker.add(position, coded.codes)
+    tracker.add(position.astype(np.int32), coded.codes)
     tracker.add_latest(position, coded.codes, np.zeros(len(position), np.int64))
     code_of_item, changed = tracker.code_of_item, int(tracker.changed.sum())
     logger.info(
@@ -200,4 +194,5 @@ def write_items(path: Path, catalogue: Catalogue, train_counts: np.ndarray) -> N
             "train_count": pa.array(train_counts, pa.int64()),
         }
     )
-    pyarrow.parquet.write_table(table, path, compression="zstd")
+    repeated = ["category_row", "category_id", "count", "weight", "train_count"]  # a dictionary of distinct values costs time only
+    pyarrow.parquet.write_table(table, path, compression="zstd", use_dictionary=repeated)

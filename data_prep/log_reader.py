@@ -123,13 +123,13 @@ class LogReader(Generic[Product]):
         )
         self.facts.headers.append(form.with_header)
 
-        def parse(block: tuple[int, bytes, int]) -> tuple[ParsedBlock, list[Product], int]:
+        def parse(block: tuple[int, memoryview, int]) -> tuple[ParsedBlock, list[Product], int]:
             index, text, position = block
             parsed = parse_block(text, form, first=index == 0)
             pieces = zip(*parsed.columns.values(), strict=True)
             return parsed, [self._transform(dict(zip(parsed.columns, piece, strict=True))) for piece in pieces], position
 
-        def blocks(stream: TextFile) -> Iterator[tuple[int, bytes, int]]:
+        def blocks(stream: TextFile) -> Iterator[tuple[int, memoryview, int]]:
             for index, text in enumerate(line_blocks(stream, csv_file.BLOCK_BYTES, str(path))):
                 yield index, text, stream.tell()
 

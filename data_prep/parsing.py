@@ -79,9 +79,9 @@ def _as_text(chunk: pa.Array) -> pa.Array:
 
 def _integers(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(values, bad, missing) of one chunk read as integers."""
-    if pa.types.is_int64(chunk.type):
+    if pa.types.is_integer(chunk.type):
         missing = chunk.is_null().to_numpy(zero_copy_only=False)
-        return chunk.fill_null(0).to_numpy(zero_copy_only=False), np.zeros(len(chunk), bool), missing
+        return chunk.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), np.zeros(len(chunk), bool), missing
     text = _as_text(chunk)
     missing = pc.or_kleene(text.is_null(), pc.equal(text, "")).fill_null(True).to_numpy(zero_copy_only=False)
     good = pc.match_substring_regex(text, _INTEGER).fill_null(False)
@@ -127,7 +127,7 @@ class TimeFacts:
 
 def id_facts(chunk: pa.Array) -> IdFacts:
     """The facts of one chunk of an id column."""
-    if pa.types.is_int64(chunk.type):
+    if pa.types.is_integer(chunk.type):
         return IdFacts(len(chunk) - chunk.null_count, 0)
     _, bad, missing = _integers(chunk)
     return IdFacts(int((~missing).sum()), int(bad.sum()))
@@ -135,6 +135,8 @@ def id_facts(chunk: pa.Array) -> IdFacts:
 
 def time_facts(chunk: pa.Array) -> TimeFacts:
     """The facts of one chunk of the time column."""
+    if pa.types.is_int32(chunk.type):  # none is large
+        return TimeFacts(len(chunk) - chunk.null_count, 0)
     column = read_times(chunk)
     usable = column.values[~column.bad & ~column.missing]
     return TimeFacts(len(usable), int((usable > MILLISECONDS_ABOVE).sum()))
@@ -152,7 +154,7 @@ def read_ids(chunk: pa.Array, *, as_string: bool) -> Parsed:
 
 def read_times(chunk: pa.Array) -> Parsed:
     """Reads a chunk of the time column as int64 in the log's unit, fractions cut off towards the past."""
-    if pa.types.is_int64(chunk.type):
+    if pa.types.is_integer(chunk.type):
         return Parsed(*_integers(chunk))
     text = _as_text(chunk)
     missing = pc.or_kleene(text.is_null(), pc.equal(text, "")).fill_null(True).to_numpy(zero_copy_only=False)

@@ -92,7 +92,7 @@ def shard_boundaries(train_users: np.ndarray, shards: int, num_users: int) -> np
 
 
 def _write_ids(path: Path, ids: Ids) -> None:
-    pa.parquet.write_table(pa.table({"id": pa.array(ids)}), path, compression="none")
+    pa.parquet.write_table(pa.table({"id": pa.array(ids)}), path, compression="none", use_dictionary=False)
 
 
 def _read_ids(path: Path) -> Ids:
@@ -128,6 +128,7 @@ def save_plan(plan: Plan, directory: Path) -> None:
     head = {
         "time_bits": plan.partitions.time_bits,
         "first_time": plan.partitions.first_time,
+        "with_behaviors": plan.partitions.with_behaviors,
         "facts": asdict(plan.facts),
         "split_time": plan.split_time,
     }
@@ -153,7 +154,7 @@ def load_plan(directory: Path) -> Plan:
             category_rows=arrays["category_rows"],
             category_ids=_read_ids(directory / "category_ids.parquet"),
         ),
-        partitions=Partitions(arrays["partition_firsts"], head["time_bits"], head["first_time"]),
+        partitions=Partitions(arrays["partition_firsts"], head["time_bits"], head["first_time"], head["with_behaviors"]),
         shard_firsts=arrays["shard_firsts"],
         facts=LogFacts(**{**facts, "time_range": tuple(facts["time_range"])}),
         split_time=head["split_time"],

@@ -65,10 +65,14 @@ class _Product:
     other_behaviors: int
 
 
-def _without_other_behaviors(batch: Mapping[str, pa.Array], wanted: pa.Array) -> dict[str, pa.Array]:
+def _behaviors_wanted(batch: Mapping[str, pa.Array], wanted: pa.Array, *, weighted: bool) -> dict[str, pa.Array]:
+    """The rows of the kinds that are wanted; with weights `behavior` is then the place of the kind among these, else it is left out."""
     behavior = batch["behavior"].cast(pa.string())
-    keep = pc.is_in(pc.utf8_trim_whitespace(behavior), value_set=wanted)
+    kinds = pc.index_in(pc.utf8_trim_whitespace(behavior), value_set=wanted)
+    keep = kinds.is_valid()
     columns = {role: column for role, column in batch.items() if role != "behavior"}
+    if weighted:
+        columns["behavior"] = kinds.cast(pa.uint8())
     if pc.all(keep).as_py():
         return columns
     rows = pa.array(np.flatnonzero(keep.to_numpy(zero_copy_only=False)))
@@ -94,14 +98,14 @@ def read_log(inputs: Sequence[Path], work: Path, config: ConvertConfig, base: Ba
     text_roles = frozenset({"behavior", *(ID_ROLES if config.id_type == "string" else ())})
     layout = WITH_BEHAVIOR if config.behaviors else USER_BEHAVIOR
     options = FileOptions(config.columns, layout, config.header, config.delimiter, frozenset(skip), text_roles=text_roles, workers=workers)
-    wanted = pa.array(config.behaviors, pa.string())
+    wanted = pa.array(config.behavior_names, pa.string())
 
     def transform(batch: Mapping[str, pa.Array]) -> _Product:
         num_rows = len(batch["user"])
         if config.behaviors:
             if "behavior" not in batch:
                 raise DataError("behaviors are asked for, but the log has no behavior column; give columns with behavior=COLUMN")
-            batch = _without_other_behaviors(batch, wanted)
+            batch = _behaviors_wanted(batch, wanted, weighted=bool(config.behavior_weights))
         ids = {role: id_facts(batch[role]) for role in ID_ROLES if role in batch}
         kept = len(batch["user"])
         return _Product(pack_batch(batch), kept, ids, time_facts(batch["time"]), num_rows - kept)

@@ -68,12 +68,13 @@ class GoodRows:
     """The rows of a batch that are taken, in file order.
 
     Attributes:
-        users, items: [n] ids.
-        times: [n] int64, in the log's unit.
+        users, items: [n] ids; integers may be int32.
+        times: [n] int64 or int32, in the log's unit.
         categories: [n] ids, or None where the log has none.
-        has_category: [n] bool, whether the category means anything; None without categories.
+        has_category: [n] bool, whether the category means anything; None if all do, or the log has none.
         bad: counts of the bad rows.
         outside_window: rows left out because their time is not wanted.
+        behaviors: [n] uint8 place of the kind of event among those asked for; None where kinds have no weights.
     """
 
     users: Ids
@@ -83,10 +84,28 @@ class GoodRows:
     has_category: np.ndarray | None
     bad: BadRows
     outside_window: int
+    behaviors: np.ndarray | None
+
+
+def _flawless(batch: Mapping[str, pa.Array], rules: Rules) -> GoodRows | None:
+    """The whole batch as it is, if that can be seen at a glance: integers without gaps, all times wanted; else None."""
+    if rules.string_roles or rules.missing_category is not None:
+        return None
+    if any(not pa.types.is_integer(column.type) or column.null_count for column in batch.values()):
+        return None
+    columns = {role: column.to_numpy(zero_copy_only=True) for role, column in batch.items()}
+    times = columns["time"]
+    first, last = max(rules.valid[0], rules.window[0]), min(rules.valid[1], rules.window[1])
+    if len(times) and (int(times.min()) < first or int(times.max()) >= last):
+        return None
+    return GoodRows(columns["user"], columns["item"], times, columns.get("category"), None, BadRows(0, 1.0), 0, columns.get("behavior"))
 
 
 def good_rows(batch: Mapping[str, pa.Array], rules: Rules) -> GoodRows:
-    """Applies the rules to a batch (role -> int64, double or string array)."""
+    """Applies the rules to a batch (role -> integer, double or string array)."""
+    flawless = _flawless(batch, rules)
+    if flawless is not None:
+        return flawless
     columns: dict[str, Parsed] = {role: read_ids(batch[role], as_string=role in rules.string_roles) for role in ID_ROLES if role in batch}
     columns["time"] = read_times(batch["time"])
     values = columns["time"].values
@@ -114,4 +133,5 @@ def good_rows(batch: Mapping[str, pa.Array], rules: Rules) -> GoodRows:
         has_category=has_category,
         bad=bad,
         outside_window=num_good - num_kept,
+        behaviors=batch["behavior"].to_numpy(zero_copy_only=False)[keep] if "behavior" in batch else None,
     )

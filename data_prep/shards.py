@@ -1,9 +1,12 @@
 """The feature schema, and the TFRecord shards of both layouts.
 
-`user` layout, one Example per training user: `user_id` [1], `item_ids`, `cate_ids`, `times` [len].
-`sample` layout, one Example per target: `user_id` [1], `item_ids`, `cate_ids`, `times` [<= max_length] (the events right before the
-target, oldest first), `gt_item_id`, `gt_cate_id`, `gt_time` [1] int64, `weight_tag` [1] float32 (the target item's share of all events).
+`user` layout, one Example per training user: `user_id` [1], `item_ids`, `cate_ids`, `time_steps` [len].
+`sample` layout, one Example per target: `user_id` [1], `item_ids`, `cate_ids`, `seconds_to_next` [<= max_length] (the events right
+before the target, oldest first), `gt_item_id`, `gt_cate_id`, `gt_time` [1] int64, `weight_tag` [1] float32 (the target item's share of
+all events).
 Validation and test are always of the `sample` layout. Item and category features hold rows (0: no category), times are unix seconds.
+Times of histories are stored as differences, less than half of the bytes: `time_steps` are the seconds since the user's event before, of
+the first event since 1970; `seconds_to_next` those from an event to the one after it, of the last one to the target.
 """
 
 from __future__ import annotations
@@ -25,28 +28,30 @@ from data_prep.partitions import load_partition, write_all
 from data_prep.plan import Plan, replace_json
 from data_prep.splits import held_out_targets, train_targets
 from data_prep.time_split import cut_at, first_later_events
-from data_prep.vocabulary import Ids, take_ids
+from data_prep.vocabulary import Ids
 from ops.records import Feature, encode_block, scalar_feature
 
-BLOCK_ROWS = 1 << 14
+BLOCK_EVENTS, BLOCK_SAMPLES = 1 << 17, 1 << 14  # some megabytes of records, which fit into the caches
 SPLITS = ("train", "validate", "test")
 
 
-def feature_schema(layout: Literal["user", "sample"], user_id_type: str) -> dict[str, dict[str, Any]]:
-    """Feature name -> dtype and shape (null: varying) of one layout."""
+def feature_schema(layout: Literal["user", "sample"], user_id_type: str, *, with_behaviors: bool = False) -> dict[str, dict[str, Any]]:
+    """Feature name -> dtype and shape (null: varying) of one layout, ``with_behaviors`` where kinds of events have weights."""
     user_id = {"user_id": {"dtype": "int64" if user_id_type == "int64" else "bytes", "shape": [1]}}
     varying, one = {"dtype": "int64", "shape": [None]}, {"dtype": "int64", "shape": [1]}
     if layout == "user":
-        return {**user_id, "item_ids": varying, "cate_ids": varying, "times": varying}
+        behaviors = {"behavior_ids": varying} if with_behaviors else {}
+        return {**user_id, "item_ids": varying, "cate_ids": varying, "time_steps": varying, **behaviors}
     return {
         **user_id,
         "item_ids": varying,
         "cate_ids": varying,
-        "times": varying,
+        "seconds_to_next": varying,
         "gt_item_id": one,
         "gt_cate_id": one,
         "gt_time": one,
         "weight_tag": {"dtype": "float32", "shape": [1]},
+        **({"gt_behavior_id": one} if with_behaviors else {}),
     }
 
 
@@ -60,78 +65,78 @@ def part_path(work: Path, split: str, shard: int) -> Path:
     return work / f"{split}-{shard:05d}.records"
 
 
-def gather_ranges(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of many ranges in a row.
-
-    Args:
-        starts: [n] int64, first index of each range.
-        lengths: [n] int64, >= 0.
-
-    Returns:
-        index: [sum(lengths)] int64; row_splits: [n + 1] int64.
-    """
-    row_splits = np.zeros(len(starts) + 1, np.int64)
-    np.cumsum(lengths, out=row_splits[1:])
-    index = np.arange(row_splits[-1])
-    index += np.repeat(starts - row_splits[:-1], lengths)
-    return index, row_splits
+def _user_ids(ids: Ids) -> np.ndarray:
+    return ids if isinstance(ids, np.ndarray) else ids.cast(pa.binary()).to_numpy(zero_copy_only=False)
 
 
-def _user_feature(ids: Ids) -> Feature:
-    if isinstance(ids, np.ndarray):
-        return scalar_feature(ids)
-    return scalar_feature(ids.cast(pa.binary()).to_numpy(zero_copy_only=False))
+def time_steps(histories: Histories) -> np.ndarray:
+    """[E] int64 seconds since the user's event before; of a user's first event the time itself."""
+    steps = np.diff(histories.times, prepend=0)
+    begins = histories.row_splits[:-1][np.diff(histories.row_splits) > 0]
+    steps[begins] = histories.times[begins]
+    return steps
 
 
 def user_blocks(histories: Histories, catalogue: Catalogue, users: np.ndarray) -> Iterator[dict[str, Feature]]:
-    """Features of the `user` layout, some ten thousand users at a time.
+    """Features of the `user` layout, some ten thousand events at a time.
 
     Args:
         histories: all users.
         catalogue: for the categories.
-        users: [n] user codes.
+        users: [n] user codes, ascending.
     """
-    for first in range(0, len(users), BLOCK_ROWS):
-        some = users[first : first + BLOCK_ROWS]
-        starts = histories.row_splits[some]
-        index, row_splits = gather_ranges(starts, histories.row_splits[some + 1] - starts)
-        item_rows = histories.item_rows[index]
+    steps, behaviors = time_steps(histories), None if histories.behaviors is None else histories.behaviors.astype(np.int32)
+    user_ids = _user_ids(histories.user_ids)
+    firsts = histories.row_splits[users] // BLOCK_EVENTS  # users of equal numbers go into one block
+    for some in np.split(users, np.flatnonzero(np.diff(firsts)) + 1) if len(users) else []:
+        begins, ends = histories.row_splits[some], histories.row_splits[some + 1]
+        first, last = int(begins[0]), int(ends[-1])
+        item_rows = histories.item_rows[first:last]
+        events = (begins - first, ends - first)
         yield {
-            "user_id": _user_feature(take_ids(histories.user_ids, some)),
-            "item_ids": Feature(item_rows.astype(np.int64), row_splits),
-            "cate_ids": Feature(catalogue.category_rows[item_rows].astype(np.int64), row_splits),
-            "times": Feature(histories.times[index], row_splits),
+            "user_id": scalar_feature(user_ids[some]),
+            "item_ids": Feature(item_rows, *events),
+            "cate_ids": Feature(catalogue.category_rows[item_rows], *events),
+            "time_steps": Feature(steps[first:last], *events),
+            **({} if behaviors is None else {"behavior_ids": Feature(behaviors[first:last], *events)}),
         }
 
 
 def sample_blocks(
     histories: Histories, catalogue: Catalogue, targets: np.ndarray, starts: np.ndarray, max_length: int, weights: np.ndarray
 ) -> Iterator[dict[str, Feature]]:
-    """Features of the `sample` layout, some ten thousand samples at a time.
+    """Features of the `sample` layout, some ten thousand samples at a time. The windows of a user overlap and are not copied.
 
     Args:
         histories: all users.
         catalogue: for the categories.
-        targets: [S] event indices of the targets.
+        targets: [S] event indices of the targets, ascending.
         starts: [S] event index at which each target's user starts.
         max_length: history items at most.
         weights: [N + 1] float32 per item row.
     """
-    for first in range(0, len(targets), BLOCK_ROWS):
-        target = targets[first : first + BLOCK_ROWS]
-        length = np.minimum(target - starts[first : first + BLOCK_ROWS], max_length)
-        index, row_splits = gather_ranges(target - length, length)
-        item_rows, target_rows = histories.item_rows[index], histories.item_rows[target]
+    steps, behaviors = time_steps(histories), None if histories.behaviors is None else histories.behaviors.astype(np.int32)
+    user_ids = _user_ids(histories.user_ids)
+    for some in range(0, len(targets), BLOCK_SAMPLES):
+        target = targets[some : some + BLOCK_SAMPLES]
+        begins = np.maximum(target - max_length, starts[some : some + BLOCK_SAMPLES])
+        first, last = int(begins.min()), int(target[-1]) + 1
         users = np.searchsorted(histories.row_splits, target, side="right") - 1
+        item_rows, times = histories.item_rows[first:last], histories.times[first:last]
+        category_rows = catalogue.category_rows[item_rows]
+        target, begins = target - first, begins - first
+        target_rows = item_rows[target].astype(np.int64)
+        first_user = int(users[0])
         yield {
-            "user_id": _user_feature(take_ids(histories.user_ids, users)),
-            "item_ids": Feature(item_rows.astype(np.int64), row_splits),
-            "cate_ids": Feature(catalogue.category_rows[item_rows].astype(np.int64), row_splits),
-            "times": Feature(histories.times[index], row_splits),
-            "gt_item_id": scalar_feature(target_rows.astype(np.int64)),
-            "gt_cate_id": scalar_feature(catalogue.category_rows[target_rows].astype(np.int64)),
-            "gt_time": scalar_feature(histories.times[target]),
-            "weight_tag": scalar_feature(weights[target_rows]),
+            "user_id": Feature(user_ids[first_user : int(users[-1]) + 1], users - first_user, users - first_user + 1),
+            "item_ids": Feature(item_rows, begins, target),
+            "cate_ids": Feature(category_rows, begins, target),
+            "seconds_to_next": Feature(steps[first:last], begins + 1, target + 1),
+            "gt_item_id": Feature(item_rows, target, target + 1),
+            "gt_cate_id": Feature(category_rows, target, target + 1),
+            "gt_time": Feature(times, target, target + 1),
+            "weight_tag": Feature(weights, target_rows, target_rows + 1),
+            **({} if behaviors is None else {"gt_behavior_id": Feature(behaviors[first:last], target, target + 1)}),
         }
 
 
@@ -210,20 +215,19 @@ class ShardWriter:
             self._append(files["train"], user_blocks(training, self._plan.catalogue, train))
         else:
             self._append(files["train"], sample_blocks(training, self._plan.catalogue, targets, starts, config.max_length, self._weights))
+        held_out_rows = [np.zeros(0, np.int32)]
         for number, split in enumerate(SPLITS[1:], 1):
-            users = np.flatnonzero(role == number)
+            held_out = histories.select(np.flatnonzero(role == number))
+            users = np.arange(len(held_out.lengths))
             if moment is None:
-                targets = held_out_targets(histories.row_splits, users, config.test_min_length)
-            else:
-                targets = first_later_events(histories, users, moment)
+                targets = held_out_targets(held_out.row_splits, users, config.test_min_length)
+                held_out_rows.append(held_out.item_rows)
+            else:  # nothing of the catalogue's counts is held out: they end at the moment
+                targets = first_later_events(held_out, users, moment)
             samples[split] += len(targets)
-            blocks = sample_blocks(histories, self._plan.catalogue, targets, histories.row_splits[users], config.max_length, self._weights)
+            blocks = sample_blocks(held_out, self._plan.catalogue, targets, held_out.row_splits[:-1], config.max_length, self._weights)
             self._append(files[split], blocks)
-        # After a split by time nothing of the catalogue's counts is held out: they end at the moment.
-        held_out = np.flatnonzero(role > 0) if moment is None else np.zeros(0, np.int64)
-        begins = histories.row_splits[held_out]
-        index, _ = gather_ranges(begins, histories.row_splits[held_out + 1] - begins)
-        rows, numbers = np.unique(histories.item_rows[index], return_counts=True)
+        rows, numbers = np.unique(np.concatenate(held_out_rows), return_counts=True)
         np.save(self._held_out_path(partition), np.stack([rows.astype(np.int64), numbers]))
         self.state["duplicates"] += duplicates
         self.state["done"].append(partition)
@@ -253,7 +257,8 @@ class ShardWriter:
         row_splits = np.zeros(last - first + 1, np.int64)
         np.cumsum(plan.lengths[first:last], out=row_splits[1:])
         seconds = times // 1000 if plan.facts.time_unit == "ms" else times
-        return Histories(plan.user_ids[first:last], row_splits, plan.catalogue.row_of_code[items], seconds), duplicates
+        behaviors = None if events.behaviors is None else events.behaviors[begin:end]
+        return Histories(plan.user_ids[first:last], row_splits, plan.catalogue.row_of_code[items], seconds, behaviors), duplicates
 
     def facts(self) -> ShardFacts:
         """What was written; all partitions must be done."""

@@ -98,11 +98,26 @@ class TextFile:
         codec = "gzip" if magic[:2] == _GZIP else "zstd" if magic == _ZSTD else None
         self._raw = pa.OSFile(str(path))
         self._stream = pa.CompressedInputStream(self._raw, codec) if codec else self._raw
+        self._rest = b""
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes of text; empty at the end."""
+        """Some ``size`` bytes of text; empty at the end."""
         data: bytes = self._stream.read(size)
+        if self._rest:
+            data, self._rest = self._rest + data, b""
         return data
+
+    def read_all(self) -> bytes:
+        """All text that is left."""
+        parts = iter(lambda: self.read(1 << 24), b"")
+        return b"".join(parts)
+
+    def give_back(self, data: bytes) -> None:
+        """Takes the end of what was read last, to be read again."""
+        if self._stream is self._raw:
+            self._raw.seek(self._raw.tell() - len(data))
+        else:
+            self._rest = data
 
     def tell(self) -> int:
         """Bytes of the file itself read so far."""

@@ -37,13 +37,10 @@ def _shortened(column: pa.Array) -> pa.Array:
 
 
 def unpack_batch(data: bytes) -> dict[str, pa.Array]:
-    """The batch of `pack_batch`; integers are int64 again."""
+    """The batch of `pack_batch`; integers are int32 where they fit."""
     with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
         batch = reader.read_next_batch()
-    return {
-        name: column.cast(pa.int64()) if pa.types.is_int32(column.type) else column
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    }
+    return dict(zip(batch.schema.names, batch.columns, strict=True))
 
 
 class SpoolWriter:

@@ -34,24 +34,23 @@ def sample_lines(path: Path) -> list[str]:
     return lines
 
 
-def line_blocks(stream: TextFile, size: int, source: str) -> Iterator[bytes]:
+def line_blocks(stream: TextFile, size: int, source: str) -> Iterator[memoryview]:
     """Cuts a text into blocks of whole lines, of about ``size`` bytes each.
 
     Raises:
         DataError: a line is longer than `LONGEST_LINE_BLOCKS` blocks.
         OSError: the file is damaged.
     """
-    rest = b""
     while block := stream.read(size):
-        cut = block.rfind(b"\n") + 1
-        if cut == 0:
-            cut = block.rfind(b"\r", 0, len(block) - 1) + 1  # lines that end in a carriage return alone
-        if cut == 0:
-            rest += block
-            if len(rest) > LONGEST_LINE_BLOCKS * size:
-                raise DataError(f"{source} has a line of more than {len(rest):,} bytes; a log has one event per line")
-            continue
-        yield rest + block[:cut] if rest else block[:cut]
-        rest = block[cut:]
-    if rest:
-        yield rest
+        while not (cut := _end_of_lines(block)) and (more := stream.read(size)):
+            block += more
+            if len(block) > LONGEST_LINE_BLOCKS * size:
+                raise DataError(f"{source} has a line of more than {len(block):,} bytes; a log has one event per line")
+        if cut:
+            stream.give_back(block[cut:])
+        yield memoryview(block)[: cut or len(block)]
+
+
+def _end_of_lines(block: bytes) -> int:
+    """Where the last whole line of a block ends, 0 if there is none."""
+    return block.rfind(b"\n") + 1 or block.rfind(b"\r", 0, len(block) - 1) + 1  # lines that end in a carriage return alone

@@ -111,4 +111,5 @@ def cut_at(histories: Histories, moment: int) -> Histories:
     """The same users with their events before the moment; users without one keep an empty history."""
     early = histories.times < moment
     row_splits = np.concatenate([[0], np.cumsum(early)])[histories.row_splits].astype(np.int64)
-    return Histories(histories.user_ids, row_splits, histories.item_rows[early], histories.times[early])
+    behaviors = None if histories.behaviors is None else histories.behaviors[early]
+    return Histories(histories.user_ids, row_splits, histories.item_rows[early], histories.times[early], behaviors)

@@ -20,17 +20,20 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import nann
+from data_prep.parallel import ordered_map, worker_count
 from nann.errors import ArtifactError
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+STAMP_NAME = ".fingerprint"
 logger = logging.getLogger(__name__)
 
 
@@ -89,6 +92,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_files(paths: Sequence[Path]) -> list[str]:
+    """`sha256_file` of each, as many at a time as there are cores."""
+    return list(ordered_map(sha256_file, paths, worker_count(0)))
+
+
 @functools.cache
 def code_digest() -> str:
     """Hex sha256 over the sources (Python and C++) of the packages a step's outcome depends on."""
@@ -135,7 +143,9 @@ def open_artifact(path: Path, *, step: str) -> Artifact:
             raise ArtifactError(f"{file} is listed in the manifest but missing; run `nann {step}` again")
         if file.stat().st_size != entry["size_bytes"]:
             raise ArtifactError(f"{file} has {file.stat().st_size} bytes, its manifest says {entry['size_bytes']}; run `nann {step}` again")
-        if sha256_file(file) != entry["sha256"]:
+    for (name, entry), digest in zip(files.items(), sha256_files([path / name for name in files]), strict=True):
+        if digest != entry["sha256"]:
+            file = path / name
             raise ArtifactError(f"{file} was changed after `nann {step}` wrote it (its sha256 differs); run that step again")
     return Artifact(path=path, manifest=manifest, digest=hashlib.sha256(raw).hexdigest())
 
@@ -173,6 +183,9 @@ def require_same_ancestor(ancestor: str, *artifacts: Artifact) -> None:
             )
 
 
+Inputs: TypeAlias = Mapping[str, Artifact | str]
+
+
 def _is_empty_directory(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
@@ -187,7 +200,8 @@ class ArtifactWriter:
         path: where the artifact will lie.
         step: name of the step, as on the command line.
         params: the step's parameters, JSON-able.
-        inputs: name -> input artifact, or the sha256 of a raw input file.
+        inputs: name -> input artifact, or the sha256 of a raw input file; or a function that returns this, which is called in a thread
+            beside the work where nothing is there that must be compared first.
         resumable: keep what a killed run with the same fingerprint left in the partial directory.
         overwrite: replace a differing artifact at ``path``.
 
@@ -201,7 +215,7 @@ class ArtifactWriter:
         *,
         step: str,
         params: Mapping[str, Any],
-        inputs: Mapping[str, Artifact | str],
+        inputs: Inputs | Callable[[], Inputs],
         resumable: bool = False,
         overwrite: bool = False,
     ) -> None:
@@ -209,23 +223,9 @@ class ArtifactWriter:
         self.metrics: dict[str, Any] = {}
         self._resumable = resumable
         self._partial = self.path.with_name(f".{self.path.name}.partial")
-        lineage: dict[str, str] = {}
-        for name, source in inputs.items():
-            if isinstance(source, Artifact):
-                lineage.update(source.lineage)
-                lineage[name] = source.digest
-            else:
-                lineage[name] = source
-        self._head = {
-            "schema_version": SCHEMA_VERSION,
-            "step": step,
-            "params": json.loads(json.dumps(dict(params))),
-            "code_version": nann.__version__,
-            "code_digest": code_digest(),
-            "inputs": {name: source.digest if isinstance(source, Artifact) else source for name, source in inputs.items()},
-            "lineage": lineage,
-        }
+        self._step, self._params, self._inputs = step, json.loads(json.dumps(dict(params))), inputs
         self._lock: int | None = None
+        self._stamping: ThreadPoolExecutor | None = None
         self.is_current = False
         if self.path.exists() and not _is_empty_directory(self.path):
             difference = self._difference_to_existing()
@@ -233,6 +233,26 @@ class ArtifactWriter:
                 self.is_current = True
             elif not overwrite:
                 raise ArtifactError(f"{path} exists already ({difference}); give --overwrite to replace it, or another path")
+
+    @functools.cached_property
+    def _head(self) -> dict[str, Any]:
+        inputs = self._inputs() if callable(self._inputs) else self._inputs
+        lineage: dict[str, str] = {}
+        for name, source in inputs.items():
+            if isinstance(source, Artifact):
+                lineage.update(source.lineage)
+                lineage[name] = source.digest
+            else:
+                lineage[name] = source
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "step": self._step,
+            "params": self._params,
+            "code_version": nann.__version__,
+            "code_digest": code_digest(),
+            "inputs": {name: source.digest if isinstance(source, Artifact) else source for name, source in inputs.items()},
+            "lineage": lineage,
+        }
 
     def current(self) -> StepResult:
         """The result of the artifact that is already there (valid while ``is_current``)."""
@@ -242,7 +262,7 @@ class ArtifactWriter:
 
     def _difference_to_existing(self) -> str | None:
         try:
-            existing = open_artifact(self.path, step=str(self._head["step"]))
+            existing = open_artifact(self.path, step=self._step)
         except ArtifactError as error:
             return f"not usable: {error}"
         for key, expected in self._head.items():
@@ -258,20 +278,27 @@ class ArtifactWriter:
         except BlockingIOError as error:
             os.close(self._lock)
             raise ArtifactError(f"another process is writing {self.path}; wait for it, or end it") from error
-        stamp = self._partial / ".fingerprint"
-        wanted = json.dumps(self._head, sort_keys=True)
-        if not (self._resumable and stamp.is_file() and stamp.read_text() == wanted):
-            left = [entry for entry in self._partial.iterdir() if entry != stamp]
-            if left:
-                logger.warning("%s: discarding what an interrupted run with other inputs or parameters left", self._partial)
-            for entry in [*left, stamp]:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
-        stamp.write_text(wanted)
+        stamp = self._partial / STAMP_NAME
+        left = [entry for entry in self._partial.iterdir() if entry != stamp]
+        if left and not (self._resumable and stamp.is_file() and stamp.read_text() == json.dumps(self._head, sort_keys=True)):
+            logger.warning("%s: discarding what an interrupted run with other inputs or parameters left", self._partial)
+            for entry in left:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        self._stamping = ThreadPoolExecutor(1)
+        self._stamped = self._stamping.submit(self._stamp)
         return self._partial
+
+    def _stamp(self) -> None:
+        """Says what the partial directory is of; without it a later run begins anew."""
+        wanted = json.dumps(self._head, sort_keys=True)
+        (self._partial / STAMP_NAME).write_text(wanted)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
+            if self._stamping is not None:
+                self._stamping.shutdown()
             if kind is None:
+                self._stamped.result()
                 self._publish()
             elif not self._resumable:
                 shutil.rmtree(self._partial, ignore_errors=True)
@@ -289,11 +316,11 @@ class ArtifactWriter:
         return StepResult(path=self.path, metrics=self.metrics)
 
     def _publish(self) -> None:
-        (self._partial / ".fingerprint").unlink()
+        (self._partial / STAMP_NAME).unlink()
+        paths = [file for file in sorted(self._partial.rglob("*")) if file.is_file() and file.name != MANIFEST_NAME]
         files = {
-            str(file.relative_to(self._partial)): {"size_bytes": file.stat().st_size, "sha256": sha256_file(file)}
-            for file in sorted(self._partial.rglob("*"))
-            if file.is_file() and file.name != MANIFEST_NAME
+            str(file.relative_to(self._partial)): {"size_bytes": file.stat().st_size, "sha256": digest}
+            for file, digest in zip(paths, sha256_files(paths), strict=True)
         }
         manifest = {**self._head, "files": files, "metrics": self.metrics}
         (self._partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -264,4 +264,5 @@ def _report(
         notes={"record_files": sum(map(len, by_split.values()))},
         features=dict.fromkeys(SPLITS, features),
         compression="gzip" if any(path.suffix == ".gz" for path in by_split["train"]) else "none",
+        behavior_weights=[],
     )

@@ -21,11 +21,13 @@ class Rejoiner:
 
     Attributes:
         times: [n] int64 unix seconds of the events, a piece per batch, where they were added.
+        weights: [n] float32 of the events as targets, a piece per batch, where they were added; 1 for events that are no targets.
     """
 
     def __init__(self, max_length: int) -> None:
         self._max_length = max_length
         self.times: list[Int64Array] = []
+        self.weights: list[npt.NDArray[np.float32]] = []
         self._events: list[npt.NDArray[np.int32]] = []
         self._lengths: list[Int64Array] = []
         self._last: tuple[int, int, Any] | None = None
@@ -38,6 +40,7 @@ class Rejoiner:
         user_ids: npt.NDArray[Any] | None,
         *,
         times: tuple[Int64Array, Int64Array] | None = None,
+        weights: npt.NDArray[np.float32] | None = None,
     ) -> None:
         """Adds samples.
 
@@ -47,6 +50,7 @@ class Rejoiner:
             targets: [n] item rows.
             user_ids: [n], or None.
             times: times beside ``values`` and beside ``targets``, or None.
+            weights: [n] weights of the targets, or None.
         """
         num_samples = len(targets)
         if num_samples == 0:
@@ -69,6 +73,8 @@ class Rejoiner:
         self._events.append(np.concatenate([values[first_histories], targets])[order].astype(np.int32))
         if times is not None:
             self.times.append(np.concatenate([times[0][first_histories], times[1]])[order])
+        if weights is not None:
+            self.weights.append(np.concatenate([np.ones(int(first_histories.sum()), np.float32), weights])[order])
         per_user = np.bincount(owners, minlength=int(user[-1]) + 1).astype(np.int64)
         if self._lengths:
             self._lengths[-1][-1] += per_user[0]

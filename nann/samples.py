@@ -32,12 +32,14 @@ class Histories:
         row_splits: [U + 1] int64; user u's events are ``item_rows[row_splits[u]:row_splits[u + 1]]``.
         first_target: positions of a history from this one on are training targets (the train_min_length).
         times: [E] int64 unix seconds; None where they were not asked for, or the records have none.
+        weights: [E] float32, how much each event counts as a training target; None where all count alike.
     """
 
     item_rows: npt.NDArray[np.int32]
     row_splits: npt.NDArray[np.int64]
     first_target: int
     times: npt.NDArray[np.int64] | None = None
+    weights: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,31 +136,45 @@ def load_histories(dataset: Path, *, times: bool = False) -> Histories:
     """
     meta = load_meta(dataset)
     files = record_files(dataset, "train")
-    times = times and "times" in meta["features"]["train"]
-    stamps = [np.zeros(0, np.int64)]
+    differences = "time_steps" if meta["layout"] == "user" else "seconds_to_next"
+    times = times and differences in meta["features"]["train"]
+    weight_of = np.array([weight for _, weight in meta.get("behavior_weights", [])], np.float32)
+    behaviors = "behavior_ids" if meta["layout"] == "user" else "gt_behavior_id"
+    stamps, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    dtypes = {"item_ids": tf.int64, **({differences: tf.int64} if times else {}), **({behaviors: tf.int64} if len(weight_of) else {})}
     if meta["layout"] == "user":
         events, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
-        for batch in record_batches(files, {"item_ids": tf.int64, **({"times": tf.int64} if times else {})}):
+        for batch in record_batches(files, dtypes):
             events.append(batch["item_ids"].values.astype(np.int32))
             lengths.append(np.diff(batch["item_ids"].row_splits))
             if times:
-                stamps.append(batch["times"].values)
+                stamps.append(times_of_steps(batch[differences].values, batch[differences].row_splits))
+            if len(weight_of):
+                weights.append(weight_of[batch[behaviors].values])
         item_rows, row_splits = np.concatenate(events), np.cumsum(np.concatenate(lengths))
     else:
         rejoiner = Rejoiner(int(meta["max_length"]))
         user_type = _user_type(meta, "train")
-        dtypes = {"item_ids": tf.int64, "gt_item_id": tf.int64, **user_type}
-        if times:
-            dtypes |= {"times": tf.int64, "gt_time": tf.int64}
+        dtypes |= {"gt_item_id": tf.int64, **({"gt_time": tf.int64} if times else {}), **user_type}
         for batch in record_batches(files, dtypes):
             history, users = batch["item_ids"], batch["user_id"].values if user_type else None
-            own = (batch["times"].values, batch["gt_time"].values) if times else None
-            rejoiner.add(history.values, history.row_splits, batch["gt_item_id"].values, users, times=own)
+            own = None
+            if times:
+                own = (times_before(batch["gt_time"].values, history.row_splits, batch[differences].values), batch["gt_time"].values)
+            some = weight_of[batch[behaviors].values] if len(weight_of) else None
+            rejoiner.add(history.values, history.row_splits, batch["gt_item_id"].values, users, times=own, weights=some)
         item_rows, row_splits = rejoiner.finish()
         stamps += rejoiner.times
+        weights += rejoiner.weights
     if len(row_splits) < 2:
         raise ArtifactError(f"{dataset} has no training users; convert a longer log, or hold out fewer users")
-    return Histories(item_rows, row_splits, int(meta["train_min_length"]), np.concatenate(stamps) if times else None)
+    return Histories(
+        item_rows,
+        row_splits,
+        int(meta["train_min_length"]),
+        times=np.concatenate(stamps) if times else None,
+        weights=np.concatenate(weights) if len(weight_of) else None,
+    )
 
 
 def load_samples(dataset: Path, split: str) -> Samples:
@@ -170,8 +186,8 @@ def load_samples(dataset: Path, split: str) -> Samples:
     users: list[npt.NDArray[Any]] = []
     last_times: list[npt.NDArray[np.int64]] = []
     dtypes = {"item_ids": tf.int64, "gt_item_id": tf.int64, **user_type}
-    if has_times := "times" in meta["features"][split]:
-        dtypes["times"] = tf.int64
+    if has_times := "seconds_to_next" in meta["features"][split]:
+        dtypes |= {"seconds_to_next": tf.int64, "gt_time": tf.int64}
     for batch in record_batches(record_files(dataset, split), dtypes):
         values, row_splits = batch["item_ids"].values, batch["item_ids"].row_splits
         lengths = np.diff(row_splits)
@@ -182,14 +198,36 @@ def load_samples(dataset: Path, split: str) -> Samples:
         targets.append(batch["gt_item_id"].values.astype(np.int32))
         users.append(batch["user_id"].values if user_type else np.arange(len(lengths)) + sum(map(len, users)))
         if has_times:
-            times, ends = np.append(batch["times"].values, 0), batch["times"].row_splits
-            last_times.append(np.where(np.diff(ends) > 0, times[np.maximum(ends[1:] - 1, 0)], 0))
+            times = np.append(times_before(batch["gt_time"].values, row_splits, batch["seconds_to_next"].values), 0)
+            last_times.append(np.where(lengths > 0, times[np.maximum(row_splits[1:] - 1, 0)], 0))
     return Samples(
         np.concatenate(histories),
         np.concatenate(targets),
         np.concatenate(users) if users else np.zeros(0, np.int64),
         np.concatenate([np.zeros(0, np.int64), *last_times]) if has_times else None,
     )
+
+
+def times_of_steps(steps: npt.NDArray[np.int64], row_splits: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Times [E] from `time_steps` [E] of users with the given row splits [U + 1]: running sums within each user."""
+    sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(steps)])
+    times: npt.NDArray[np.int64] = sums[1:] - np.repeat(sums[row_splits[:-1]], np.diff(row_splits))
+    return times
+
+
+def times_before(
+    target_times: npt.NDArray[np.int64], row_splits: npt.NDArray[np.int64], seconds_to_next: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Times [v] of the histories of samples: the target's time less all seconds from the event on.
+
+    Args:
+        target_times: [n] `gt_time`.
+        row_splits: [n + 1] of the histories.
+        seconds_to_next: [v].
+    """
+    sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(seconds_to_next)])
+    times: npt.NDArray[np.int64] = np.repeat(target_times - sums[row_splits[1:]], np.diff(row_splits)) + sums[:-1]
+    return times
 
 
 def _user_type(meta: dict[str, Any], split: str) -> dict[str, Any]:

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import functools
-from collections.abc import Callable, Sequence
-from importlib import resources
+from collections.abc import Sequence
 
 import numpy as np
 
-from ops import native
+from ops.data_library import address, load_data_library
 
 
-@functools.cache
-def _function() -> Callable[..., int] | None:
-    """`nann_csv_integers` of the native library (`ops/cc/csv_integers.cc`), or None without it."""
-    if native.load_library() is None:  # also loads TensorFlow's libraries, which it needs
-        return None
-    with resources.as_file(resources.files("ops") / native.LIBRARY_NAME) as path:
-        function: Callable[..., int] | None = getattr(ctypes.CDLL(str(path)), "nann_csv_integers", None)
-    if function is not None:
-        function.restype = ctypes.c_int64  # type: ignore[attr-defined]
-    return function
-
-
-def csv_integers(block: bytes, *, width: int, columns: Sequence[int], delimiter: str) -> list[np.ndarray] | None:
-    """Reads integer columns of a block of lines. The interpreter lock is free meanwhile.
+def csv_integers(block: bytes | memoryview, *, width: int, columns: Sequence[int], delimiter: str) -> list[np.ndarray] | None:
+    """Reads integer columns of a block of lines (`ops/cc/data/csv_integers.cc`). The interpreter lock is free meanwhile.
 
     Args:
         block: whole lines; empty ones do not count.
@@ -34,24 +20,22 @@ def csv_integers(block: bytes, *, width: int, columns: Sequence[int], delimiter:
         delimiter: ASCII character between fields.
 
     Returns:
-        Per column [n] int64; None if a row has another number of fields or a wanted field is no plain integer (a sign, up to 18 digits),
-        or without the native library.
+        Per column [n] int32, or int64 if a value asks for it; None if a row has another number of fields or a wanted field is no plain
+        integer (a sign, up to 18 digits), or without the native library.
     """
-    function = _function()
-    if function is None or not delimiter.isascii():
+    library = load_data_library()
+    if library is None or not delimiter.isascii():
         return None
-    capacity = len(block) // (2 * width) + 1
+    text = np.frombuffer(block, np.uint8)
+    capacity = len(text) // (2 * width) + 1
     arrays = [np.empty(capacity, np.int64) for _ in columns]
-    pointers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+    pointers = (ctypes.c_void_p * len(arrays))(*(address(array) for array in arrays))
     wanted = np.full(width, -1, np.int32)
     wanted[list(columns)] = np.arange(len(arrays), dtype=np.int32)
-    rows = function(
-        ctypes.c_char_p(block),
-        ctypes.c_size_t(len(block)),
-        ctypes.c_int(width),
-        ctypes.c_char(delimiter.encode()),
-        ctypes.c_void_p(wanted.ctypes.data),
-        pointers,
-        ctypes.c_int64(capacity),
+    narrow = np.zeros(len(arrays), np.uint8)
+    rows = library.nann_csv_integers(
+        address(text), len(text), width, delimiter.encode(), address(wanted), pointers, len(arrays), capacity, address(narrow)
     )
-    return None if rows < 0 else [array[:rows] for array in arrays]
+    if rows < 0:
+        return None
+    return [(array.view(np.int32) if is_narrow else array)[:rows] for array, is_narrow in zip(arrays, narrow, strict=True)]

@@ -25,11 +25,16 @@ def built_for(path: Path) -> str:
     return found.group(1).decode() if found else "unknown"
 
 
-def _give_up(reason: str, error: Exception | None = None) -> None:
+def give_up(reason: str, error: Exception | None = None) -> None:
+    """Warns that a native library cannot be used.
+
+    Raises:
+        RuntimeError: instead of the warning, with NANN_REQUIRE_NATIVE=1.
+    """
     message = f"native ops are not available ({reason}); run `make install` to build them"
     if os.environ.get("NANN_REQUIRE_NATIVE", "0") not in {"", "0"}:
         raise RuntimeError(message) from error
-    logger.warning("%s; continuing with slower stock TensorFlow forms", message)
+    logger.warning("%s; continuing with slower forms", message)
 
 
 @functools.cache
@@ -46,11 +51,11 @@ def load_library() -> Any:
 
     with resources.as_file(resources.files("ops") / LIBRARY_NAME) as path:
         if not path.is_file():
-            return _give_up(f"{path} does not exist")
+            return give_up(f"{path} does not exist")
         running = ".".join(tf.__version__.split(".")[:2])
         if built_for(path) != running:
-            return _give_up(f"{path} was built for TensorFlow {built_for(path)}, this is {running}")
+            return give_up(f"{path} was built for TensorFlow {built_for(path)}, this is {running}")
         try:
             return tf.load_op_library(str(path))
         except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError, OSError) as error:
-            return _give_up(f"{path} does not load with TensorFlow {tf.__version__}: {str(error).splitlines()[0]}", error)
+            return give_up(f"{path} does not load with TensorFlow {tf.__version__}: {str(error).splitlines()[0]}", error)

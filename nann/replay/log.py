@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from nann.errors import ArtifactError
-from nann.record_batches import record_batches, record_files
-from nann.samples import load_items, load_meta
+from nann.samples import load_histories, load_items, load_meta
 
 HOLD_OUT_SALT = 0x9E3779B97F4A7C15  # Knuth's multiplicative hash, 2^64 / golden ratio
 
@@ -83,17 +80,14 @@ def load_replay_log(dataset: Path) -> ReplayLog:
     held_out = meta["num_users_per_split"]["validate"] + meta["num_users_per_split"]["test"]
     if held_out:
         raise ArtifactError(f"{dataset} holds {held_out:,} users out of the log; convert with --test-users 0 --validate-users 0")
-    columns: dict[str, list[Any]] = {"rows": [], "times": [], "lengths": []}
-    for batch in record_batches(record_files(dataset, "train"), {"item_ids": tf.int64, "times": tf.int64}):
-        columns["rows"].append(batch["item_ids"].values)
-        columns["times"].append(batch["times"].values)
-        columns["lengths"].append(np.diff(batch["item_ids"].row_splits))
-    rows, times, lengths = (np.concatenate(columns[name]) for name in ("rows", "times", "lengths"))
-    return number_by_time(rows, times, lengths, load_items(dataset).category_rows)
+    histories = load_histories(dataset, times=True)
+    if histories.times is None:
+        raise ArtifactError(f"{dataset} holds no times of events; run `nann convert` again")
+    return number_by_time(histories.item_rows, histories.times, np.diff(histories.row_splits), load_items(dataset).category_rows)
 
 
 def number_by_time(
-    rows: npt.NDArray[np.int64], times: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], category_rows: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.integer], times: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], category_rows: npt.NDArray[np.int32]
 ) -> ReplayLog:
     """Gives rows in the order of first events.
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data_prep.config import RESOURCE_FIELDS, ConvertConfig
 from data_prep.convert import ConvertReport, convert_log
 from data_prep.errors import DataError
 from data_prep.sources import expand_directories, find_records, require_files
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact, sha256_file
+from nann.artifacts import ArtifactWriter, Inputs, StepResult, open_artifact, sha256_files
 
 logger = logging.getLogger(__name__)
 
 
 def _digests(kind: str, paths: Sequence[Path]) -> dict[str, str]:
     """``KIND:BASENAME`` -> sha256 of the bytes; names that occur again get their position, so that the order of inputs counts."""
-    digests: dict[str, str] = {}
-    for position, path in enumerate(paths):
-        key = f"{kind}:{path.name}" if len(paths) == 1 else f"{kind}:{position}:{path.name}"
-        digests[key] = sha256_file(path)
-    return digests
+    keys = [f"{kind}:{path.name}" if len(paths) == 1 else f"{kind}:{position}:{path.name}" for position, path in enumerate(paths)]
+    return dict(zip(keys, sha256_files(paths), strict=True))
 
 
 def _adopt(inputs: Sequence[Path], directory: Path, config: ConvertConfig) -> ConvertReport:
@@ -30,22 +27,23 @@ def _adopt(inputs: Sequence[Path], directory: Path, config: ConvertConfig) -> Co
     return adopt_records(inputs, directory, config)
 
 
-def input_digests(inputs: Sequence[Path], config: ConvertConfig) -> dict[str, str]:
-    """Digest per input of a conversion: log files, items file, earlier dataset.
+def input_digests(inputs: Sequence[Path], config: ConvertConfig) -> Callable[[], dict[str, str]]:
+    """A function that gives the digest per input of a conversion: log files, items file, users file, earlier dataset. It reads them all;
+    that they are there is checked at once.
 
     Raises:
         data_prep.DataError: a file is missing or empty.
         ArtifactError: the earlier dataset is not whole.
     """
-    items = [Path(config.items)] if config.items else []
-    require_files([*inputs, *items])
+    items, users = ([Path(path)] if path else [] for path in (config.items, config.users))
+    require_files([*inputs, *items, *users])
     base = {"base_dataset": open_artifact(config.base, step="convert").digest} if config.base else {}
-    return _digests("log", inputs) | _digests("items", items) | base
+    return lambda: _digests("log", inputs) | _digests("items", items) | _digests("users", users) | base
 
 
-def open_writer(dataset: Path, config: ConvertConfig, digests: dict[str, str], *, overwrite: bool) -> ArtifactWriter:
+def open_writer(dataset: Path, config: ConvertConfig, digests: Inputs | Callable[[], Inputs], *, overwrite: bool) -> ArtifactWriter:
     """The writer of the dataset artifact; options that change no byte are no parameters of it."""
-    params = config.model_dump(mode="json", exclude={"items", "base", *RESOURCE_FIELDS})
+    params = config.model_dump(mode="json", exclude={"items", "users", "base", *RESOURCE_FIELDS})
     return ArtifactWriter(dataset, step="convert", params=params, inputs=digests, resumable=True, overwrite=overwrite)
 
 

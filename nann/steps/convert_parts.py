@@ -41,7 +41,7 @@ def plan_conversion(*, inputs: Sequence[Path], plan: Path, config: ConvertConfig
         data_prep.DataError: an input is missing, damaged, or breaks a rule beyond the limits.
     """
     inputs = expand_directories([Path(path) for path in inputs])
-    digests = input_digests(inputs, config)
+    digests = input_digests(inputs, config)()
     made = make_plan(inputs, plan, config)
     (plan / DIGESTS_NAME).write_text(json.dumps(digests), encoding="utf-8")
     return made.num_shards

@@ -92,7 +92,8 @@ class BatchSource:
     """Batches of one training run.
 
     Args:
-        histories: the training users' events and the first position that is a target.
+        histories: the training users' events, the first position that is a target, and the weights of targets where these differ: an
+            epoch then has as many samples as the weights sum to.
         max_length: L.
         sampler: of the negatives.
         config: batch size, number of negatives, seed, epochs.
@@ -118,7 +119,9 @@ class BatchSource:
         self.max_length, self._sampler, self._config = max_length, sampler, config
         starts = np.repeat(histories.row_splits[:-1], np.diff(histories.row_splits))
         self._positions = np.flatnonzero(np.arange(len(starts)) - starts >= histories.first_target)
-        self.num_samples = len(self._positions)
+        self._weights = None if histories.weights is None else histories.weights[self._positions].astype(np.float64)
+        total = len(self._positions) if self._weights is None else float(self._weights.sum())
+        self.num_samples = max(1, round(total)) if len(self._positions) else 0
         if self.num_samples == 0:
             raise ValueError(f"no training user has more than {histories.first_target} events, so there is no sample to train on")
         self.batch_size = config.batch_size * replicas
@@ -135,11 +138,22 @@ class BatchSource:
             epoch, start = divmod(first, self.num_samples)
             if epoch != self._order_epoch:
                 rng = np.random.default_rng([self._config.seed, _ORDER, epoch])
-                self._order, self._order_epoch = rng.permutation(self._positions), epoch
+                self._order, self._order_epoch = self._epoch(rng), epoch
             stop = min(self.num_samples, start + last - first)
             parts.append(self._order[start:stop])
             first += stop - start
         return np.concatenate(parts)
+
+    def _epoch(self, rng: np.random.Generator) -> Int64Array:
+        """The samples of an epoch in random order. With weights each occurs in proportion to its own: that number rounded up or down at
+        random, by systematic sampling (Madow, Annals of Mathematical Statistics 1949), so that their expected loss is the weighted one."""
+        if self._weights is None:
+            return rng.permutation(self._positions)
+        mixed = rng.permutation(len(self._positions))
+        sums = np.cumsum(self._weights[mixed])
+        points = (np.arange(self.num_samples) + rng.random()) * (sums[-1] / self.num_samples)
+        drawn = mixed[np.minimum(np.searchsorted(sums, points, side="right"), len(mixed) - 1)]
+        return self._positions[rng.permutation(drawn)]
 
     def windows(self, positions: Int64Array) -> Int32Array:
         """Histories [len(positions), L] before the given positions of ``item_rows``."""

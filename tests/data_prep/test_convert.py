@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -85,7 +86,7 @@ def expected_dataset(rows: list[list], config: ConvertConfig) -> dict:
             "user_id": [user],
             "item_ids": [event[0] for event in history],
             "cate_ids": [event[1] for event in history],
-            "times": [event[2] for event in history],
+            "seconds_to_next": [after[2] - event[2] for event, after in itertools.pairwise([*history, histories[user][position]])],
             "gt_item_id": [item],
             "gt_cate_id": [category],
             "gt_time": [time],
@@ -98,8 +99,17 @@ def expected_dataset(rows: list[list], config: ConvertConfig) -> dict:
 
     train_users = [users[code] for code in splits.train]
     if config.layout == "user":
-        names = ("item_ids", "cate_ids", "times")
-        train = [{"user_id": [u], **{n: [e[k] for e in histories[u]] for k, n in enumerate(names)}} for u in train_users]
+        train = [
+            {
+                "user_id": [user],
+                "item_ids": [event[0] for event in histories[user]],
+                "cate_ids": [event[1] for event in histories[user]],
+                "time_steps": [
+                    event[2] - before for event, before in zip(histories[user], [0, *(e[2] for e in histories[user])], strict=False)
+                ],
+            }
+            for user in train_users
+        ]
     else:
         train = [sample(user, place) for user in train_users for place in range(config.train_min_length, len(histories[user]))]
     train_counts = Counter(event[0] for user in train_users for event in histories[user])
@@ -134,7 +144,7 @@ def test_equal_to_a_straightforward_converter(layout: str, seed: int, options: d
     assert meta["num_users"] == len({row[0] for row in rows})
     assert meta["num_items"] == len(expected["items"])
     assert meta["num_samples"]["train"] == sum(
-        1 if layout == "sample" else max(0, len(record["times"]) - config.train_min_length) for record in expected["train"]
+        1 if layout == "sample" else max(0, len(record["time_steps"]) - config.train_min_length) for record in expected["train"]
     )
     assert meta["items_with_changed_category"] == sum(len({row[2] for row in rows if row[1] == item}) > 1 for item in {r[1] for r in rows})
     assert set(meta["features"]["train"]) == set(expected["train"][0])

@@ -1,5 +1,6 @@
 """The split by time against Python loops over the log."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -62,7 +63,9 @@ def test_training_ends_at_the_moment_and_targets_are_the_first_events_from_then_
     train = records(tmp_path / "dataset", "train")
     if layout == "user":
         assert {
-            record["user_id"][0]: [(id_of_row[row], time) for row, time in zip(record["item_ids"], record["times"], strict=True)]
+            record["user_id"][0]: [
+                (id_of_row[row], time) for row, time in zip(record["item_ids"], itertools.accumulate(record["time_steps"]), strict=True)
+            ]
             for record in train
         } == {user: events for user, events in before.items() if events}
     else:
@@ -78,7 +81,8 @@ def test_training_ends_at_the_moment_and_targets_are_the_first_events_from_then_
         user = record["user_id"][0]
         assert (id_of_row[record["gt_item_id"][0]], record["gt_time"][0]) == after[user][0]
         assert [id_of_row[row] for row in record["item_ids"]] == [item for item, _ in before[user][-5:]]
-        assert record["times"] == [time for _, time in before[user][-5:]]
+        times = [time for _, time in before[user][-5:]]
+        assert record["seconds_to_next"] == [later - time for time, later in itertools.pairwise([*times, after[user][0][1]])]
         assert len(before[user]) >= 3
     assert not {r["user_id"][0] for r in held_out["test"]} & {r["user_id"][0] for r in held_out["validate"]}
     meta = json.loads((tmp_path / "dataset" / "meta.json").read_text())

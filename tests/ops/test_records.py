@@ -2,7 +2,6 @@
 
 import ctypes
 import logging
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops import native, records
-from ops.records import Feature, encode_records, scalar_feature, write_records
+from ops import data_library, native, records
+from ops.data_library import load_data_library
+from ops.records import Feature, encode_block, encode_records, scalar_feature, split_feature
 
-needs_native = pytest.mark.skipif(native.load_library() is None, reason="the native library is not built; run `make install`")
+needs_native = pytest.mark.skipif(load_data_library() is None, reason="the native data library is not built; run `make install`")
 
 
 def feature(lists: list, dtype: type) -> Feature:
@@ -22,7 +22,7 @@ def feature(lists: list, dtype: type) -> Feature:
     values = np.empty(len(flat), object) if dtype is object else np.array(flat, dtype)
     if dtype is object:
         values[:] = flat
-    return Feature(values, np.cumsum([0, *map(len, lists)], dtype=np.int64))
+    return split_feature(values, np.cumsum([0, *map(len, lists)], dtype=np.int64))
 
 
 def stock_bytes(path: Path, features: dict[str, Feature]) -> bytes:
@@ -56,7 +56,7 @@ def test_native_bytes_equal_the_stock_writers(features: dict[str, Feature], tmp_
         parsed = tf.train.Example.FromString(record.numpy()).features.feature
         assert sorted(parsed) == sorted(features)
         for name, column in features.items():
-            values = column.values[column.row_splits[row] : column.row_splits[row + 1]]
+            values = column.values[column.begins[row] : column.ends[row]]
             assert list(getattr(parsed[name], parsed[name].WhichOneof("kind")).value) == list(values)
 
 
@@ -81,8 +81,8 @@ def test_written_files_are_read_back(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     lists = [list(rng.integers(0, 10**6, rng.integers(0, 60))) for _ in range(300)]
     path = tmp_path / "train.tfrecord"
-    size = write_records(path, [{"item_ids": feature(lists[:200], np.int64)}, {"item_ids": feature(lists[200:], np.int64)}])
-    assert size == path.stat().st_size
+    blocks = [{"item_ids": feature(some, np.int64)} for some in (lists[:200], lists[200:])]
+    path.write_bytes(b"".join(encode_block(block).tobytes() for block in blocks))
     parsed = [
         list(tf.train.Example.FromString(record.numpy()).features.feature["item_ids"].int64_list.value)
         for record in tf.data.TFRecordDataset(str(path))  # checks both checksums of every record
@@ -92,85 +92,90 @@ def test_written_files_are_read_back(tmp_path: Path) -> None:
 
 def test_the_stock_form_takes_over_without_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     features = {"a": feature([[1, 2], [], [3]], np.int64), "w": feature([[0.5], [], [1]], np.float32)}
-    monkeypatch.setattr(native, "load_library", lambda: None)
-    write_records(tmp_path / "stock.tfrecord", [features])
-    assert (tmp_path / "stock.tfrecord").read_bytes() == stock_bytes(tmp_path / "expected.tfrecord", features)
+    monkeypatch.setattr(records, "load_data_library", lambda: None)
+    assert encode_block(features).tobytes() == stock_bytes(tmp_path / "expected.tfrecord", features)
     with pytest.raises(RuntimeError, match="make install"):
         encode_records(features)
+
+
+RANGES = np.array([0, 2]), np.array([2, 3])
 
 
 @pytest.mark.parametrize(
     ("features", "error", "message"),
     [
-        ({"a": Feature(np.arange(3), np.array([0, 2]))}, ValueError, "ascend from 0 to the number of values 3, got 0 to 2"),
-        ({"a": Feature(np.arange(3), np.array([1, 3]))}, ValueError, "got 1 to 3"),
-        ({"a": Feature(np.arange(3), np.array([0, 2, 1, 3]))}, ValueError, "descent"),
-        ({"a": Feature(np.arange(3), np.array([0, 3])), "b": Feature(np.arange(3), np.array([0, 1, 3]))}, ValueError, "same number"),
-        ({"a": Feature(np.arange(3), np.array([], np.int64))}, ValueError, r"row_splits \[n \+ 1\]"),
-        ({"a": Feature(np.arange(3, dtype=np.int32), np.array([0, 3]))}, TypeError, "int32"),
+        ({"a": Feature(np.arange(3), np.array([0, 2]), np.array([2, 4]))}, ValueError, r"'a'.*in its 3 values.*got \[0, 4\)"),
+        ({"a": Feature(np.arange(3), np.array([-1, 2]), np.array([2, 3]))}, ValueError, r"got \[-1, 3\)"),
+        ({"a": Feature(np.arange(3), np.array([2, 2]), np.array([1, 3]))}, ValueError, "not end before they begin"),
+        ({"a": Feature(np.arange(3), np.array([0, 2]), np.array([2]))}, ValueError, "as many begins as ends, got 2 and 1"),
+        ({"a": Feature(np.arange(3), *RANGES), "b": scalar_feature(np.arange(3))}, ValueError, "same number"),
+        ({"a": Feature(np.arange(3), np.array([0, 2], np.int32), np.array([2, 3]))}, ValueError, r"begins and ends \[n\] int64"),
+        ({"a": Feature(np.zeros((3, 1), np.int64), *RANGES)}, ValueError, r"values must be \[v\]"),
+        ({"a": Feature(np.arange(3, dtype=np.int16), *RANGES)}, TypeError, "int16"),
     ],
 )
 def test_ill_formed_features_are_refused(
-    features: dict[str, Feature], error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    features: dict[str, Feature], error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(error, match=message):
-        write_records(tmp_path / "a.tfrecord", [features])
-    monkeypatch.setattr(native, "load_library", lambda: None)
+        encode_block(features)
+    monkeypatch.setattr(records, "load_data_library", lambda: None)
     with pytest.raises(error, match=message):
-        write_records(tmp_path / "a.tfrecord", [features])
+        encode_block(features)
 
 
-def call_op(int64_values: list, row_splits: list, names: list[str]) -> tf.Tensor:
-    return native.load_library().nann_encode_examples(
-        int64_values=[np.array(values, np.int64) for values in int64_values],
-        float_values=[],
-        bytes_values=[],
-        row_splits=[np.array(splits, np.int64) for splits in row_splits],
-        names=names,
-    )
-
-
-@needs_native
 @pytest.mark.parametrize(
-    ("values", "row_splits", "names", "message"),
+    ("row_splits", "message"),
     [
-        ([[1, 2]], [[0, 3]], ["a"], "number of values 2, got 0 to 3"),
-        ([[1, 2]], [[-1, 2]], ["a"], "got -1 to 2"),
-        ([[1, 2]], [[0, 5, 2]], ["a"], "must not descend, got 5 before 2 at 1"),
-        ([[1, 2]], [[0, -5, 2]], ["a"], "must not descend, got 0 before -5 at 0"),
-        ([[1], [1]], [[0, 1], [0, 0, 1]], ["a", "b"], "same length|Dimension"),
-        ([[1]], [[]], ["a"], "at least 1"),
-        ([[1], [1]], [[0, 1], [0, 1]], ["a", "a"], "must differ, got a twice"),
-        ([[1]], [[0, 1]], ["a", "b"], "2 names and 1 row splits"),
-        ([[1], [2]], [[0, 1]], ["a"], "1 names and 2 lists of values"),
-        ([[[1]]], [[0, 1]], ["a"], "vectors|rank"),
+        (np.array([0, 2]), "ascend from 0 to the number of values 3, got 0 to 2"),
+        (np.array([1, 3]), "got 1 to 3"),
+        (np.array([0, 2, 1, 3]), "descent"),
+        (np.array([], np.int64), r"row_splits \[n \+ 1\]"),
+        (np.array([0, 3], np.int32), r"row_splits \[n \+ 1\]"),
     ],
 )
-def test_the_op_refuses_offending_values(values: list, row_splits: list, names: list[str], message: str) -> None:
-    with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match=message):
-        call_op(values, row_splits, names)
+def test_ill_formed_row_splits_are_refused(row_splits: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split_feature(np.arange(3), row_splits)
 
 
 @needs_native
-def test_the_op_knows_its_shape_in_a_graph() -> None:
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.int64)])
-    def encode(values: tf.Tensor, row_splits: tf.Tensor) -> tf.Tensor:
-        out = native.load_library().nann_encode_examples(
-            int64_values=[values], float_values=[], bytes_values=[], row_splits=[row_splits], names=["a"]
-        )
-        assert out.shape.as_list() == [None]
-        assert out.dtype == tf.uint8
-        return out
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_overlapping_ranges_equal_copies(data: st.DataObject) -> None:
+    """Windows into shared values against the same values copied out, for all kinds; 32-bit integers against 64-bit ones."""
+    num_values = data.draw(st.integers(1, 30))
+    integers = np.array(data.draw(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=num_values, max_size=num_values)), np.int64)
+    strings = np.array([bytes([65 + value % 26]) * (value % 200) for value in integers], object)
+    bounds = data.draw(st.lists(st.tuples(st.integers(0, num_values), st.integers(0, num_values)).map(sorted), max_size=12))
+    begins, ends = (np.array([pair[place] for pair in bounds], np.int64) for place in (0, 1))
+    every = {"int": integers, "short": integers.astype(np.int32), "float": integers.astype(np.float32), "string": strings}
+    shared = {name: Feature(values, begins, ends) for name, values in every.items()} | {"again": Feature(integers, ends, ends)}
+    copied = {
+        name: feature([list(values[begin:end]) for begin, end in bounds], object if name == "string" else values.dtype.type)
+        for name, values in every.items()
+    }
+    copied["short"] = feature([list(integers[begin:end]) for begin, end in bounds], np.int64)
+    copied["again"] = feature([[] for _ in bounds], np.int64)
+    assert encode_records(shared).tobytes() == encode_records(copied).tobytes()
 
-    expected = encode_records({"a": Feature(np.array([7, 8]), np.array([0, 1, 2]))})
-    np.testing.assert_array_equal(encode(np.array([7, 8]), np.array([0, 1, 2])), expected)
+
+@needs_native
+def test_a_block_is_valid_until_the_next() -> None:
+    small, large = {"a": scalar_feature(np.arange(10))}, {"a": scalar_feature(np.arange(200_000))}
+    block = encode_block(small)
+    before = block.tobytes()
+    assert encode_block(large).tobytes() == encode_records(large).tobytes()  # more than the scratch memory had at first
+    assert encode_block(small).tobytes() == before
 
 
 @pytest.fixture
 def fresh_loader() -> None:
     native.load_library.cache_clear()
+    load_data_library.cache_clear()
     yield
     native.load_library.cache_clear()
+    load_data_library.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_loader")
@@ -193,12 +198,30 @@ def test_a_missing_or_foreign_library_warns_once_or_fails(
         native.load_library()
 
 
+@pytest.mark.usefixtures("fresh_loader")
+@pytest.mark.parametrize("content", [None, b"no library"], ids=["missing", "broken"])
+def test_a_missing_data_library_warns_once_or_fails(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if content is not None:
+        (tmp_path / data_library.LIBRARY_NAME).write_bytes(content)
+    monkeypatch.setattr(data_library.resources, "files", lambda package: tmp_path)
+    monkeypatch.delenv("NANN_REQUIRE_NATIVE", raising=False)
+    with caplog.at_level(logging.WARNING):
+        assert load_data_library() is None
+        assert load_data_library() is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    load_data_library.cache_clear()
+    monkeypatch.setenv("NANN_REQUIRE_NATIVE", "1")
+    with pytest.raises(RuntimeError, match="make install"):
+        load_data_library()
+
+
 @needs_native
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=100))
 def test_both_forms_of_the_checksum_agree_with_its_definition(data: bytes) -> None:
-    with resources.as_file(resources.files("ops") / native.LIBRARY_NAME) as path:
-        checksum = ctypes.CDLL(str(path)).nann_crc32c
+    checksum = load_data_library().nann_crc32c
     checksum.restype, checksum.argtypes = ctypes.c_uint32, [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
     expected = 0xFFFFFFFF
     for byte in data:

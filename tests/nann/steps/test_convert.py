@@ -1,5 +1,6 @@
 """The step `convert`: an artifact that is complete or absent, and that a killed run does not spoil."""
 
+import csv
 import json
 import os
 import signal
@@ -20,8 +21,9 @@ from data_prep.config import ConvertConfig, GenerateConfig
 from data_prep.generate import generate_log
 from nann.artifacts import open_artifact, sha256_file
 from nann.errors import ArtifactError
-from nann.samples import load_histories, load_samples
+from nann.samples import load_histories, load_items, load_samples
 from nann.steps.convert import convert
+from ops.data_library import load_data_library
 
 ROOT = Path(__file__).parents[3]
 
@@ -266,3 +268,50 @@ def test_impossible_filters_are_refused(log: Path, tmp_path: Path) -> None:
     (tmp_path / "narrow.csv").write_text("user_id,item_id,timestamp\n1,2,1511600000\n")
     with pytest.raises(DataError, match="the log has no behavior column; give columns"):
         convert(inputs=[tmp_path / "narrow.csv"], dataset=tmp_path / "a", config=ConvertConfig(behaviors=("pv",)))
+
+
+@pytest.mark.parametrize("layout", ["user", "sample"])
+def test_weights_of_behaviors_reach_the_histories(layout: str, log: Path, tmp_path: Path) -> None:
+    """Event by event against the log; a weight changes nothing else than the additional feature."""
+    weights = {"pv": 0.25, "buy": 1.0, "fav": 3.0}
+    options = {"layout": layout, "test_users": 5, "validate_users": 5}
+    weighted = ConvertConfig(behaviors=("pv:0.25", "buy", "fav:3"), **options)
+    convert(inputs=[log], dataset=tmp_path / "weighted", config=weighted.model_copy(update={"partitions": 4}))
+    convert(inputs=[log], dataset=tmp_path / "again", config=weighted)
+    assert contents(tmp_path / "weighted") == contents(tmp_path / "again")
+    convert(inputs=[log], dataset=tmp_path / "plain", config=ConvertConfig(behaviors=("pv", "buy", "fav"), **options))
+    found, plain = load_histories(tmp_path / "weighted", times=True), load_histories(tmp_path / "plain", times=True)
+    assert plain.weights is None
+    for name in ("item_rows", "row_splits", "times"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(plain, name))
+    expected = Counter()
+    items = load_items(tmp_path / "weighted")
+    for row in csv.reader(log.read_text().splitlines()):
+        if row[3] in weights:
+            expected[int(row[1]), int(row[4]), weights[row[3]]] += 1
+    targets = np.arange(len(found.item_rows)) - np.repeat(found.row_splits[:-1], np.diff(found.row_splits)) >= found.first_target
+    chosen = np.flatnonzero(targets)
+    events = Counter(
+        (int(items.item_ids[found.item_rows[place]]), int(found.times[place]), float(found.weights[place])) for place in chosen
+    )
+    assert not events - expected
+    assert set(found.weights[chosen].tolist()) == set(weights.values())
+    meta = json.loads((tmp_path / "weighted" / "meta.json").read_text())
+    assert meta["behavior_weights"] == [["pv", 0.25], ["buy", 1.0], ["fav", 3.0]]
+
+
+@pytest.mark.parametrize(("behaviors", "message"), [(("pv:0",), "above 0"), (("pv", "pv:2"), "twice"), (("pv:inf",), "above 0")])
+def test_impossible_weights_are_refused(behaviors: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ConvertConfig(behaviors=behaviors)
+    assert ConvertConfig(behaviors=("a:b", "c:d:2")).behavior_names == ("a:b", "c:d")
+
+
+@pytest.mark.skipif(load_data_library() is None, reason="without the native data library records go through TensorFlow")
+def test_a_conversion_does_not_load_tensorflow(log: Path, tmp_path: Path) -> None:
+    child = (
+        "import sys; from pathlib import Path; from data_prep.config import ConvertConfig; from nann.steps.convert import convert; "
+        f"convert(inputs=[Path({str(log)!r})], dataset=Path({str(tmp_path / 'dataset')!r}), config=ConvertConfig()); "
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", child], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)

@@ -107,3 +107,23 @@ def test_neighbours_come_with_the_batch_without_the_samples_own_user(negatives):
         seen = batch.negative_neighbors[batch.negatives < 6]
         assert not len(seen) or seen.any()
     assert plain.batch(0).target_neighbors is None
+
+
+def test_weighted_targets_occur_in_proportion():
+    rng = np.random.default_rng(3)
+    lengths, weights = [40, 60], rng.choice(np.array([0.2, 1.0, 2.5], np.float32), 100)
+    plain, _ = make_source(lengths)
+    histories = Histories(np.arange(1, 101, dtype=np.int32), plain.row_splits, 1, weights=weights)
+    sampler = NoiseSampler(np.concatenate([[0], np.ones(100, np.int64)]))
+    config = TrainConfig(num_neg=5, batch_size=1, epochs=300)
+    source = BatchSource(histories, max_length=4, sampler=sampler, config=config)
+    targets = np.delete(np.arange(100), [0, 40])
+    assert source.num_samples == round(weights[targets].sum())
+    counts = np.stack([np.bincount(source._epoch(np.random.default_rng([7, epoch])), minlength=100) for epoch in range(2000)])
+    assert (counts[:, [0, 40]] == 0).all()
+    expected = weights[targets].astype(np.float64) * source.num_samples / weights[targets].sum(dtype=np.float64)
+    assert (counts[:, targets] >= np.floor(expected)).all()
+    assert (counts[:, targets] <= np.ceil(expected)).all()
+    np.testing.assert_allclose(counts[:, targets].mean(axis=0), expected, atol=0.06)  # five standard errors of a coin
+    one, two = source.batch(5), source.batch(5)
+    np.testing.assert_array_equal(one.targets, two.targets)

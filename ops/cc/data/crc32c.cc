@@ -1,5 +1,6 @@
-#include "ops/cc/crc32c.h"
+#include "ops/cc/data/crc32c.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -33,8 +34,8 @@ constexpr Tables MakeTables() {
 constexpr Tables kTables = MakeTables();
 
 #if defined(__x86_64__)
-__attribute__((target("sse4.2"))) uint32_t Crc32cBySse42(const uint8_t* data, size_t size) {
-  uint64_t crc = 0xffffffffu;
+// Goes on from the inverted checksum of what was before.
+__attribute__((target("sse4.2"))) uint32_t Crc32cBySse42(uint64_t crc, const uint8_t* data, size_t size) {
   for (; size >= 8; data += 8, size -= 8) {
     uint64_t word;
     std::memcpy(&word, data, 8);
@@ -43,6 +44,24 @@ __attribute__((target("sse4.2"))) uint32_t Crc32cBySse42(const uint8_t* data, si
   uint32_t narrow = static_cast<uint32_t>(crc);
   for (; size > 0; ++data, --size) narrow = _mm_crc32_u8(narrow, *data);
   return ~narrow;
+}
+
+__attribute__((target("sse4.2"))) void ThreeCrc32cBySse42(const uint8_t* const* data, const size_t* sizes, uint32_t* crcs) {
+  uint64_t states[3] = {0xffffffffu, 0xffffffffu, 0xffffffffu};
+  const size_t common = std::min({sizes[0], sizes[1], sizes[2]}) / 8 * 8;
+  for (size_t done = 0; done < common; done += 8) {
+    for (int i = 0; i < 3; ++i) {
+      uint64_t word;
+      std::memcpy(&word, data[i] + done, 8);
+      states[i] = _mm_crc32_u64(states[i], word);
+    }
+  }
+  for (int i = 0; i < 3; ++i) crcs[i] = Crc32cBySse42(states[i], data[i] + common, sizes[i] - common);
+}
+
+bool HasSse42() {
+  static const bool has = __builtin_cpu_supports("sse4.2");
+  return has;
 }
 #endif
 
@@ -62,10 +81,16 @@ uint32_t Crc32cByTable(const uint8_t* data, size_t size) {
 
 uint32_t Crc32c(const uint8_t* data, size_t size) {
 #if defined(__x86_64__)
-  static const bool has_sse42 = __builtin_cpu_supports("sse4.2");
-  if (has_sse42) return Crc32cBySse42(data, size);
+  if (HasSse42()) return Crc32cBySse42(0xffffffffu, data, size);
 #endif
   return Crc32cByTable(data, size);
+}
+
+void ThreeCrc32c(const uint8_t* const* data, const size_t* sizes, uint32_t* crcs) {
+#if defined(__x86_64__)
+  if (HasSse42()) return ThreeCrc32cBySse42(data, sizes, crcs);
+#endif
+  for (int i = 0; i < 3; ++i) crcs[i] = Crc32cByTable(data[i], sizes[i]);
 }
 
 }  // namespace nann

@@ -1,0 +1,88 @@
+"""A second file about users, joined by their ids: `users.parquet`.
+
+`users.parquet`, ordered by user id: user_id int64 or string, split string ("train", "validate", "test"), events int64 (of the user in the
+dataset), and the file's columns as they were read (null for users that it does not have).
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from data_prep.config import ConvertConfig
+from data_prep.errors import DataError
+from data_prep.parsing import narrow, parse_ids
+from data_prep.sources import TextFile, is_parquet
+from data_prep.vocabulary import Ids, encode_ids, find_ids, take_ids, type_name
+
+OWN_COLUMNS = ("user_id", "split", "events")
+logger = logging.getLogger(__name__)
+
+
+def _read(path: Path, delimiter: str) -> pa.Table:
+    try:
+        if is_parquet(path):
+            return pa.parquet.read_table(path)
+        with TextFile(path) as text:
+            return pa.csv.read_csv(pa.BufferReader(text.read_all()), parse_options=pa.csv.ParseOptions(delimiter=delimiter))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read as a table with a header ({str(error).splitlines()[0]}); get an intact copy") from error
+
+
+def join_users(path: Path, user_ids: Ids, config: ConvertConfig) -> pa.Table:
+    """The file's columns for every user; of a user listed several times the last line counts.
+
+    Args:
+        path: CSV (plain, gzip, zstd) with a header, or Parquet.
+        user_ids: [U] the dataset's users, ascending.
+        config: its `user_columns`, `delimiter` and `id_type` apply.
+
+    Returns:
+        [U] rows, null for users that are not in the file.
+
+    Raises:
+        DataError: the file cannot be used, lacks a column, or has none of the users.
+    """
+    table = _read(path, config.delimiter)
+    key = config.user_columns.get("user", "user_id")
+    wanted = {name: column for name, column in config.user_columns.items() if name != "user"}
+    wanted = wanted or {name: name for name in table.column_names if name != key}
+    for column in (key, *wanted.values()):
+        if table.column_names.count(column) != 1:
+            raise DataError(f"{path} has no single column {column!r}; it has {', '.join(table.column_names)}; give user_columns")
+    if taken := sorted(set(wanted) & set(OWN_COLUMNS)):
+        raise DataError(f"{path}: users.parquet has a column {taken[0]!r} of its own; give user_columns with another name")
+    as_string = type_name(user_ids) == "string"
+    ids = parse_ids([narrow(chunk) for chunk in table[key].chunks], "string" if as_string else "int")
+    rows = np.flatnonzero(~ids.bad & ~ids.missing)
+    coded = encode_ids(take_ids(ids.values, rows))
+    last_row = np.zeros(len(coded.ids), np.int64)
+    last_row[coded.codes] = rows  # a repeated index keeps the last value
+    place = find_ids(coded.ids, user_ids) if len(rows) else np.full(len(user_ids), -1, np.int64)
+    found = int((place >= 0).sum())
+    if not found:
+        raise DataError(f"{path}: it has none of the dataset's {len(user_ids):,} users; check user_columns and the ids")
+    unusable = table.num_rows - len(rows)
+    logger.info("%s: %s rows, %s unusable; %s of %s users", path.name, table.num_rows, unusable, f"{found:,}", f"{len(user_ids):,}")
+    index = pa.array(last_row[np.maximum(place, 0)] if len(last_row) else place, mask=place < 0)
+    return pa.table({name: table[column].take(index) for name, column in wanted.items()})
+
+
+def write_users(path: Path, user_ids: Ids, splits: pa.Array, events: np.ndarray, columns: pa.Table) -> None:
+    """Writes `users.parquet`.
+
+    Args:
+        path: file to write.
+        user_ids: [U] ascending.
+        splits: [U] name of each user's split.
+        events: [U] int64, events of each.
+        columns: [U] rows of `join_users`.
+    """
+    own = dict(zip(OWN_COLUMNS, (pa.array(user_ids), splits, pa.array(events, pa.int64())), strict=True))
+    table = pa.table(own | {name: columns[name] for name in columns.column_names})
+    pa.parquet.write_table(table.combine_chunks(), path, compression="zstd")
