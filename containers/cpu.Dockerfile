@@ -1,6 +1,7 @@
 # The image the components run in, CPU only. No ENTRYPOINT: `podman run IMAGE nann --help` works, and so does kfp's own command.
 #
 #   make images            # or: podman build -t nann-pipeline:TAG-cpu -f containers/cpu.Dockerfile .
+# `make images` resolves the tag to a digest, builds on that, and records it in images.lock.
 ARG BASE=docker.io/library/python:3.11-slim
 
 FROM ${BASE} AS builder

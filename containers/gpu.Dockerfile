@@ -2,6 +2,7 @@
 # (nvidia-container-toolkit). No ENTRYPOINT: `podman run --device nvidia.com/gpu=all IMAGE nann --help` works, and so does kfp's own command.
 #
 #   make images FLAVOURS=gpu        # or: podman build -t nann-pipeline:TAG-gpu -f containers/gpu.Dockerfile .
+# `make images` resolves the tag to a digest, builds on that, and records it in images.lock.
 ARG BASE=docker.io/library/python:3.11-slim
 
 FROM ${BASE} AS builder
