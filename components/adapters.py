@@ -2,7 +2,8 @@
 
 With a `run_dir` the artifact lies in the run directory, whoever runs the task: a killed run resumes there, and a step can be run again
 by hand. Without one it lies where kfp wants it. A run directory holds besides the artifacts ``steps.jsonl`` (one JSON object per
-finished step: ``step``, ``seconds``, ``status`` "done" or "failed", ``reused``, ``metrics``) and ``logs/STEP.log``.
+finished step: ``step``, ``seconds``, ``status`` "done" or "failed", ``reused``, ``metrics``, and ``reason`` when it failed) and
+``logs/STEP.log``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ from components.task_log import RUNNER_PID_VARIABLE, follow_parent, tee_output
 from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
 from nann.artifacts import code_digest as own_code_digest
 from nann.errors import ArtifactError
+from nann.reporting.run_summary import TIMINGS_NAME
 
-TIMINGS_NAME = "steps.jsonl"
 logger = logging.getLogger(__name__)
 
 
@@ -48,6 +49,7 @@ def run_step(
     page: Any = None,
     in_service: str = "",
     service: str = "",
+    function: Callable[..., StepResult] | None = None,
 ) -> str:
     """Runs one step inside a kfp task.
 
@@ -67,6 +69,7 @@ def run_step(
         page: kfp HTML, for the steps that write a page to be shown.
         in_service: artifact of `in-service`, for `convert` and `train`, which go on from what is in it; "": they begin anew.
         service: directory or URL of the service, for `in-service` and `publish`.
+        function: does the work in place of the step function, with the same arguments.
 
     Returns:
         sha256 (hex) of the artifact's manifest, an input of the tasks that follow so that no cache mistakes other contents for it.
@@ -90,10 +93,12 @@ def run_step(
                 given["service"] = service
             if in_service:
                 config, given = _continued(name, Path(in_service), config, given)
-            result = _result(step, Path(output.path), reads, config, given, run, start_from, overwrite)
+            result = _result(step, Path(output.path), reads, config, given, run, start_from, overwrite, function)
         except Exception as error:
-            _append_timing(run, {"step": name, "seconds": _since(begin), "status": "failed", "reused": False, "metrics": {}})
             message = operator_message(error)
+            reason = message or f"{type(error).__name__}: {' '.join(str(error).split())}"
+            failure = {"step": name, "seconds": _since(begin), "status": "failed", "reused": False, "metrics": {}, "reason": reason}
+            _append_timing(run, failure)
             if message is None:
                 logger.exception("a bug, or something this code does not expect:")
             else:
@@ -144,6 +149,7 @@ def _result(
     run: Path | None,
     start_from: str,
     overwrite: bool,
+    function: Callable[..., StepResult] | None,
 ) -> StepResult:
     anew = bool(start_from) and STEP_ORDER.index(step.name) >= STEP_ORDER.index(start_from)
     if start_from and not anew:
@@ -156,11 +162,11 @@ def _result(
         arguments["timings"] = timings if timings is not None and timings.is_file() else None
     if step.config:
         arguments["config"] = make_config(step.name, config)
-    with hidden_start_up_notes():
-        function = step.load_function()
+    if function is None:
+        with hidden_start_up_notes():
+            function = step.load_function()
     with _set_aside(path) if anew else nullcontext():
-        result: StepResult = function(**arguments, overwrite=overwrite or anew)
-    return result
+        return function(**arguments, overwrite=overwrite or anew)
 
 
 @contextmanager

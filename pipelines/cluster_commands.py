@@ -42,9 +42,20 @@ def _cluster(options: dict[str, Any]) -> Any:
 @click.option("--config", "config_file", type=PATH, metavar="FILE", help="YAML file with a section per step.")
 @click.option("--set", "assignments", multiple=True, metavar="STEP.OPTION=VALUE", help="Set one option, as train.epochs=1; repeatable.")
 @click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="Set another parameter of the pipeline (YAML value).")
-@click.option("--input-digest", default="", metavar="TEXT", help="What identifies the logs' contents; another text makes caches miss.")
+@click.option(
+    "--input-digest",
+    default="",
+    metavar="TEXT",
+    help="What identifies the logs' contents; needed to cache convert.",
+)
 @click.option("--pipeline", type=PIPELINES, default="training", show_default=True, help="What to submit.")
-@click.option("--profile", default="cpu", show_default=True, metavar="NAME", help="Resources: local, cpu, gpu, multi-gpu, or a .yaml file.")
+@click.option(
+    "--profile",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="Resources: cpu, gpu, multi-gpu, multi-node, local, or a file.",
+)
 @click.option("--experiment", default="nann", show_default=True, metavar="NAME", help="Experiment of the run; made if it is not there.")
 @click.option("--run-name", default="", metavar="NAME", help="Name of the run. Default: pipeline, date and time.")
 @click.option("--pipeline-root", default="", metavar="URI", help="Where kfp puts artifacts. Default: the server's own.")
@@ -67,7 +78,7 @@ def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, wait_se
     unknown = sorted(set(parameters) - set(document["root"]["inputDefinitions"]["parameters"]))
     if unknown:
         raise ConfigError(f"the pipeline {options['pipeline']} has no parameter {unknown[0]!r}")
-    with_caching(document, options["cache"])
+    with_caching(document, options["cache"], inputs_known=bool(options["input_digest"]))
     run_id = cluster.submit(
         spec,
         experiment=options["experiment"],

@@ -114,7 +114,7 @@ def _run_and_show(
 @pipeline_group.command("compile")
 @click.option("--output", type=PATH, required=True, metavar="FILE", help="YAML file to write.")
 @click.option("--picture", type=PATH, metavar="FILE", help="Also draw the DAG into this SVG file.")
-@click.option("--profile", metavar="NAME", help="Resources of the tasks: local, cpu, gpu, multi-gpu, or the path of a .yaml file.")
+@click.option("--profile", metavar="NAME", help="Resources of the tasks: local, cpu, gpu, multi-gpu, multi-node, or a .yaml file.")
 @click.option(
     "--pipeline",
     "--dag",

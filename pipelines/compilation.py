@@ -3,6 +3,7 @@
 import os
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from components.steps import load_object
 from pipelines.profiles import Profile
 
 DAGS = {"training": "pipelines.training:training", "conversion": "pipelines.conversion:conversion"}
+# What an exit task alone takes: how the tasks before it ended.
+STATUS_INPUT = "taskFinalStatus"
 # Those that can be made with the resources of a profile.
 FACTORIES = {"training": "pipelines.training:training_pipeline"}
 
@@ -61,3 +64,14 @@ def cluster_spec(dag: str = "training", profile: Profile | None = None) -> dict[
 
     documents: list[dict[str, Any]] = list(yaml.safe_load_all(compiled_text(dag, profile)))
     return documents[0] if len(documents) == 1 else {"pipeline_spec": documents[0], "platform_spec": documents[1]}
+
+
+def steps_dag(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The DAG of a compiled pipeline that holds its steps: the one an exit task waits for, or the outermost where there is none."""
+    dag: dict[str, Any] = spec["root"]["dag"]
+    for task in dag["tasks"].values():
+        for parameter in task.get("inputs", {}).get("parameters", {}).values():
+            if STATUS_INPUT in parameter:
+                group = dag["tasks"][parameter[STATUS_INPUT]["producerTask"]]
+                return dict(spec["components"][group["componentRef"]["name"]]["dag"])
+    return dag

@@ -1,7 +1,8 @@
 """The picture of a compiled pipeline: an SVG with a row per task and a lane per artifact.
 
 A task is a box on the left; where it writes an artifact a lane starts with a filled dot, and where a later task reads it the lane has a
-ring. Everything is taken from the compiled document, so the picture cannot say anything else than the DAG does.
+ring. Everything is taken from the compiled document, so the picture cannot say anything else than the DAG does. The exit task reads no
+artifact and is left out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from xml.sax.saxutils import escape
+
+from pipelines.compilation import steps_dag
 
 ROW_HEIGHT, LANE_WIDTH, BOX_WIDTH, BOX_HEIGHT, MARGIN, HEAD_HEIGHT = 56, 104, 132, 34, 20, 44
 # Shown by the pipeline's UI, not passed between tasks.
@@ -28,7 +31,7 @@ class Lane:
 
 def ordered_tasks(spec: Mapping[str, Any]) -> list[str]:
     """Task names in an order in which they can run; among those that can run, by name."""
-    tasks = spec["root"]["dag"]["tasks"]
+    tasks = steps_dag(spec)["tasks"]
     order: list[str] = []
     while len(order) < len(tasks):
         ready = sorted(name for name, task in tasks.items() if name not in order and set(task.get("dependentTasks", ())) <= set(order))
@@ -41,7 +44,7 @@ def ordered_tasks(spec: Mapping[str, Any]) -> list[str]:
 def lanes(spec: Mapping[str, Any]) -> list[Lane]:
     """The pipeline's required inputs and every artifact that tasks pass on, in the order they are written."""
     order = ordered_tasks(spec)
-    tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
+    tasks, components = steps_dag(spec)["tasks"], spec["components"]
     found: dict[tuple[str, str], Lane] = {}
     for name, parameter in spec["root"].get("inputDefinitions", {}).get("parameters", {}).items():
         if not parameter.get("isOptional"):
@@ -56,7 +59,8 @@ def lanes(spec: Mapping[str, Any]) -> list[Lane]:
             produced = source["taskOutputArtifact"]
             found[produced["producerTask"], produced["outputArtifactKey"]].readers.append(row)
         for source in inputs.get("parameters", {}).values():
-            lane = found.get(("", source.get("componentInputParameter", "")))
+            # inside an exit handler the pipeline's inputs have a prefix
+            lane = found.get(("", source.get("componentInputParameter", "").removeprefix("pipelinechannel--")))
             if lane is not None:
                 lane.readers.append(row)
     return list(found.values())

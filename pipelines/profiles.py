@@ -45,6 +45,10 @@ class Volume(_Strict):
     sub_path: str = ""
 
 
+class ObjectStore(Volume):
+    """A bucket, reached through the claim of a CSI driver. For logs and other inputs: run directories need renames, which buckets lack."""
+
+
 class Secret(_Strict):
     """Keys of a Kubernetes secret as environment variables; only names stand in the compiled pipeline."""
 
@@ -73,11 +77,18 @@ class Resources(_Strict):
     node_selector: dict[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    object_stores: tuple[ObjectStore, ...] = ()
     secrets: tuple[Secret, ...] = ()
     environment: dict[str, str] = {}
     timeout_seconds: int = Field(0, ge=0, description="0: no limit")
     retry: Retry | None = None
     image_pull_secrets: tuple[str, ...] = ()
+    workers: int = Field(1, ge=1, description="of `train` alone: machines that train one model, each with all of this, as a training job")
+
+    def of_launcher(self) -> Resources:
+        """What the task gets that only makes a training job of several workers and waits for it."""
+        idle = {"flavour": "cpu", "cpu": "500m", "memory": "2G", "accelerator": None, "shared_memory": "", "environment": {}}
+        return self.model_copy(update={**idle, "node_selector": {}, "tolerations": (), "workers": 1})
 
 
 class Profile(_Strict):
@@ -93,7 +104,11 @@ class Profile(_Strict):
         if unknown:
             raise ValueError(f"no step is called {unknown[0]!r}; known: {', '.join(STEP_ORDER)}")
         for step in STEP_ORDER:
-            self.resources(step)
+            resources = self.resources(step)
+            if resources.workers > 1 and step != "train":
+                raise ValueError(f"only train has several workers, but {step} has workers: {resources.workers}")
+            if resources.workers > 1 and not resources.volumes:
+                raise ValueError("several workers need a volume that all of them see, for the run directory")
         return self
 
     def resources(self, step: str) -> Resources:
@@ -137,6 +152,8 @@ def apply_profile(task: Any, step: str, profile: Profile) -> None:
     from components.image import image
 
     resources = profile.resources(step)
+    if resources.workers > 1:
+        resources = resources.of_launcher()
     if resources.flavour != "cpu":
         task.set_container_image(image(resources.flavour))
     if resources.cpu:
@@ -156,7 +173,7 @@ def apply_profile(task: Any, step: str, profile: Profile) -> None:
         kubernetes.add_node_selector(task, label_key=label, label_value=value)
     for toleration in resources.tolerations:
         kubernetes.add_toleration(task, **toleration.model_dump(exclude={"value"} if toleration.operator == "Exists" else None))
-    for volume in resources.volumes:
+    for volume in (*resources.volumes, *resources.object_stores):
         kubernetes.mount_pvc(task, pvc_name=volume.claim, mount_path=volume.mount_path, sub_path=volume.sub_path)
     for secret in resources.secrets:
         kubernetes.use_secret_as_env(task, secret_name=secret.name, secret_key_to_env=secret.keys, optional=secret.optional)

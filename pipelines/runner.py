@@ -1,14 +1,16 @@
 """Runs the training pipeline here, with kfp's local runner and the answers to its traps.
 
-One task after the other, each in a process of its own; artifacts, logs and timings in one run directory, which can be resumed.
+One task after the other, each in a process of its own; artifacts, logs, timings and the summary in one run directory, which can be resumed.
 """
 
 import json
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -18,11 +20,12 @@ from typing import Any
 from pydantic import BaseModel
 
 import nann
-from components.adapters import TIMINGS_NAME
+from components.run_end import tell_run_end
 from components.steps import STEP_NAMES
 from components.task_log import RUNNER_PID_VARIABLE
 from nann.artifacts import code_digest
 from nann.errors import NannError
+from nann.reporting.run_summary import TIMINGS_NAME
 from pipelines.containers import container_runner
 from pipelines.run_log import RunLog
 
@@ -94,6 +97,7 @@ def run_locally(
         },
     }
     with ExitStack() as stack:
+        stack.enter_context(_termination_as_exit())
         log = stack.enter_context(RunLog(run_dir / "logs" / "pipeline.log", show=show, everything=everything))
         temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="nann-run-"))
         stack.enter_context(_kfp_surroundings(Path(temporary)))
@@ -118,7 +122,23 @@ def run_locally(
                 log.flush()
                 path = run_dir / "logs" / "pipeline.log"
             raise StepError(failed, path, _tail(path)) from error
+        except (KeyboardInterrupt, SystemExit):  # the exit task did not come to run
+            tell_run_end(os.devnull, run_dir=str(run_dir), steps=STEP_NAMES, state="CANCELED", error="interrupted")
+            raise
     return read_timings(timings, begin)
+
+
+@contextmanager
+def _termination_as_exit() -> Iterator[None]:
+    """Lets SIGTERM unwind the stack, so that a run ended from outside still leaves its summary; only the main thread may ask for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 Compile it with `nann pipeline compile --output training.yaml`, run it here with `nann pipeline run`, there with `nann pipeline submit`.
 """
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kfp import dsl
 
+from components import train_workers
 from components.benchmark import benchmark
 from components.build_index import build_index
 from components.configs import make_config
@@ -16,11 +19,14 @@ from components.extract import extract
 from components.report import report
 from components.rewrite import rewrite
 from components.steps import STEP_NAMES
+from components.summarise import summarise
 from components.train import train
 from nann.artifacts import code_digest as digest_of_code
 from pipelines.profiles import Profile, apply_profile
+from pipelines.worker_pods import training_job
 
 PIPELINE_NAME = "nann-training"
+STEPS_GROUP = "steps"
 
 
 def default_config(section: str) -> dict[str, Any]:
@@ -28,8 +34,26 @@ def default_config(section: str) -> dict[str, Any]:
     return make_config(section).model_dump(mode="json", exclude_none=True)  # kfp structs hold no null
 
 
+def exit_task(run_dir: Any, steps: Sequence[str], profile: Profile | None) -> Any:
+    """The task that runs when all others have ended, however that was: for `dsl.ExitHandler`."""
+    task = summarise(steps=list(steps), run_dir=run_dir)
+    task.set_caching_options(False)  # it reads a directory, not its inputs
+    if profile is not None:
+        apply_profile(task, "summarise", profile)
+    return task
+
+
+def training_task(profile: Profile | None) -> Callable[..., Any]:
+    """The component that trains: in its own pod, or on the workers of a training job where the profile has several."""
+    resources = profile.resources("train") if profile is not None else None
+    if resources is None or resources.workers == 1:
+        return train
+    return functools.partial(train_workers.train, job=training_job(resources))
+
+
 def training_pipeline(profile: Profile | None = None) -> Any:
     """The DAG as a kfp pipeline, its tasks with the resources of a profile."""
+    train_task = training_task(profile)
 
     @dsl.pipeline(name=PIPELINE_NAME, description="Interaction logs in, a servable retrieval graph with measured recall and latency out.")
     def training(
@@ -54,7 +78,7 @@ def training_pipeline(profile: Profile | None = None) -> Any:
             run_dir: Durable directory of the run, where a retried or resubmitted run resumes; empty for storage of the pipeline server.
             start_from: Run anew from this step, on the earlier artifacts in run_dir as they are; empty to keep what is up to date.
             overwrite: Replace artifacts in run_dir that were made with other settings.
-            input_digest: What identifies the contents of the logs; another value makes caches miss. No step reads it.
+            input_digest: What identifies the contents of the logs; another value makes the cache miss. No step reads it.
             code_digest: Digest of the sources the run was made for; a task whose image has others fails.
             convert_config: Options of the step convert, as in `nann convert --help`.
             train_config: Options of the step train, as in `nann train --help`.
@@ -66,42 +90,45 @@ def training_pipeline(profile: Profile | None = None) -> Any:
         """
         # Each passes on the digest of its artifact, which has those of all its ancestors in its lineage.
         common = {"code_digest": code_digest, "run_dir": run_dir, "start_from": start_from, "overwrite": overwrite}
-        converted = convert(inputs=inputs, config=convert_config, input_digest=input_digest, **common)
-        dataset = converted.outputs["dataset"]
-        trained = train(dataset=dataset, config=train_config, input_digest=converted.outputs["Output"], **common)
-        model = trained.outputs["model"]
-        extracted = extract(model=model, dataset=dataset, config=extract_config, input_digest=trained.outputs["Output"], **common)
-        embeddings = extracted.outputs["embeddings"]
-        built = build_index(embeddings=embeddings, config=build_index_config, input_digest=extracted.outputs["Output"], **common)
-        rewritten = rewrite(
-            model=model,
-            dataset=dataset,
-            embeddings=embeddings,
-            index=built.outputs["index"],
-            config=rewrite_config,
-            input_digest=built.outputs["Output"],
-            **common,
-        )
-        graph = {"converted_model": rewritten.outputs["converted_model"], "input_digest": rewritten.outputs["Output"]}
-        evaluated = evaluate(dataset=dataset, config=evaluate_config, **graph, **common)
-        measured = benchmark(dataset=dataset, config=benchmark_config, **graph, **common)
-        # Latency is measured alone: two tasks of one run on the same machine would disturb each other.
-        measured.after(evaluated)
-        reported = report(
-            dataset=dataset,
-            model=model,
-            embeddings=embeddings,
-            index=built.outputs["index"],
-            converted_model=rewritten.outputs["converted_model"],
-            evaluation=evaluated.outputs["evaluation"],
-            benchmark=measured.outputs["benchmark"],
-            input_digest=f"{evaluated.outputs['Output']} {measured.outputs['Output']}",
-            **common,
-        )
-        if profile is not None:
-            tasks = (converted, trained, extracted, built, rewritten, evaluated, measured, reported)
-            for name, task in zip(STEP_NAMES, tasks, strict=True):
-                apply_profile(task, name, profile)
+        with dsl.ExitHandler(exit_task(run_dir, STEP_NAMES, profile), name=STEPS_GROUP):
+            converted = convert(inputs=inputs, config=convert_config, input_digest=input_digest, **common)
+            # The paths of the logs say nothing about their contents; `nann pipeline submit --input-digest` allows the cache.
+            converted.set_caching_options(False)
+            dataset = converted.outputs["dataset"]
+            trained = train_task(dataset=dataset, config=train_config, input_digest=converted.outputs["Output"], **common)
+            model = trained.outputs["model"]
+            extracted = extract(model=model, dataset=dataset, config=extract_config, input_digest=trained.outputs["Output"], **common)
+            embeddings = extracted.outputs["embeddings"]
+            built = build_index(embeddings=embeddings, config=build_index_config, input_digest=extracted.outputs["Output"], **common)
+            rewritten = rewrite(
+                model=model,
+                dataset=dataset,
+                embeddings=embeddings,
+                index=built.outputs["index"],
+                config=rewrite_config,
+                input_digest=built.outputs["Output"],
+                **common,
+            )
+            graph = {"converted_model": rewritten.outputs["converted_model"], "input_digest": rewritten.outputs["Output"]}
+            evaluated = evaluate(dataset=dataset, config=evaluate_config, **graph, **common)
+            measured = benchmark(dataset=dataset, config=benchmark_config, **graph, **common)
+            # Latency is measured alone: two tasks of one run on the same machine would disturb each other.
+            measured.after(evaluated)
+            reported = report(
+                dataset=dataset,
+                model=model,
+                embeddings=embeddings,
+                index=built.outputs["index"],
+                converted_model=rewritten.outputs["converted_model"],
+                evaluation=evaluated.outputs["evaluation"],
+                benchmark=measured.outputs["benchmark"],
+                input_digest=f"{evaluated.outputs['Output']} {measured.outputs['Output']}",
+                **common,
+            )
+            if profile is not None:
+                tasks = (converted, trained, extracted, built, rewritten, evaluated, measured, reported)
+                for name, task in zip(STEP_NAMES, tasks, strict=True):
+                    apply_profile(task, name, profile)
 
     return training
 

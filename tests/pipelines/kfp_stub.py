@@ -4,49 +4,31 @@ Every request body is read with kfp-server-api's own model and refused when it h
 built from those models. Faults are queued: a number is the status of the next answer, "drop" closes the connection, "sleep" is late.
 """
 
+import importlib.util
 import json
 import re
 import threading
 import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import kfp_server_api as api
 
+_spec = importlib.util.spec_from_file_location("api_models", Path(__file__).parents[1] / "api_models.py")
+api_models = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(api_models)
+Refused = api_models.Refused
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MODELS = vars(api)
 PAGE = 2
 
 
-class Refused(Exception):
-    """A request that the real server would not understand."""
-
-
 def check(value: Any, kind: str, where: str) -> None:
     """Refuses values that are not of a kfp-server-api type, unknown fields included."""
-    if value is None or kind == "object":
-        return
-    if kind.startswith("list["):
-        for item in value:
-            check(item, kind[5:-1], where)
-    elif kind.startswith("dict("):
-        if not isinstance(value, dict):
-            raise Refused(f"{where} must be an object")
-    elif kind in MODELS and hasattr(MODELS[kind], "openapi_types"):
-        model = MODELS[kind]
-        if not model.openapi_types:  # an enumeration
-            if value not in model.allowable_values:
-                raise Refused(f"{where} must be one of {model.allowable_values}, but it is {value!r}")
-            return
-        names = {model.attribute_map[name]: of for name, of in model.openapi_types.items()}
-        for name, item in value.items():
-            if name not in names:
-                raise Refused(f"{where}: unknown field {name!r}")
-            check(item, names[name], f"{where}.{name}")
-    elif not isinstance(value, {"str": str, "bool": bool, "int": int, "datetime": str}[kind]):
-        raise Refused(f"{where} must be {kind}, but it is {value!r}")
+    api_models.check(value, kind, where, MODELS)
 
 
 class Stub(ThreadingHTTPServer):

@@ -1,4 +1,4 @@
-"""The compiled DAG against a golden file; after an intended change: `python tests/pipelines/test_compilation.py` writes it anew."""
+"""The compiled DAG against golden files, one per profile; after an intended change: `python tests/pipelines/test_compilation.py`."""
 
 import difflib
 import re
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from click.testing import CliRunner
 
@@ -13,20 +14,27 @@ from components.image import image
 from components.steps import STEP_BY_NAME, STEPS
 from nann.artifacts import code_digest
 from pipelines.cli import main
-from pipelines.compilation import compiled_spec, compiled_text
+from pipelines.compilation import compiled_spec, compiled_text, steps_dag
+from pipelines.profiles import profile_names, read_profile
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = Path(__file__).parent / "golden" / "training.yaml"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def normalised(text: str) -> str:
-    """Without what changes with every commit or release: image, code digest, SDK version."""
-    text = text.replace(image(), "IMAGE").replace(code_digest(), "CODE_DIGEST")
-    return re.sub(r"(?m)^sdkVersion: .*$", "sdkVersion: SDK", text)
+    """Without what changes with every commit or release: images, code digest, SDK version."""
+    for flavour in ("cpu", "gpu"):
+        text = text.replace(image(flavour), f"IMAGE-{flavour}")
+    return re.sub(r"(?m)^sdkVersion: .*$", "sdkVersion: SDK", text.replace(code_digest(), "CODE_DIGEST"))
 
 
-def test_golden() -> None:
-    found, golden = normalised(compiled_text()), GOLDEN.read_text()
+def compiled(profile: str) -> str:
+    return normalised(compiled_text(profile=read_profile(profile)))
+
+
+@pytest.mark.parametrize("profile", profile_names())
+def test_golden(profile: str) -> None:
+    found, golden = compiled(profile), (GOLDEN / f"training-{profile}.yaml").read_text()
     difference = difflib.unified_diff(golden.splitlines(), found.splitlines(), "golden", "compiled", lineterm="", n=1)
     assert found == golden, "write it anew if that is intended: python tests/pipelines/test_compilation.py\n" + "\n".join(difference)
 
@@ -40,7 +48,7 @@ def test_compilations_are_byte_identical_between_processes(tmp_path: Path) -> No
 
 def test_the_dag_is_the_table_of_steps() -> None:
     spec = compiled_spec()
-    tasks = spec["root"]["dag"]["tasks"]
+    tasks = steps_dag(spec)["tasks"]
     assert set(tasks) == {step.name for step in STEPS}
     for name, task in tasks.items():
         artifacts = task["inputs"].get("artifacts", {})
@@ -50,9 +58,9 @@ def test_the_dag_is_the_table_of_steps() -> None:
 
 
 def test_every_task_carries_what_keeps_caches_honest() -> None:
-    for name, task in compiled_spec()["root"]["dag"]["tasks"].items():
+    for name, task in steps_dag(compiled_spec())["tasks"].items():
         parameters = task["inputs"]["parameters"]
-        assert parameters["code_digest"] == {"componentInputParameter": "code_digest"}, name
+        assert parameters["code_digest"] == {"componentInputParameter": "pipelinechannel--code_digest"}, name
         source = str(parameters["input_digest"])
         assert "input_digest" in source if name == "convert" else "Output" in source, name
 
@@ -73,6 +81,33 @@ def test_command_writes_yaml_and_picture(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["pipeline", "compile", "--output", str(tmp_path / "dag.json")]).exit_code == 2
 
 
+def test_the_exit_task_runs_whatever_happened_and_is_never_cached() -> None:
+    tasks = compiled_spec()["root"]["dag"]["tasks"]
+    assert set(tasks) == {"exit-handler-1", "summarise"}
+    exit_task = tasks["summarise"]
+    assert exit_task["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert exit_task["dependentTasks"] == ["exit-handler-1"]
+    assert exit_task["inputs"]["parameters"]["status"] == {"taskFinalStatus": {"producerTask": "exit-handler-1"}}
+    assert not exit_task["cachingOptions"].get("enableCache")
+
+
+def test_every_parameter_of_the_pipeline_is_described() -> None:
+    for name, parameter in compiled_spec()["root"]["inputDefinitions"]["parameters"].items():
+        assert parameter["parameterType"] in {"LIST", "STRING", "BOOLEAN", "STRUCT"}, name
+        assert len(parameter["description"].split()) > 3, name
+        assert ("defaultValue" in parameter) == (name != "inputs"), name
+
+
+def test_every_task_shows_metrics_and_a_summary_and_the_report_a_page() -> None:
+    spec = compiled_spec()
+    for name, task in steps_dag(spec)["tasks"].items():
+        outputs = spec["components"][task["componentRef"]["name"]]["outputDefinitions"]["artifacts"]
+        kinds = {key: output["artifactType"]["schemaTitle"] for key, output in outputs.items()}
+        assert (kinds["metrics"], kinds["summary"]) == ("system.Metrics", "system.Markdown"), name
+        assert ("system.HTML" in kinds.values()) == (name == "report")
+
+
 if __name__ == "__main__":
-    GOLDEN.parent.mkdir(exist_ok=True)
-    GOLDEN.write_text(normalised(compiled_text()))
+    GOLDEN.mkdir(exist_ok=True)
+    for name in profile_names():
+        (GOLDEN / f"training-{name}.yaml").write_text(compiled(name))

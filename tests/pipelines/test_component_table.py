@@ -13,9 +13,10 @@ COMMON = {"metrics", "summary", "config", "input_digest", "code_digest", "run_di
 def table() -> str:
     """A row per component: what it is for, its artifacts and its own parameters."""
     lines = ["| component | what it does | reads | writes | parameters |", "|---|---|---|---|---|"]
-    for step in STEPS:
-        name = step.name.replace("-", "_")
-        spec = getattr(importlib.import_module(f"components.{name}"), name).component_spec
+    for step in (*(step.name for step in STEPS), "train on workers", "summarise"):
+        module = {"train on workers": "train_workers"}.get(step, step.replace("-", "_"))
+        name = {"train_workers": "train"}.get(module, module)
+        spec = getattr(importlib.import_module(f"components.{module}"), name).component_spec
 
         def shown(entries: dict) -> str:
             return ", ".join(f"`{key}` ({value.type.split('@')[0].split('.')[-1]})" for key, value in entries.items() if key not in COMMON)
@@ -25,7 +26,7 @@ def table() -> str:
         parameters = {key: value for key, value in inputs.items() if key not in artifacts}
         outputs = {key: value for key, value in (spec.outputs or {}).items() if key != "Output"}
         what = spec.description.split(". ")[0].rstrip(".")
-        lines.append(f"| `{step.name}` | {what} | {shown(artifacts)} | {shown(outputs)} | {shown(parameters)} |")
+        lines.append(f"| `{step}` | {what} | {shown(artifacts)} | {shown(outputs)} | {shown(parameters)} |")
     return "\n".join(lines)
 
 

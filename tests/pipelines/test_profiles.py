@@ -9,7 +9,7 @@ import yaml
 from components.errors import ConfigError
 from components.image import image
 from components.steps import STEP_NAMES
-from pipelines.compilation import compiled_text
+from pipelines.compilation import compiled_text, steps_dag
 from pipelines.profiles import DIRECTORY, profile_names, read_profile
 
 
@@ -21,7 +21,7 @@ def compiled(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def test_the_profiles_that_are_promised() -> None:
-    assert profile_names() == ["cpu", "gpu", "local", "multi-gpu"]
+    assert profile_names() == ["cpu", "gpu", "local", "multi-gpu", "multi-node"]
 
 
 def test_local_asks_for_nothing() -> None:
@@ -31,7 +31,7 @@ def test_local_asks_for_nothing() -> None:
 @pytest.mark.parametrize("name", ["cpu", "gpu", "multi-gpu"])
 def test_every_task_has_limits_a_timeout_a_volume_and_no_secret_in_clear(name: str) -> None:
     containers, kubernetes = compiled(name)
-    assert set(kubernetes) == {f"exec-{step}" for step in STEP_NAMES} == set(containers)
+    assert set(kubernetes) == {f"exec-{step}" for step in (*STEP_NAMES, "summarise")} == set(containers)
     for key, container in containers.items():
         assert container["resources"]["resourceCpuLimit"] == container["resources"]["resourceCpuRequest"], key
         assert container["resources"]["resourceMemoryLimit"] == container["resources"]["resourceMemoryRequest"], key
@@ -58,8 +58,55 @@ def test_training_on_gpus(name: str, count: int) -> None:
     assert "accelerator" not in containers["exec-convert"]["resources"]
 
 
+def test_several_workers_become_a_training_job_and_their_launcher_asks_for_little() -> None:
+    spec, platform = yaml.safe_load_all(compiled_text(profile=read_profile("multi-node")))
+    task = steps_dag(spec)["tasks"]["train"]
+    job = task["inputs"]["parameters"]["job"]["runtimeValue"]["constant"]
+    assert (job["workers"], job["timeout_seconds"]) == (2, 86400)
+    [worker] = job["template"]["spec"]["containers"]
+    assert worker["image"] == image("gpu")
+    assert worker["resources"]["limits"] == {"cpu": "32", "memory": "128G", "nvidia.com/gpu": "8"}
+    assert {mount["mountPath"] for mount in worker["volumeMounts"]} == {"/mnt/nann", "/dev/shm"}
+    assert {entry["name"] for entry in worker["env"]} == {
+        *("TF_GPU_THREAD_MODE", "TF_GPU_THREAD_COUNT", "TF_FORCE_GPU_ALLOW_GROWTH", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    }
+    launcher = spec["deploymentSpec"]["executors"]["exec-train"]["container"]
+    assert launcher["image"] == image("cpu")
+    assert launcher["resources"]["resourceCpuLimit"] == "500m"
+    assert "accelerator" not in launcher["resources"]
+    mounts = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
+    assert mounts["pvcMount"][0]["mountPath"] == "/mnt/nann"
+    assert "tolerations" not in mounts
+
+
+def test_object_stores_and_everything_else_a_profile_may_say_arrives(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "description: x\n"
+        "defaults:\n"
+        "  object_stores: [{claim: nann-logs, mount_path: /mnt/logs, sub_path: clicks}]\n"
+        "  node_selector: {pool: batch}\n"
+        "  tolerations: [{key: batch, value: 'yes'}]\n"
+        "  image_pull_secrets: [registry]\n"
+        "  timeout_seconds: 60\n"
+        "  retry: {times: 3, backoff: 5s, factor: 1.5, longest: 90s}\n"
+    )
+    spec, platform = yaml.safe_load_all(compiled_text(profile=read_profile(str(path))))
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for key in (f"exec-{step}" for step in (*STEP_NAMES, "summarise")):
+        mount = executors[key]["pvcMount"][0]
+        assert (mount["constant"], mount["mountPath"], mount["subPath"]) == ("nann-logs", "/mnt/logs", "clicks")
+        assert executors[key]["nodeSelector"]["labels"] == {"pool": "batch"}
+        assert executors[key]["tolerations"] == [{"key": "batch", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}]
+        assert executors[key]["imagePullSecret"][0]["secretName"] == "registry"
+        assert executors[key]["activeDeadlineSeconds"] == "60"
+    retry = {"maxRetryCount": 3, "backoffDuration": "5s", "backoffFactor": 1.5, "backoffMaxDuration": "90s"}
+    for task in [*steps_dag(spec)["tasks"].values(), spec["root"]["dag"]["tasks"]["summarise"]]:
+        assert task["retryPolicy"] == retry
+
+
 def test_retries_with_backoff_but_not_for_the_benchmark() -> None:
-    tasks = next(yaml.safe_load_all(compiled_text(profile=read_profile("cpu"))))["root"]["dag"]["tasks"]
+    tasks = steps_dag(next(yaml.safe_load_all(compiled_text(profile=read_profile("cpu")))))["tasks"]
     assert tasks["train"]["retryPolicy"] == {
         "backoffDuration": "30s",
         "backoffFactor": 2.0,
@@ -75,6 +122,8 @@ def test_retries_with_backoff_but_not_for_the_benchmark() -> None:
         ("description: x\nsteps: {tain: {}}\n", "no step is called 'tain'"),
         ("description: x\ndefaults: {memory: 3 GB}\n", "memory"),
         ("description: x\ndefaults: {gpus: 1}\n", "gpus"),
+        ("description: x\nsteps: {extract: {workers: 2}}\n", "only train has several workers, but extract has workers: 2"),
+        ("description: x\nsteps: {train: {workers: 2}}\n", "several workers need a volume that all of them see"),
         ("defaults: {}\n", "description: a value is needed"),
         ("- x\n", "is no profile"),
     ],
@@ -87,7 +136,7 @@ def test_bad_profiles_are_refused(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_unknown_profiles_are_refused_with_those_that_exist() -> None:
-    with pytest.raises(ConfigError, match="there is no profile 'tpu'; known: cpu, gpu, local, multi-gpu"):
+    with pytest.raises(ConfigError, match="there is no profile 'tpu'; known: cpu, gpu, local, multi-gpu, multi-node"):
         read_profile("tpu")
     assert DIRECTORY.is_dir()
 

@@ -1,5 +1,6 @@
 """The whole DAG on a tiny generated log, through kfp's local runner, and the single-step commands on what it left."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -54,12 +55,36 @@ def test_the_tables_end_with_the_report(run_dir: Path) -> None:
 
 def test_kfp_has_metrics_summaries_and_the_page(run_dir: Path) -> None:
     summaries = [path.parent.name for path in (run_dir / "kfp").rglob("summary")]
-    assert sorted(summaries) == sorted(STEP_NAMES)
+    assert sorted(summaries) == sorted([*STEP_NAMES, "summarise"])
     [page] = (run_dir / "kfp").rglob("page")
     assert page.read_bytes() == (run_dir / "report" / "report.html").read_bytes()
     outputs = json.loads(next((run_dir / "kfp").rglob("evaluate/executor_output.json")).read_text())
     assert outputs["artifacts"]["evaluation"]["artifacts"][0]["uri"] == str(run_dir / "evaluation")
     assert "recall_all@50" in outputs["artifacts"]["metrics"]["artifacts"][0]["metadata"]
+
+
+def test_the_summary_goes_from_the_report_back_to_the_bytes_of_the_log(run_dir: Path) -> None:
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert (summary["state"], summary["failed_step"], summary["error"], summary["broken"]) == ("SUCCEEDED", "", "", [])
+    assert [entry["step"] for entry in summary["steps"]] == list(STEP_NAMES)
+    made = {link["name"]: link for link in summary["lineage"]}
+    assert summary["lineage"][0]["name"] == "report"
+    # Walked by hand: every digest is that of the manifest it names, down to the log's own bytes.
+    waiting, seen = ["report"], set()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        assert made[name]["digest"] == hashlib.sha256((run_dir / name / "manifest.json").read_bytes()).hexdigest()
+        for source, digest in made[name]["inputs"].items():
+            if source == "log:log.csv":
+                assert digest == hashlib.sha256((run_dir / "log.csv").read_bytes()).hexdigest()
+                seen.add(source)
+            else:
+                assert digest == made[source]["digest"]
+                waiting.append(source)
+    assert seen == {"log:log.csv", *(step.writes for step in STEPS)}
+    [page] = [path for path in (run_dir / "kfp").rglob("summary") if path.parent.name == "summarise"]
+    assert page.read_text().startswith("# SUCCEEDED\n")
 
 
 @pytest.mark.parametrize("step", [step for step in STEPS if step.name != "convert"], ids=lambda step: step.name)

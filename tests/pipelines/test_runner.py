@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from components.configs import make_config
-from components.steps import CONFIGS
+from components.steps import CONFIGS, STEP_NAMES
 from pipelines.cli import main
 from pipelines.runner import StepError, _reason, read_timings, run_locally
 
+ROOT = Path(__file__).parents[2]
 CONFIGS_BY_NAME = {name: make_config(name) for name in CONFIGS}
 
 
@@ -36,6 +39,12 @@ def test_a_failing_step_is_named_with_its_reason_and_log(tmp_path: Path) -> None
     assert "give columns, for example user=COLUMN" in (run_dir / "logs" / "convert.log").read_text()
     assert [entry["status"] for entry in read_timings(run_dir / "steps.jsonl")] == ["failed"]
     assert not (run_dir / "dataset").exists()
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert (summary["state"], summary["failed_step"]) == ("FAILED", "convert")
+    assert "give columns, for example user=COLUMN" in summary["error"]
+    assert {entry["step"]: entry["status"] for entry in summary["steps"]} == {
+        name: "failed" if name == "convert" else "not run" for name in STEP_NAMES
+    }
     quiet = nann("pipeline", "run", "--input", log, "--run-dir", run_dir, "--quiet")
     assert "--- the last lines of " in quiet.stderr
 
@@ -49,6 +58,22 @@ def test_a_run_leaves_the_process_as_it_was(tmp_path: Path) -> None:
         run_locally(inputs=[log], run_dir=tmp_path / "run", configs=CONFIGS_BY_NAME)
     assert (dict(os.environ), sys.executable, print, root.level, root.handlers[:], sys.stdout) == before
     assert (caught.value.step, caught.value.explained) == ("convert", True)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_from_outside_leaves_its_summary(tmp_path: Path, sent: signal.Signals) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("".join(f"{event % 999},{event % 777},1,pv,{1511600000 + event}\n" for event in range(400_000)))  # seconds of work
+    program = [sys.executable, "-m", "pipelines.cli", "pipeline", "run", "--input", str(log), "--run-dir", str(tmp_path / "run")]
+    process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    for line in process.stderr:
+        if "step convert starts" in line:
+            break
+    process.send_signal(sent)
+    process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[sent]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["state"], summary["error"]) == ("CANCELED", "interrupted")
 
 
 def test_the_run_directory_records_inputs_and_config(tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""The kfp component of the step `train` on several machines."""
+
+from kfp import dsl
+
+from components.image import image
+
+
+@dsl.component(base_image=image(), install_kfp_package=False)
+def train(
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+    config: dict,
+    job: dict,
+    input_digest: str,
+    code_digest: str,
+    run_dir: str,
+    start_from: str,
+    overwrite: bool,
+) -> str:
+    """Trains the scorer on the workers of a Kubeflow training job. Returns the digest of its artifact."""
+    from components.training_job import run_train_step
+
+    return run_train_step(
+        job,
+        reads={"dataset": dataset.path},
+        output=model,
+        metrics=metrics,
+        summary=summary,
+        config=config,
+        run_dir=run_dir,
+        start_from=start_from,
+        overwrite=overwrite,
+        code_digest=code_digest,
+    )
