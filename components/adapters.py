@@ -3,7 +3,7 @@
 With a `run_dir` the artifact lies in the run directory, whoever runs the task: a killed run resumes there, and a step can be run again
 by hand. Without one it lies where kfp wants it. A run directory holds besides the artifacts ``steps.jsonl`` (one JSON object per
 finished step: ``step``, ``seconds``, ``status`` "done" or "failed", ``reused``, ``metrics``, and ``reason`` when it failed) and
-``logs/STEP.log``.
+``logs/STEP.log``, and ``logs/STEP.yaml`` with the options it ran with, which its command takes as ``--config``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
 from nann.artifacts import code_digest as own_code_digest
 from nann.errors import ArtifactError
 from nann.reporting.run_summary import TIMINGS_NAME
+from nann.reporting.step_page import page_of
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def run_step(
         overwrite: replace artifacts made with other settings.
         code_digest: the digest of the sources the run was made for; a task whose own sources differ fails. "": any will do.
         raw_inputs: paths of the logs, for `convert`.
-        page: kfp HTML, for the steps that write a page to be shown.
+        page: kfp HTML: the artifact's own ``report.html``, or its manifest as a page.
         in_service: artifact of `in-service`, for `convert` and `train`, which go on from what is in it; "": they begin anew.
         service: directory or URL of the service, for `in-service` and `publish`.
         function: does the work in place of the step function, with the same arguments.
@@ -93,6 +94,7 @@ def run_step(
                 given["service"] = service
             if in_service:
                 config, given = _continued(name, Path(in_service), config, given)
+            _record_options(run, step, config)
             result = _result(step, Path(output.path), reads, config, given, run, start_from, overwrite, function)
         except Exception as error:
             message = operator_message(error)
@@ -110,9 +112,11 @@ def run_step(
         for metric, value in flatten_metrics(result.metrics):
             if isinstance(value, (int, float)) and math.isfinite(value):
                 metrics.log_metric(metric, float(value))
+        # kfp keeps logged metrics with the run; its local cache takes an artifact without a file for lost and runs the task again.
+        Path(metrics.path).write_text(json.dumps(metrics.metadata, sort_keys=True) + "\n", encoding="utf-8")
         Path(summary.path).write_text(markdown_summary(name, str(result.path), result.metrics, reused=result.reused, seconds=seconds))
         if page is not None:
-            shutil.copyfile(result.path / "report.html", page.path)
+            Path(page.path).write_text(page_of(result.path), encoding="utf-8")
         logger.info("step %s %s after %.1f s", name, "was up to date" if result.reused else "done", seconds)
         return hashlib.sha256((result.path / MANIFEST_NAME).read_bytes()).hexdigest()
 
@@ -185,6 +189,15 @@ def _set_aside(path: Path) -> Iterator[None]:
             aside.rename(path)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _record_options(run: Path | None, step: Step, config: Mapping[str, Any]) -> None:
+    """Writes what the step is about to run with, so that a failed step can be run by hand as it was."""
+    import yaml
+
+    if run is not None and step.config:
+        options = make_config(step.name, config).model_dump(mode="json", exclude_none=True)
+        (run / "logs" / f"{step.name}.yaml").write_text(yaml.safe_dump({step.name: options}), encoding="utf-8")
 
 
 def _append_timing(run: Path | None, entry: Mapping[str, Any]) -> None:

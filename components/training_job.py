@@ -65,7 +65,7 @@ def train_on_workers(job: Mapping[str, Any], run_dir: str, patience: Patience | 
         patience: for tests.
     """
 
-    def train(*, dataset: Path, model: Path, config: BaseModel, overwrite: bool = False) -> StepResult:
+    def train(*, dataset: Path, model: Path, config: BaseModel, overwrite: bool = False, **more: Path) -> StepResult:
         import yaml
 
         if not run_dir:
@@ -76,6 +76,7 @@ def train_on_workers(job: Mapping[str, Any], run_dir: str, patience: Patience | 
         options = model.with_name(f".{model.name}.options.yaml")  # beside the artifacts, where every worker sees it
         options.write_text(yaml.safe_dump({"train": config.model_dump(mode="json", exclude_none=True)}), encoding="utf-8")
         command = ["nann", "train", "--dataset", str(dataset), "--model", str(model), "--config", str(options)]
+        command += [word for name, path in more.items() for word in (f"--{name.replace('_', '-')}", str(path))]
         body = tf_job(template, [*command, "--overwrite"] if overwrite else command, workers=workers, timeout_seconds=timeout)
         TrainingJob(body, patience or Patience()).run()
         made = open_artifact(model, step="train")
@@ -152,7 +153,7 @@ class TrainingJob:
         logger.info("training job %s of %d workers made, in place of one that ended", self.name, self._replicas())
 
     def _wait(self) -> None:
-        shown = ""
+        shown: str | None = None
         while True:
             kind, text = _outcome(self._call("get"))
             if kind != shown:

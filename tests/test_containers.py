@@ -2,6 +2,8 @@
 
 import fnmatch
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,87 @@ def test_all_sources_are_copied_and_not_ignored(file: Path) -> None:
         assert any(rule.startswith("!") and fnmatch.fnmatch(path, rule[1:]) for rule in rules), (
             f"{path} is in no exception of .dockerignore"
         )
+
+
+class Machine:
+    """A copy of what CI runs, on a machine whose commands are shell scripts of this test and the system's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.checkout, self.commands = directory / "checkout", directory / "bin"
+        self.commands.mkdir()
+        for name in ("bash", "cat", "dirname", "env", "grep", "mktemp", "nice", "rm", "sed", "tail", "timeout", "true"):
+            (self.commands / name).symlink_to(shutil.which(name))
+        for path in (".ci/image", "containers/engine", "containers/cpu.Dockerfile"):
+            (self.checkout / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, self.checkout / path)
+        self.script(self.checkout / "containers" / "build-image", 'echo "noise"; echo "$1 image built by $ENGINE"')
+
+    def script(self, path: Path, text: str) -> Path:
+        path.write_text(f"#!/usr/bin/env bash\n{text}\n")
+        path.chmod(0o755)
+        return path
+
+    def run(self, program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.checkout / program],
+            env={"PATH": str(self.commands), "TMPDIR": str(self.commands), **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+NO_SERVICE = 'echo "Cannot connect to the Docker daemon" >&2; [ "$1" = --version ]'
+ANSWERS = "exit 0"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_a_client_without_its_service_is_no_engine(machine: Machine) -> None:
+    machine.script(machine.commands / "docker", NO_SERVICE)
+    done = machine.run("containers/engine")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: no container engine answers (asked: docker, podman); start or install one, or give ENGINE=\n"
+    machine.script(machine.commands / "podman", ANSWERS)
+    assert machine.run("containers/engine").stdout == "podman\n"
+    assert machine.run("containers/engine", ENGINE="docker").returncode == 1
+
+
+def test_ci_says_that_it_has_no_engine(machine: Machine) -> None:
+    machine.script(machine.commands / "docker", NO_SERVICE)
+    done = machine.run(".ci/image")
+    assert done.returncode == 0
+    assert done.stderr.startswith("IMAGE SKIPPED: error: no container engine answers")
+    assert "podman-setup, which would make an engine, is not there" in done.stderr
+    assert machine.run(".ci/image", NANN_IMAGE="require").returncode == 1
+    assert machine.run(".ci/image", NANN_IMAGE="skip").stderr == "IMAGE SKIPPED: NANN_IMAGE=skip\n"
+
+
+def test_ci_makes_an_engine_where_a_tool_can(machine: Machine) -> None:
+    machine.script(machine.commands / "docker", NO_SERVICE)
+    works = machine.script(machine.commands / "works", 'test "$MADE" = yes')
+    tool = machine.script(machine.commands / "make-engine", f"cat {works} > {machine.commands}/podman; echo 'export MADE=yes'")
+    machine.script(machine.commands / "podman", NO_SERVICE)
+    done = machine.run(".ci/image", NANN_ENGINE_SETUP=str(tool))
+    assert (done.returncode, done.stdout) == (0, "cpu image built by podman\n"), done.stderr
+    assert "no engine yet" in done.stderr
+
+
+def test_ci_says_when_the_tool_could_not(machine: Machine) -> None:
+    tool = machine.script(machine.commands / "make-engine", "exit 3")
+    done = machine.run(".ci/image", NANN_ENGINE_SETUP=str(tool))
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1].startswith("IMAGE SKIPPED: error: no container engine answers")
+    assert f"and {tool} could not make an engine" in done.stderr
+
+
+@pytest.mark.parametrize(("text", "code"), [("echo broken >&2; exit 7", 7), ("echo 'Could not fetch URL x'; exit 1", 0)])
+def test_a_build_that_fails_fails_ci_unless_there_is_no_network(machine: Machine, text: str, code: int) -> None:
+    machine.script(machine.commands / "podman", ANSWERS)
+    machine.script(machine.checkout / "containers" / "build-image", text)
+    done = machine.run(".ci/image")
+    assert done.returncode == code
+    assert ("IMAGE SKIPPED: no package index" in done.stderr) == (code == 0)

@@ -32,7 +32,8 @@ class TrainingStep:
     ) -> None:
         self._scorer, self._optimizer, self._config = scorer, optimizer, config
         self._categories, self._log_probability, self._replicas = categories, log_probability, replicas
-        # Replicas exchange batch statistics inside, which neither a nested function nor XLA on CPUs allows.
+        # Replicas exchange batch statistics inside. TensorFlow 2.21 can do that in a nested function only under XLA, and under XLA only
+        # where all replicas are GPUs (`_use_merge_call` of its strategies), which was not tried for want of one.
         alone = replicas == 1
         self._differentiate = tf.function(loss_and_gradients, jit_compile=config.xla, autograph=False) if alone else loss_and_gradients
 

@@ -205,11 +205,12 @@ class Handler(BaseHTTPRequestHandler):
             return body
         if path.startswith(f"{jobs}/"):
             name = path.removeprefix(f"{jobs}/")
-            job = server.jobs.pop(name) if method == "DELETE" else server.jobs[name]
+            if method == "DELETE":
+                return server.jobs.pop(name)
             conditions = [
                 {"type": kind, "status": "True", "reason": why, "message": text} for kind, why, text in server.conditions_of(name)
             ]
-            return {**job, "status": {"conditions": conditions}}
+            return {**server.jobs[name], "status": {"conditions": conditions}}
         if path == "/api/v1/namespaces/team/pods":
             assert query["labelSelector"][0].startswith("training.kubeflow.org/job-name=")
             return {"apiVersion": "v1", "kind": "PodList", "items": server.pods}

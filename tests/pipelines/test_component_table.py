@@ -7,7 +7,7 @@ from pathlib import Path
 from components.steps import STEPS
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
-COMMON = {"metrics", "summary", "config", "input_digest", "code_digest", "run_dir", "start_from", "overwrite"}
+COMMON = {"metrics", "summary", "page", "config", "input_digest", "code_digest", "run_dir", "start_from", "overwrite"}
 
 
 def table() -> str:
