@@ -19,6 +19,7 @@ def train(
     run_dir: str,
     start_from: str,
     overwrite: bool,
+    in_service: dsl.Input[dsl.Artifact] = None,
 ) -> str:
     """Trains the scorer on the workers of a Kubeflow training job. Returns the digest of its artifact."""
     from components.training_job import run_train_step
@@ -26,6 +27,7 @@ def train(
     return run_train_step(
         job,
         reads={"dataset": dataset.path},
+        in_service=in_service.path if in_service is not None else "",
         output=model,
         metrics=metrics,
         summary=summary,

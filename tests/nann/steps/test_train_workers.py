@@ -1,4 +1,9 @@
-"""Two workers under TF_CONFIG on loopback train what one worker trains on the same global batch."""
+"""Two workers under TF_CONFIG on loopback train what one worker trains on the same global batch, adversarial part included.
+
+They differ by the order of sums alone, in the last bit of a float32. An activation or a perturbation that lies within that of zero may
+have another sign for two workers than for one, and then a few weights go other ways by a fraction of the learning rate; hence a rate at
+which that does not show.
+"""
 
 import json
 import os
@@ -12,7 +17,7 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[3]
 OPTIONS = {
     **{"emb_dim": 8, "num_neg": 8, "max_steps": 20, "warmup_steps": 0, "max_length": 10, "log_steps": 1, "validate_users": 20},
-    **{"validations": 1, "xla": False, "negatives": "shared"},
+    **{"validations": 1, "xla": False, "negatives": "shared", "adv_eps": 0.01, "learning_rate": 3e-4},
 }
 
 
@@ -34,8 +39,8 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def losses(model: Path) -> list[float]:
-    return [record["loss"] for record in json.loads((model / "training.json").read_text())]
+def losses(model: Path, name: str = "loss") -> list[float]:
+    return [record[name] for record in json.loads((model / "training.json").read_text())]
 
 
 def test_two_workers_train_as_one(small_dataset: Path, tmp_path: Path) -> None:
@@ -56,5 +61,8 @@ def test_two_workers_train_as_one(small_dataset: Path, tmp_path: Path) -> None:
     _, log = one.communicate(timeout=240)
     assert one.returncode == 0, log[-3000:]
     assert len(losses(tmp_path / "one")) == 20
-    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), atol=1e-5)
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=0, atol=1e-5)
+    divergences = losses(tmp_path / "one", "divergence")
+    assert min(divergences) > 1e-4  # the adversarial part does something
+    np.testing.assert_allclose(losses(tmp_path / "two", "divergence"), divergences, rtol=0, atol=1e-5)
     assert losses(tmp_path / ".two.worker-1") == losses(tmp_path / "two")
