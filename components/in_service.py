@@ -8,6 +8,7 @@ from components.image import image
 @dsl.component(base_image=image(), install_kfp_package=False)
 def in_service(
     in_service: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.Markdown],
     service: str,
@@ -23,6 +24,7 @@ def in_service(
         "in-service",
         reads={},
         output=in_service,
+        page=page,
         metrics=metrics,
         summary=summary,
         config={},

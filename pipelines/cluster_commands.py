@@ -12,9 +12,9 @@ import click
 from components.cli import PATH, common_options
 from components.errors import ConfigError
 from components.output import set_up_logging
-from components.steps import STEP_ORDER
+from components.steps import STEP_ORDER, STEPS_OF
 
-PIPELINES = click.Choice(["training"])
+PIPELINES = click.Choice(list(STEPS_OF))
 
 
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,6 +38,7 @@ def _cluster(options: dict[str, Any]) -> Any:
 
 @click.command("submit")
 @click.option("--input", "inputs", multiple=True, required=True, metavar="LOG", help="Interaction log as the tasks see it; repeatable.")
+@click.option("--service", default="", metavar="DIR", help="With --pipeline retraining, the versions in service as the tasks see them.")
 @click.option("--run-dir", default="", metavar="DIR", help="Durable directory of the run as the tasks see it. Default: kfp's storage.")
 @click.option("--config", "config_file", type=PATH, metavar="FILE", help="YAML file with a section per step.")
 @click.option("--set", "assignments", multiple=True, metavar="STEP.OPTION=VALUE", help="Set one option, as train.epochs=1; repeatable.")
@@ -71,8 +72,12 @@ def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, wait_se
     from pipelines.profiles import read_profile
 
     cluster = _cluster(options)
-    parameters = {"inputs": list(inputs), "run_dir": run_dir, "input_digest": options["input_digest"]}
-    parameters |= _config_parameters(options["config_file"], options["assignments"]) | _assigned(options["parameters"])
+    parameters: dict[str, Any] = {"inputs": list(inputs), "run_dir": run_dir, "input_digest": options["input_digest"]}
+    if (options["pipeline"] == "retraining") != bool(options["service"]):
+        raise click.UsageError("--service belongs to --pipeline retraining, which needs it.")
+    if options["service"]:
+        parameters["service"] = options["service"]
+    parameters |= _config_parameters(options["pipeline"], options["config_file"], options["assignments"]) | _assigned(options["parameters"])
     spec = cluster_spec(options["pipeline"], read_profile(options["profile"]))
     document = spec.get("pipeline_spec", spec)
     unknown = sorted(set(parameters) - set(document["root"]["inputDefinitions"]["parameters"]))
@@ -186,14 +191,14 @@ def cluster_commands() -> list[click.Command]:
     return [submit, status, wait, logs, list_runs, schedule, unschedule]
 
 
-def _config_parameters(config_file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
+def _config_parameters(pipeline: str, config_file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
     """One struct per step; complete, for a struct given replaces the default as a whole."""
     from pipelines.commands import resolve_configs
 
     return {
         f"{step.replace('-', '_')}_config": config.model_dump(mode="json", exclude_none=True)
         for step, config in resolve_configs(config_file, assignments).items()
-        if step in STEP_ORDER
+        if step in [known.name for known in STEPS_OF[pipeline]]
     }
 
 

@@ -12,7 +12,7 @@ from components.cli import PATH, common_options
 from components.configs import make_config, parse_assignments, read_config_file
 from components.errors import ConfigError
 from components.output import set_up_logging
-from components.steps import CONFIGS, STEP_ORDER
+from components.steps import CONFIGS, STEP_ORDER, STEPS_OF
 from pipelines.cluster_commands import cluster_commands
 
 
@@ -23,6 +23,8 @@ def pipeline_group() -> None:
 
 @pipeline_group.command("run")
 @click.option("--input", "inputs", type=PATH, multiple=True, metavar="LOG", help="Interaction log; may be repeated. Default: generate one.")
+@click.option("--pipeline", type=click.Choice(list(STEPS_OF)), default="training", show_default=True, help="What to run.")
+@click.option("--service", default="", metavar="DIR", help="With --pipeline retraining, the versions in service: a directory, or a URL.")
 @click.option("--run-dir", type=PATH, metavar="DIR", help="Where everything goes; an existing one is resumed. Default: runs/DATE-TIME.")
 @click.option("--config", "config_file", type=PATH, metavar="FILE", help="YAML file with a section per step.")
 @click.option("--set", "assignments", multiple=True, metavar="STEP.OPTION=VALUE", help="Set one option, as train.epochs=1; repeatable.")
@@ -46,6 +48,8 @@ def pipeline_group() -> None:
 def _run(
     *,
     inputs: tuple[Path, ...],
+    pipeline: str,
+    service: str,
     run_dir: Path | None,
     config_file: Path | None,
     assignments: tuple[str, ...],
@@ -56,7 +60,7 @@ def _run(
     verbose: bool,
     quiet: bool,
 ) -> None:
-    """Run the pipeline on this machine: logs in, a measured retrieval graph and a report out.
+    """Run a pipeline on this machine: logs in, a measured retrieval graph and a report out, put in service with --pipeline retraining.
 
     Steps whose artifact is up to date in the run directory are kept, so a run that was stopped goes on where it was.
     """
@@ -65,15 +69,19 @@ def _run(
     from pipelines import runs
 
     logs = list(inputs)
+    if (pipeline == "retraining") != bool(service):
+        raise click.UsageError("--service belongs to --pipeline retraining, which needs it.")
+    if start_from and start_from not in [step.name for step in STEPS_OF[pipeline]]:
+        raise click.UsageError(f"the pipeline {pipeline} has no step {start_from}.")
     if start_from:
         if run_dir is None:
             raise click.UsageError("--start-from needs --run-dir, the directory of the earlier run.")
-        runs.check_earlier_artifacts(run_dir, start_from)
+        runs.check_earlier_artifacts(run_dir, start_from, pipeline)
     run_dir = run_dir or runs.new_run_dir(Path("runs"))
     if run_dir.exists() and not run_dir.is_dir():
         raise ConfigError(f"--run-dir must be a directory, but {run_dir} is a file")
     logs = logs or runs.recorded_inputs(run_dir)
-    if start_from in (None, "convert"):
+    if start_from in (None, "in-service", "convert"):
         generated = run_dir / "log.csv"
         if not logs or logs == [generated.absolute()]:
             click.echo(f"no --input: the log is generated, {generated}", err=True)
@@ -82,7 +90,7 @@ def _run(
     else:
         logs = [path for path in logs if path.is_file()]
     runs.record(run_dir, logs, configs)
-    how = {"overwrite": overwrite, "runner": runner, "image": image}
+    how = {"overwrite": overwrite, "runner": runner, "image": image, "pipeline": pipeline, "service": service}
     _run_and_show(logs, run_dir, configs, start_from or "", how, verbose=verbose, quiet=quiet)
 
 
@@ -119,10 +127,10 @@ def _run_and_show(
     "--pipeline",
     "--dag",
     "dag",
-    type=click.Choice(["training", "conversion"]),
+    type=click.Choice(["training", "retraining", "conversion"]),
     default="training",
     show_default=True,
-    help="The whole pipeline, or the conversion alone, spread over one task per shard.",
+    help="The whole pipeline, that which goes on from what is in service, or the conversion alone, one task per shard.",
 )
 def _compile(*, output: Path, picture: Path | None, profile: str | None, dag: str) -> None:
     """Compile the pipeline for Kubeflow Pipelines."""

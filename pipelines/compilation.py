@@ -11,11 +11,18 @@ from components.errors import ConfigError
 from components.steps import load_object
 from pipelines.profiles import Profile
 
-DAGS = {"training": "pipelines.training:training", "conversion": "pipelines.conversion:conversion"}
+DAGS = {
+    "training": "pipelines.training:training",
+    "retraining": "pipelines.retraining:retraining",
+    "conversion": "pipelines.conversion:conversion",
+}
 # What an exit task alone takes: how the tasks before it ended.
 STATUS_INPUT = "taskFinalStatus"
 # Those that can be made with the resources of a profile.
-FACTORIES = {"training": "pipelines.training:training_pipeline"}
+FACTORIES = {
+    "training": "pipelines.training:training_pipeline",
+    "retraining": "pipelines.retraining:retraining_pipeline",
+}
 
 
 def compile_pipeline(output: Path, dag: str = "training", profile: Profile | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Runs the training pipeline here, with kfp's local runner and the answers to its traps.
+"""Runs a pipeline here, with kfp's local runner and the answers to its traps.
 
 One task after the other, each in a process of its own; artifacts, logs, timings and the summary in one run directory, which can be resumed.
 """
@@ -21,11 +21,12 @@ from pydantic import BaseModel
 
 import nann
 from components.run_end import tell_run_end
-from components.steps import STEP_NAMES
+from components.steps import STEPS_OF, load_object
 from components.task_log import RUNNER_PID_VARIABLE
 from nann.artifacts import code_digest
 from nann.errors import NannError
 from nann.reporting.run_summary import TIMINGS_NAME
+from pipelines.compilation import DAGS
 from pipelines.containers import container_runner
 from pipelines.run_log import RunLog
 
@@ -61,6 +62,8 @@ def run_locally(
     everything: bool = False,
     runner: str = "process",
     image: str = "",
+    pipeline: str = "training",
+    service: str = "",
 ) -> list[dict[str, Any]]:
     """Runs the whole DAG and returns one entry per step, as in ``steps.jsonl``.
 
@@ -74,12 +77,15 @@ def run_locally(
         everything: also show what kfp itself prints.
         runner: "process", every task a process of this Python, or "docker", every task in a container.
         image: with "docker", the image to run all tasks in; "": the one the components name.
+        pipeline: "training" or "retraining".
+        service: with "retraining", directory or URL of the versions in service.
 
     Raises:
         StepError: a step failed.
         EngineError: with "docker", there is no container engine, or not the image.
     """
     run_dir = run_dir.absolute()
+    names = [step.name for step in STEPS_OF[pipeline]]
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
     timings = run_dir / TIMINGS_NAME
     begin = timings.stat().st_size if timings.is_file() else 0
@@ -93,9 +99,11 @@ def run_locally(
         **{
             f"{step.replace('-', '_')}_config": config.model_dump(mode="json", exclude_none=True)
             for step, config in configs.items()
-            if step in STEP_NAMES
+            if step in names
         },
     }
+    if pipeline == "retraining":
+        arguments["service"] = service if "://" in service else str(Path(service).absolute())
     with ExitStack() as stack:
         stack.enter_context(_termination_as_exit())
         log = stack.enter_context(RunLog(run_dir / "logs" / "pipeline.log", show=show, everything=everything))
@@ -103,16 +111,15 @@ def run_locally(
         stack.enter_context(_kfp_surroundings(Path(temporary)))
         from kfp import local
 
-        from pipelines.training import training
-
+        dag = load_object(DAGS[pipeline])
         local.init(
-            runner=stack.enter_context(_task_runner(runner, run_dir, inputs, image)),
+            runner=stack.enter_context(_task_runner(runner, run_dir, inputs, image, service)),
             pipeline_root=str(run_dir / "kfp"),
             workspace_root=str(Path(temporary) / "workspace"),
         )
         stack.enter_context(redirect_stdout(log))
         try:
-            training(**arguments)
+            dag(**arguments)
         except RuntimeError as error:
             failed = _failed_step(str(error))
             if failed is None:
@@ -123,7 +130,7 @@ def run_locally(
                 path = run_dir / "logs" / "pipeline.log"
             raise StepError(failed, path, _tail(path)) from error
         except (KeyboardInterrupt, SystemExit):  # the exit task did not come to run
-            tell_run_end(os.devnull, run_dir=str(run_dir), steps=STEP_NAMES, state="CANCELED", error="interrupted")
+            tell_run_end(os.devnull, run_dir=str(run_dir), steps=names, state="CANCELED", error="interrupted")
             raise
     return read_timings(timings, begin)
 
@@ -142,13 +149,16 @@ def _termination_as_exit() -> Iterator[None]:
 
 
 @contextmanager
-def _task_runner(kind: str, run_dir: Path, inputs: Sequence[Path], image: str) -> Iterator[Any]:
+def _task_runner(kind: str, run_dir: Path, inputs: Sequence[Path], image: str, service: str) -> Iterator[Any]:
     from kfp import local
 
     if kind == "process":
         yield local.SubprocessRunner(use_venv=False)
         return
     mounts = {path.absolute(): "ro" for path in inputs if not path.absolute().is_relative_to(run_dir)}
+    if service and "://" not in service:
+        Path(service).mkdir(parents=True, exist_ok=True)
+        mounts[Path(service).absolute()] = "rw"
     with container_runner({**mounts, run_dir: "rw"}, image=image) as runner:
         yield runner
 

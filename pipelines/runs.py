@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from components.steps import STEPS
+from components.steps import STEPS_OF
 from nann.artifacts import MANIFEST_NAME
 from nann.errors import NannError
 
@@ -30,13 +30,13 @@ def check_inputs(inputs: Sequence[Path]) -> None:
             pass
 
 
-def check_earlier_artifacts(run_dir: Path, start_from: str) -> None:
+def check_earlier_artifacts(run_dir: Path, start_from: str, pipeline: str = "training") -> None:
     """Refuses a start in the middle when an artifact of an earlier step is not there (it is verified completely by its task).
 
     Raises:
         RunError: names the artifact and the step to start from instead.
     """
-    for step in STEPS:
+    for step in STEPS_OF[pipeline]:
         if step.name == start_from:
             return
         if not (run_dir / step.writes / MANIFEST_NAME).is_file():

@@ -24,6 +24,9 @@ KEY_METRICS: Mapping[str, tuple[str, ...]] = {
         "coverage@200",
         "items_scored_share",
     ),
+    "in-service": ("version",),
+    "gate": ("passed", "candidate.recall", "in_service.recall", "candidate.coverage", "candidate.latency_ms", "in_service.latency_ms"),
+    "publish": ("published", "version"),
     "benchmark": ("p50_ms", "p90_ms", "p99_ms", "throughput_users_per_s"),
 }
 SHOWN_METRICS = 6

@@ -4,7 +4,7 @@ Compile it with `nann pipeline compile --output training.yaml`, run it here with
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kfp import dsl
@@ -51,6 +51,61 @@ def training_task(profile: Profile | None) -> Callable[..., Any]:
     return functools.partial(train_workers.train, job=training_job(resources))
 
 
+def candidate_tasks(
+    *,
+    inputs: Any,
+    input_digest: Any,
+    configs: Mapping[str, Any],
+    common: Mapping[str, Any],
+    train_task: Callable[..., Any],
+    in_service: Any = None,
+) -> dict[str, Any]:
+    """The tasks from logs to a measured candidate, by step; called inside a pipeline.
+
+    Args:
+        inputs: paths of the logs.
+        input_digest: what identifies their contents, and that of what is in service.
+        configs: step -> its options.
+        common: parameters of every task.
+        train_task: see `training_task`.
+        in_service: artifact of `in-service` that conversion and training go on from; None: they begin anew.
+    """
+    # Each passes on the digest of its artifact, which has those of all its ancestors in its lineage.
+    continued = {} if in_service is None else {"in_service": in_service}
+    converted = convert(inputs=inputs, config=configs["convert"], input_digest=input_digest, **continued, **common)
+    # The paths of the logs say nothing about their contents; `nann pipeline submit --input-digest` allows the cache.
+    converted.set_caching_options(False)
+    dataset = converted.outputs["dataset"]
+    trained = train_task(dataset=dataset, config=configs["train"], input_digest=converted.outputs["Output"], **continued, **common)
+    model = trained.outputs["model"]
+    extracted = extract(model=model, dataset=dataset, config=configs["extract"], input_digest=trained.outputs["Output"], **common)
+    embeddings = extracted.outputs["embeddings"]
+    built = build_index(embeddings=embeddings, config=configs["build-index"], input_digest=extracted.outputs["Output"], **common)
+    rewritten = rewrite(
+        model=model,
+        dataset=dataset,
+        embeddings=embeddings,
+        index=built.outputs["index"],
+        config=configs["rewrite"],
+        input_digest=built.outputs["Output"],
+        **common,
+    )
+    graph = {"converted_model": rewritten.outputs["converted_model"], "input_digest": rewritten.outputs["Output"]}
+    evaluated = evaluate(dataset=dataset, config=configs["evaluate"], **graph, **common)
+    measured = benchmark(dataset=dataset, config=configs["benchmark"], **graph, **common)
+    # Latency is measured alone: two tasks of one run on the same machine would disturb each other.
+    measured.after(evaluated)
+    return {
+        "convert": converted,
+        "train": trained,
+        "extract": extracted,
+        "build-index": built,
+        "rewrite": rewritten,
+        "evaluate": evaluated,
+        "benchmark": measured,
+    }
+
+
 def training_pipeline(profile: Profile | None = None) -> Any:
     """The DAG as a kfp pipeline, its tasks with the resources of a profile."""
     train_task = training_task(profile)
@@ -88,46 +143,36 @@ def training_pipeline(profile: Profile | None = None) -> Any:
             evaluate_config: Options of the step evaluate, as in `nann evaluate --help`.
             benchmark_config: Options of the step benchmark, as in `nann benchmark --help`.
         """
-        # Each passes on the digest of its artifact, which has those of all its ancestors in its lineage.
         common = {"code_digest": code_digest, "run_dir": run_dir, "start_from": start_from, "overwrite": overwrite}
         with dsl.ExitHandler(exit_task(run_dir, STEP_NAMES, profile), name=STEPS_GROUP):
-            converted = convert(inputs=inputs, config=convert_config, input_digest=input_digest, **common)
-            # The paths of the logs say nothing about their contents; `nann pipeline submit --input-digest` allows the cache.
-            converted.set_caching_options(False)
-            dataset = converted.outputs["dataset"]
-            trained = train_task(dataset=dataset, config=train_config, input_digest=converted.outputs["Output"], **common)
-            model = trained.outputs["model"]
-            extracted = extract(model=model, dataset=dataset, config=extract_config, input_digest=trained.outputs["Output"], **common)
-            embeddings = extracted.outputs["embeddings"]
-            built = build_index(embeddings=embeddings, config=build_index_config, input_digest=extracted.outputs["Output"], **common)
-            rewritten = rewrite(
-                model=model,
-                dataset=dataset,
-                embeddings=embeddings,
-                index=built.outputs["index"],
-                config=rewrite_config,
-                input_digest=built.outputs["Output"],
-                **common,
+            tasks = candidate_tasks(
+                inputs=inputs,
+                input_digest=input_digest,
+                train_task=train_task,
+                configs={
+                    "convert": convert_config,
+                    "train": train_config,
+                    "extract": extract_config,
+                    "build-index": build_index_config,
+                    "rewrite": rewrite_config,
+                    "evaluate": evaluate_config,
+                    "benchmark": benchmark_config,
+                },
+                common=common,
             )
-            graph = {"converted_model": rewritten.outputs["converted_model"], "input_digest": rewritten.outputs["Output"]}
-            evaluated = evaluate(dataset=dataset, config=evaluate_config, **graph, **common)
-            measured = benchmark(dataset=dataset, config=benchmark_config, **graph, **common)
-            # Latency is measured alone: two tasks of one run on the same machine would disturb each other.
-            measured.after(evaluated)
             reported = report(
-                dataset=dataset,
-                model=model,
-                embeddings=embeddings,
-                index=built.outputs["index"],
-                converted_model=rewritten.outputs["converted_model"],
-                evaluation=evaluated.outputs["evaluation"],
-                benchmark=measured.outputs["benchmark"],
-                input_digest=f"{evaluated.outputs['Output']} {measured.outputs['Output']}",
+                dataset=tasks["convert"].outputs["dataset"],
+                model=tasks["train"].outputs["model"],
+                embeddings=tasks["extract"].outputs["embeddings"],
+                index=tasks["build-index"].outputs["index"],
+                converted_model=tasks["rewrite"].outputs["converted_model"],
+                evaluation=tasks["evaluate"].outputs["evaluation"],
+                benchmark=tasks["benchmark"].outputs["benchmark"],
+                input_digest=f"{tasks['evaluate'].outputs['Output']} {tasks['benchmark'].outputs['Output']}",
                 **common,
             )
             if profile is not None:
-                tasks = (converted, trained, extracted, built, rewritten, evaluated, measured, reported)
-                for name, task in zip(STEP_NAMES, tasks, strict=True):
+                for name, task in {**tasks, "report": reported}.items():
                     apply_profile(task, name, profile)
 
     return training

@@ -28,13 +28,16 @@ def normalised(text: str) -> str:
     return re.sub(r"(?m)^sdkVersion: .*$", "sdkVersion: SDK", text.replace(code_digest(), "CODE_DIGEST"))
 
 
-def compiled(profile: str) -> str:
-    return normalised(compiled_text(profile=read_profile(profile)))
+GOLDENS = [*(("training", profile) for profile in profile_names()), ("retraining", "cpu")]
 
 
-@pytest.mark.parametrize("profile", profile_names())
-def test_golden(profile: str) -> None:
-    found, golden = compiled(profile), (GOLDEN / f"training-{profile}.yaml").read_text()
+def compiled(dag: str, profile: str) -> str:
+    return normalised(compiled_text(dag, read_profile(profile)))
+
+
+@pytest.mark.parametrize(("dag", "profile"), GOLDENS)
+def test_golden(dag: str, profile: str) -> None:
+    found, golden = compiled(dag, profile), (GOLDEN / f"{dag}-{profile}.yaml").read_text()
     difference = difflib.unified_diff(golden.splitlines(), found.splitlines(), "golden", "compiled", lineterm="", n=1)
     assert found == golden, "write it anew if that is intended: python tests/pipelines/test_compilation.py\n" + "\n".join(difference)
 
@@ -91,15 +94,17 @@ def test_the_exit_task_runs_whatever_happened_and_is_never_cached() -> None:
     assert not exit_task["cachingOptions"].get("enableCache")
 
 
-def test_every_parameter_of_the_pipeline_is_described() -> None:
-    for name, parameter in compiled_spec()["root"]["inputDefinitions"]["parameters"].items():
+@pytest.mark.parametrize("dag", ["training", "retraining"])
+def test_every_parameter_of_the_pipeline_is_described(dag: str) -> None:
+    for name, parameter in compiled_spec(dag)["root"]["inputDefinitions"]["parameters"].items():
         assert parameter["parameterType"] in {"LIST", "STRING", "BOOLEAN", "STRUCT"}, name
         assert len(parameter["description"].split()) > 3, name
-        assert ("defaultValue" in parameter) == (name != "inputs"), name
+        assert ("defaultValue" in parameter) == (name not in ("inputs", "service")), name
 
 
-def test_every_task_shows_metrics_a_summary_and_a_page() -> None:
-    spec = compiled_spec()
+@pytest.mark.parametrize("dag", ["training", "retraining"])
+def test_every_task_shows_metrics_a_summary_and_a_page(dag: str) -> None:
+    spec = compiled_spec(dag)
     for name, task in steps_dag(spec)["tasks"].items():
         outputs = spec["components"][task["componentRef"]["name"]]["outputDefinitions"]["artifacts"]
         kinds = {key: output["artifactType"]["schemaTitle"] for key, output in outputs.items()}
@@ -108,5 +113,5 @@ def test_every_task_shows_metrics_a_summary_and_a_page() -> None:
 
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
-    for name in profile_names():
-        (GOLDEN / f"training-{name}.yaml").write_text(compiled(name))
+    for dag, profile in GOLDENS:
+        (GOLDEN / f"{dag}-{profile}.yaml").write_text(compiled(dag, profile))

@@ -4,7 +4,7 @@ import importlib
 import re
 from pathlib import Path
 
-from components.steps import STEPS
+from components.steps import RETRAINING_STEPS
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 COMMON = {"metrics", "summary", "page", "config", "input_digest", "code_digest", "run_dir", "start_from", "overwrite"}
@@ -13,7 +13,7 @@ COMMON = {"metrics", "summary", "page", "config", "input_digest", "code_digest",
 def table() -> str:
     """A row per component: what it is for, its artifacts and its own parameters."""
     lines = ["| component | what it does | reads | writes | parameters |", "|---|---|---|---|---|"]
-    for step in (*(step.name for step in STEPS), "train on workers", "summarise"):
+    for step in (*(step.name for step in RETRAINING_STEPS), "train on workers", "summarise"):
         module = {"train on workers": "train_workers"}.get(step, step.replace("-", "_"))
         name = {"train_workers": "train"}.get(module, module)
         spec = getattr(importlib.import_module(f"components.{module}"), name).component_spec

@@ -1,0 +1,107 @@
+"""The DAG of retraining, through kfp's local runner, on two successive windows of a generated log; and its compiled form."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from components.steps import RETRAINING_STEPS
+from nann.artifacts import open_artifact
+from nann.service.shelf import Shelf
+from pipelines.cli import main
+from pipelines.compilation import compiled_spec, steps_dag
+from pipelines.runner import read_timings
+from pipelines.schedules import read_schedule
+
+CONFIG = """
+generate: {users: 200, items: 150, categories: 6, events_per_user: 16, days: 4}
+convert: {shards: 1, max_length: 10}
+train: {emb_dim: 4, batch_size: 64, num_neg: 8, max_steps: 12, xla: false, keep_moments: true}
+rewrite: {ef: [50, 10], rounds: [2, 1], top_k: 50}
+evaluate: {ks: [20, 50], curve_users: 0}
+benchmark: {warmup_seconds: 0, duration_seconds: 0.2}
+gate: {k: 50, max_users: 10, latency_requests: 3, min_coverage: 0, max_recall_loss: 1, max_coverage_loss: 1, max_latency_ratio: 0}
+"""
+
+
+def nann(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_only_conversion_and_training_go_on_from_what_is_in_service() -> None:
+    tasks = steps_dag(compiled_spec("retraining"))["tasks"]
+    assert set(tasks) == {step.name for step in RETRAINING_STEPS}
+    readers = {name for name, task in tasks.items() if "in_service" in task["inputs"].get("artifacts", {})}
+    assert readers == {"convert", "train", "gate"}
+    for name in ("in-service", "publish"):
+        assert not tasks[name]["cachingOptions"].get("enableCache"), name
+        assert "service" in tasks[name]["inputs"]["parameters"]
+    assert {"evaluate", "benchmark"} <= set(tasks["gate"]["dependentTasks"])
+    assert "publish" in tasks["report"]["dependentTasks"]
+
+
+def test_the_schedule_fits_the_pipeline() -> None:
+    _, schedule = read_schedule("daily-retraining")
+    assert schedule.pipeline == "retraining"
+    parameters = compiled_spec("retraining")["root"]["inputDefinitions"]["parameters"]
+    filled = schedule.filled_parameters()
+    assert set(filled) <= set(parameters)
+    assert {name for name, parameter in parameters.items() if "defaultValue" not in parameter} <= set(filled)
+    assert str(schedule.window_days) in filled["inputs"][0]
+
+
+def test_a_service_is_asked_for_with_this_pipeline_only(tmp_path: Path) -> None:
+    for arguments in (("--pipeline", "retraining"), ("--service", tmp_path / "service"), ("--start-from", "gate", "--run-dir", tmp_path)):
+        result = nann("pipeline", "run", *arguments)
+        assert result.exit_code == 2, result.output
+    assert "has no step gate" in result.output
+
+
+@pytest.mark.slow
+def test_two_windows_and_a_candidate_that_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    log, service = tmp_path / "log.csv", tmp_path / "service"
+    assert nann("generate", "--output", tmp_path / "all.csv", "--config", tmp_path / "config.yaml", "--quiet").exit_code == 0
+    rows = [line.split(",") for line in (tmp_path / "all.csv").read_text().splitlines()]
+    middle = sorted(int(row[-1]) for row in rows)[len(rows) // 2]
+    # Items of ids divisible by 5 are published in the second window.
+    log.write_text("".join(",".join(row) + "\n" for row in rows if int(row[-1]) > middle or int(row[1]) % 5))
+
+    def run(name: str, *settings: str) -> Path:
+        arguments = [part for setting in settings for part in ("--set", setting)]
+        result = nann(
+            *("pipeline", "run", "--pipeline", "retraining", "--service", service, "--input", log, "--run-dir", tmp_path / name),
+            *("--config", tmp_path / "config.yaml", "--quiet", *arguments),
+        )
+        assert result.exit_code == 0, result.output
+        return tmp_path / name
+
+    first = run("first", f"convert.until={middle + 1}")
+    assert [entry["step"] for entry in read_timings(first / "steps.jsonl")] == [step.name for step in RETRAINING_STEPS]
+    assert "warm_start" not in open_artifact(first / "model", step="train").manifest["inputs"]
+    assert Shelf(service).pointer().version == 1
+
+    second = run("second")
+    model = open_artifact(second / "model", step="train")
+    assert model.metrics["earlier_steps"] == 12
+    assert model.metrics["items_added"] > 0
+    inputs = open_artifact(second / "dataset", step="convert").manifest["inputs"]
+    assert inputs["base_dataset"] == open_artifact(first / "dataset", step="convert").digest
+    verdict = json.loads((second / "gate" / "gate.json").read_text())
+    assert verdict["version_in_service"] == 1
+    assert set(verdict["figures"]) == {"candidate", "in_service"}
+    assert Shelf(service).pointer().version == 2
+    assert open_artifact(service / "versions" / "000002" / "model", step="train").digest == model.digest
+
+    again = run("second")  # against the version it began with, which is no longer in service
+    assert all(entry["reused"] for entry in read_timings(again / "steps.jsonl")[len(RETRAINING_STEPS) :])
+    assert Shelf(service).pointer().version == 2
+
+    result = nann("rollback", "--service", service, "--quiet")
+    assert result.exit_code == 0, result.output
+    third = run("third", "gate.min_recall=1")
+    assert open_artifact(third / "model", step="train").metrics["earlier_steps"] == 12
+    assert Shelf(service).pointer().version == 1
+    [refused] = (service / "refused").iterdir()
+    assert (refused / "gate" / "report.html").is_file()
