@@ -6,9 +6,9 @@ Reference form: neighbours by ragged gather, `tf.unique`, visited items as sets 
 as it is written: queries and keys of all layers per call, attention as a broadcast product [n, 50, 64], a score network over the
 concatenation. The others walk with stock or native ops, over the same scorer in the form that this project trains it in (what involves the
 user alone is in the user state, attention is a matrix product), after the passes of `nann rewrite`, with the items' part computed ahead,
-and with XLA on a grid of widths. Variants run in turn in one process, A B A B; the table gives medians and the middle half of the
-repetitions, and the share of the reference's answers that each one returns. The walk alone is measured with a scorer that costs next to
-nothing.
+with XLA on a grid of widths, and with walk and scorer as one native op (fused). Variants run in turn in one process, A B A B; the table
+gives medians and the middle half of the repetitions, and the share of the reference's answers that each one returns. The walk alone is
+measured with a scorer that costs next to nothing.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from nann.evaluation.scan import CompiledScorer
-from nann.export import FrozenScorer
+from nann.export import FrozenScorer, lower_frozen
 from nann.export.passes import optimize_scorer, precompute
 from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw
-from nann.retrieval import BeamRetriever, ExactRetriever, NativeWalk, StockWalk
+from nann.retrieval import BeamRetriever, ExactRetriever, FusedScorer, NativeWalk, StockWalk
 from nann.retrieval.walk import COMPILED_WIDTHS
 
 LENGTH, DIM = 50, 64
@@ -148,6 +148,16 @@ class CheapScorer:
         return tf.linalg.matvec(items, user_state[0])
 
 
+class CheapProgram:
+    """The same as a program."""
+
+    program = "param matrix\nmatmul r1 r0 p0 - -\nresult r1\n"
+
+    @staticmethod
+    def parameters(user: tf.Tensor) -> list[tf.Tensor]:
+        return [user[:, :, tf.newaxis]]
+
+
 def measure(variants: dict[str, Callable[[int], Any]], repetitions: int, users: int) -> dict[str, np.ndarray]:
     times: dict[str, list[float]] = {name: [] for name in variants}
     for repetition in range(-WARMUP, repetitions):
@@ -192,8 +202,9 @@ def main() -> None:
     verbatim_def = attention_scorer(vectors, folded=False)
     passed_def, _ = optimize_scorer(attention_scorer(vectors, folded=True), num_items=arguments.items, num_categories=1)
     ahead_def, wide, report = precompute(passed_def, plain, max_table_bytes=2**32)
-    print("items' part computed ahead:", report["reason"] or report["flops_per_item"])
+    print("items' part computed ahead:", report["reason"] or report["flops_per_item"], "FLOPs per item before and after")
     verbatim, passed, ahead = FrozenScorer(verbatim_def), FrozenScorer(passed_def), FrozenScorer(ahead_def)
+    fused, fused_ahead = FusedScorer(passed, lower_frozen(passed_def)), FusedScorer(ahead, lower_frozen(ahead_def))
     histories = rng.integers(1, arguments.items + 1, size=(256, LENGTH))
     ones = np.ones_like(histories)
 
@@ -209,9 +220,14 @@ def main() -> None:
         "native walk, items' part ahead": beam(ahead, wide, NativeWalk()),
         "native walk, rewritten scorer, XLA": beam(CompiledScorer(passed), plain, NativeWalk(COMPILED_WIDTHS)),
         "native walk, items' part ahead, XLA": beam(CompiledScorer(ahead), wide, NativeWalk(COMPILED_WIDTHS)),
+        "fused, rewritten scorer": beam(fused, plain, None),
+        "fused, items' part ahead": beam(fused_ahead, wide, None),
     }
+    cheap = CheapScorer(verbatim)
     walks = {
-        f"{name} walk alone": beam(CheapScorer(verbatim), plain, walk) for name, walk in (("stock", StockWalk()), ("native", NativeWalk()))
+        "stock walk alone": beam(cheap, plain, StockWalk()),
+        "native walk alone": beam(cheap, plain, NativeWalk()),
+        "fused walk alone": beam(FusedScorer(cheap, CheapProgram()), plain, None),
     }
     for size in (1, arguments.batch):
         calls = {
@@ -230,6 +246,8 @@ def main() -> None:
         "rewritten": ExactRetriever(passed, plain, top_k=200, block=2048),
         "rewritten, XLA": ExactRetriever(CompiledScorer(passed), plain, top_k=200, block=2048),
         "items' part ahead, XLA": ExactRetriever(CompiledScorer(ahead), wide, top_k=200, block=2048),
+        "fused": ExactRetriever(fused, plain, top_k=200),
+        "fused, items' part ahead": ExactRetriever(fused_ahead, wide, top_k=200),
     }
     calls = {
         name: (lambda number, scan=scan: scan(histories[number : number + 1], ones[number : number + 1])) for name, scan in scans.items()

@@ -92,8 +92,8 @@ class BuildIndexConfig(StepConfig):
     start_level: int = Field(2, ge=0, description="entry points are all nodes of this level and above")
 
 
-GraphForm = Literal["native", "portable", "meta"]
-GRAPH_FORMS = "native or portable, the SavedModels, or meta: 0.meta with frozen_graph.pb linked in"
+GraphForm = Literal["native", "fused", "portable", "meta"]
+GRAPH_FORMS = "native, fused or portable, the SavedModels, or meta: 0.meta with frozen_graph.pb linked in"
 
 
 class RewriteConfig(StepConfig):

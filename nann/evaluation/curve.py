@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nann.evaluation import metrics as m
 from nann.evaluation.lists import Lists, Retrieve, collect_lists
-from nann.evaluation.scan import as_retrieve, exact_scan
+from nann.evaluation.scan import as_retrieve, exact_scan, fused_scorer
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
 from nann.retrieval import BeamRetriever, NativeWalk, SearchParameters, StockWalk, UserScorer
@@ -61,7 +61,8 @@ def measure_curve(
     exact = lists_of(exact_scan(scorer, embeddings, top_k=width), "curve, exact scan")
     points = []
     walk = NativeWalk() if native_ops.available() else StockWalk()
-    retriever = BeamRetriever(scorer, embeddings, graph, ef=tuple(ef), rounds=tuple(rounds), top_k=width, walk=walk)
+    fastest = fused_scorer(scorer) or scorer
+    retriever = BeamRetriever(fastest, embeddings, graph, ef=tuple(ef), rounds=tuple(rounds), top_k=width, walk=walk)
     for scale in sorted(scales):
         scaled = tuple(max(1, round(level * scale)) for level in ef)
         retriever.parameters = SearchParameters(ef=scaled, rounds=tuple(rounds), top_k=width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,14 @@ from numpy.typing import NDArray
 
 from nann.config import GraphForm
 from nann.evaluation.lists import Retrieve
-from nann.export import open_graph
+from nann.export import FrozenScorer, lower_frozen, open_graph
 from nann.index.embeddings import Embeddings
-from nann.retrieval import BeamRetriever, ExactRetriever, UserScorer
+from nann.retrieval import BeamRetriever, ExactRetriever, FusedScorer, UserScorer
 from nann.retrieval.beam import UserState
+from ops import scoring
+from ops.scoring_program import LoweringError
+
+logger = logging.getLogger(__name__)
 
 
 class CompiledScorer:
@@ -39,9 +44,20 @@ class CompiledScorer:
         return self._score(user_state, items)
 
 
+def fused_scorer(scorer: UserScorer) -> FusedScorer | None:
+    """The scorer as a program for the native ops; None without these, or where it has an operation that a program has no form of."""
+    if not isinstance(scorer, FrozenScorer) or not scoring.available():
+        return None
+    try:
+        return FusedScorer(scorer, lower_frozen(scorer.graph_def))
+    except LoweringError as error:
+        logger.info("scoring with the scorer's own ops: %s", error)
+        return None
+
+
 def exact_scan(scorer: UserScorer, embeddings: Embeddings, *, top_k: int) -> Retrieve:
-    """The scan of the whole corpus, with the scorer compiled."""
-    return as_retrieve(ExactRetriever(CompiledScorer(scorer), embeddings, top_k=top_k, block=2048))
+    """The scan of the whole corpus, as a native program where that is possible, else with the scorer compiled."""
+    return as_retrieve(ExactRetriever(fused_scorer(scorer) or CompiledScorer(scorer), embeddings, top_k=top_k, block=2048))
 
 
 def exported_graph(converted_model: Path, form: GraphForm) -> Retrieve:

@@ -1,7 +1,7 @@
 """Export: the frozen scorer, the retrieval graph with its tables, and the ways to load them again."""
 
 from nann.export.catalogue import Catalogue
-from nann.export.freeze import FrozenScorer, cut_networks, freeze_scorer, load_frozen_graph, load_frozen_scorer
+from nann.export.freeze import FrozenScorer, cut_networks, freeze_scorer, load_frozen_graph, load_frozen_scorer, lower_frozen
 from nann.export.load import (
     ExportedRetrieval,
     LinkedRetrieval,
@@ -26,6 +26,7 @@ __all__ = [
     "load_corpus",
     "load_frozen_graph",
     "load_frozen_scorer",
+    "lower_frozen",
     "open_graph",
     "open_linked",
     "open_native",

@@ -18,10 +18,12 @@ from nann.errors import ArtifactError
 from nann.retrieval import HistoryScorer
 from nann.retrieval.beam import UserState
 from ops.lookup import stock_ops
+from ops.scoring_program import LoweredScorer, lower_scorer
 
 # Protocol buffers end at 2 GiB; the networks and the graph itself need well under 16 MiB of it.
 MAX_CONSTANT_BYTES = 2**31 - 2**24
 ENCODE_USER, SCORE = "nann_encode_user", "nann_score"
+PARAMETERS = "nann_score_parameters"
 
 
 def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
@@ -84,6 +86,7 @@ class FrozenScorer:
     """
 
     def __init__(self, graph_def: tf.compat.v1.GraphDef) -> None:
+        self.graph_def = graph_def
         states = user_state_names(graph_def)
         self._user_state = _cut(graph_def, ["item_ids", "cate_ids"], states)
         self._score = _cut(graph_def, [*states, "item_embs"], ["scores"])
@@ -106,6 +109,16 @@ def load_frozen_scorer(graph_file: Path) -> FrozenScorer:
     return FrozenScorer(load_frozen_graph(graph_file))
 
 
+def lower_frozen(graph_def: tf.compat.v1.GraphDef) -> LoweredScorer:
+    """The item side of a frozen scorer as a program for `nann.retrieval.FusedScorer`; the user states are what it takes of the user.
+
+    Raises:
+        LoweringError: it has an operation that a program has no form of.
+    """
+    states = user_state_names(graph_def)
+    return lower_scorer(_part(graph_def, [*states, "item_embs"], ["scores"]), users=states, items="item_embs", scores="scores")
+
+
 def cut_networks(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     """The scorer's networks as graph functions, without the embedding tables.
 
@@ -123,7 +136,15 @@ def cut_networks(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
 
 
 def _cut(graph_def: tf.compat.v1.GraphDef, inputs: list[str], outputs: list[str]) -> Any:
-    """The part of a graph between named nodes, as a callable `ConcreteFunction`; what lies before the inputs is left behind."""
+    """The part of a graph between named nodes, as a callable `ConcreteFunction`."""
+    part = _part(graph_def, inputs, outputs)
+    imported = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(part, name=""), [])
+    feeds, fetches = ([imported.graph.get_tensor_by_name(f"{name}:0") for name in names] for names in (inputs, outputs))
+    return imported.prune(feeds, fetches)
+
+
+def _part(graph_def: tf.compat.v1.GraphDef, inputs: list[str], outputs: list[str]) -> tf.compat.v1.GraphDef:
+    """The part of a graph between named nodes, the inputs as placeholders; what lies before them is left behind."""
     opened = tf.compat.v1.GraphDef(versions=graph_def.versions)
     with tf.Graph().as_default() as placeholders:
         for name, (shape, dtype) in zip(inputs, static_types(graph_def, inputs), strict=True):
@@ -131,10 +152,7 @@ def _cut(graph_def: tf.compat.v1.GraphDef, inputs: list[str], outputs: list[str]
     opened.node.extend(placeholders.as_graph_def().node)
     opened.node.extend(node for node in graph_def.node if node.name not in inputs)
     needed = _upstream(opened, [*outputs, *inputs])
-    part = tf.compat.v1.GraphDef(versions=graph_def.versions, node=[node for node in opened.node if node.name in needed])
-    imported = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(part, name=""), [])
-    feeds, fetches = ([imported.graph.get_tensor_by_name(f"{name}:0") for name in names] for names in (inputs, outputs))
-    return imported.prune(feeds, fetches)
+    return tf.compat.v1.GraphDef(versions=graph_def.versions, node=[node for node in opened.node if node.name in needed])
 
 
 def _upstream(graph_def: tf.compat.v1.GraphDef, names: list[str]) -> set[str]:

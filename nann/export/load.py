@@ -6,7 +6,7 @@ Only TensorFlow is needed to do this; `docs/retrieval.md` shows it without this 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from nann.config import GraphForm
 from nann.errors import ArtifactError
 from nann.export.freeze import cut_networks, load_frozen_graph
-from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, NATIVE, PORTABLE, SIGNATURES, digest_of
+from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, SAVED_MODELS, SIGNATURES, digest_of
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph, NeighborLists
 from ops import retrieval as native_ops
@@ -36,7 +36,7 @@ class SavedRetrieval:
     """A SavedModel.
 
     Args:
-        directory: ``converted_model/saved_model/portable/1``, or ``native/1`` after the native ops were loaded.
+        directory: ``converted_model/saved_model/portable/1``, or ``native/1`` or ``fused/1`` after the native ops were loaded.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -80,14 +80,15 @@ def open_graph(converted_model: Path, form: GraphForm) -> ExportedRetrieval:
 
     Args:
         converted_model: directory of `rewrite`.
-        form: "native" or "portable", the SavedModels; or "meta", ``0.meta`` with its checkpoint and ``frozen_graph.pb`` linked in.
+        form: "native", "fused" or "portable", the SavedModels; or "meta", ``0.meta`` with its checkpoint and ``frozen_graph.pb``
+            linked in.
 
     Raises:
         ArtifactError: it is not there or cannot be loaded, or the native library is missing.
     """
     if form == "meta":
         return open_linked(converted_model / META_NAME, converted_model / "frozen_graph.pb")
-    return open_native(converted_model) if form == "native" else open_portable(converted_model)
+    return open_portable(converted_model) if form == "portable" else open_native(converted_model, form)
 
 
 def open_portable(converted_model: Path) -> SavedRetrieval:
@@ -96,18 +97,18 @@ def open_portable(converted_model: Path) -> SavedRetrieval:
     Raises:
         ArtifactError: it cannot be loaded.
     """
-    return _open_saved(converted_model / PORTABLE)
+    return _open_saved(converted_model / SAVED_MODELS["portable"])
 
 
-def open_native(converted_model: Path) -> SavedRetrieval:
-    """The SavedModel of native ops.
+def open_native(converted_model: Path, form: Literal["native", "fused"] = "native") -> SavedRetrieval:
+    """A SavedModel of native ops: "native", the walk, or "fused", walk and scoring in one.
 
     Raises:
         ArtifactError: it cannot be loaded, or the native library is missing.
     """
     if not native_ops.available():
         raise ArtifactError("the native library is not built; run `make install`, or use --graph portable")
-    return _open_saved(converted_model / NATIVE)
+    return _open_saved(converted_model / SAVED_MODELS[form])
 
 
 def _open_saved(directory: Path) -> SavedRetrieval:

@@ -1,8 +1,8 @@
 """The retrieval graph, in the forms it is loaded in: a TF1 MetaGraph with its checkpoint, and SavedModels.
 
-The MetaGraph and the portable SavedModel are one graph of stock ops; in the native SavedModel the walk is made of native ops. Tables are
-variables of one checkpoint for all, the scorer's networks are two functions in the graph's library (``nann_encode_user`` and
-``nann_score``) cut out of the frozen graph. Placeholders and outputs by tensor name:
+The MetaGraph and the portable SavedModel are one graph of stock ops; in the native SavedModel the walk is made of native ops, in the
+fused one walk and scoring are one native op. Tables are variables of one checkpoint for all, the scorer's networks are two functions in
+the graph's library (``nann_encode_user`` and ``nann_score``) cut out of the frozen graph. Placeholders and outputs by tensor name:
 
 - ``catalogue_item_ids`` [B, L] int64 or string, catalogue ids; ``item_ids`` [B, L] int64, rows, by default those of the catalogue ids;
   ``cate_ids`` [B, L] int64, rows, by default those of the items: whichever is fed, what comes before it is not run;
@@ -13,6 +13,7 @@ variables of one checkpoint for all, the scorer's networks are two functions in 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +22,27 @@ from typing import Any
 import tensorflow as tf
 
 from nann.export.catalogue import Catalogue, CatalogueLookup
-from nann.export.freeze import ENCODE_USER, SCORE, cut_networks, static_types, user_state_names
+from nann.export.freeze import ENCODE_USER, PARAMETERS, SCORE, cut_networks, lower_frozen, static_types, user_state_names
 from nann.export.history_graph import TracedHistory
 from nann.export.saved_model import write_saved_model
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
 from nann.retrieval import HistoryScorer, NativeWalk, SearchInputs, SearchParameters, SearchTables, StockWalk, Walk, beam_search
-from nann.retrieval.beam import UserState
+from nann.retrieval.beam import Found, UserState
+from nann.retrieval.fused import fused_search
 from nann.retrieval.retrievers import rows_at
 from nann.retrieval.walk import COMPILED_WIDTHS, WIDTHS
 from ops import retrieval as native_ops
+from ops import scoring
+from ops.scoring_program import LoweredScorer, LoweringError
 
 META_NAME = "0.meta"
 PORTABLE = Path("saved_model") / "portable" / "1"
 NATIVE = Path("saved_model") / "native" / "1"
-SAVED_MODELS = {"portable": PORTABLE, "native": NATIVE}
+FUSED = Path("saved_model") / "fused" / "1"
+SAVED_MODELS = {"portable": PORTABLE, "native": NATIVE, "fused": FUSED}
+MICROSECONDS = "search_microseconds"
+logger = logging.getLogger(__name__)
 FROZEN_DIGEST_COLLECTION = "nann_frozen_graph_sha256"
 MUST_COMPILE = "_XlaMustCompile"
 HISTORY = {"item_ids": "item_ids", "cate_ids": "cate_ids"}
@@ -105,9 +112,11 @@ class RetrievalParts:
 
 
 def write_retrieval_graph(directory: Path, parts: RetrievalParts) -> None:
-    """Writes ``0.meta``, ``0.index``, ``0.data-00000-of-00001``, ``saved_model/portable/1`` and ``saved_model/native/1``.
+    """Writes ``0.meta``, ``0.index``, ``0.data-00000-of-00001``, ``saved_model/portable/1``, ``saved_model/native/1`` and
+    ``saved_model/fused/1``.
 
-    Without the native library the last one is left out.
+    Without the native library the last two are left out, and the last one where the scorer has an operation that a program has no form
+    of; a warning names it.
 
     Args:
         directory: where to write; must exist.
@@ -122,9 +131,18 @@ def write_retrieval_graph(directory: Path, parts: RetrievalParts) -> None:
     write_saved_model(directory / PORTABLE, meta, prefix)
     if native_ops.available():
         write_saved_model(directory / NATIVE, _export(parts, NativeWalk(widths), compiled=parts.compiled), prefix)
+    if scoring.available():
+        try:
+            lowered = lower_frozen(parts.frozen)
+        except LoweringError as error:
+            logger.warning("%s is left out: %s", FUSED, error)
+        else:
+            write_saved_model(directory / FUSED, _export(parts, lowered), prefix)
 
 
-def _export(parts: RetrievalParts, walk: Walk, *, compiled: bool = False, checkpoint: Path | None = None) -> tf.compat.v1.MetaGraphDef:
+def _export(
+    parts: RetrievalParts, walk: Walk | LoweredScorer, *, compiled: bool = False, checkpoint: Path | None = None
+) -> tf.compat.v1.MetaGraphDef:
     """Builds the graph, writes its variables into a checkpoint if one is named, and returns the MetaGraph with its signatures."""
     history, lookup = TracedHistory(parts.scorer.scorer), CatalogueLookup(parts.catalogue)
     networks = cut_networks(parts.frozen)
@@ -137,7 +155,10 @@ def _export(parts: RetrievalParts, walk: Walk, *, compiled: bool = False, checkp
         search = _search_inputs(parts.search)
         sequence, mask = history.import_into(variables.make, *parts.scorer.prepare(item_ids, cate_ids))
         user_state, score = _import_networks(networks, state_shapes, sequence, mask, compiled=compiled)
-        found = beam_search(score, user_state, tables, search, walk)
+        if isinstance(walk, LoweredScorer):
+            found = _fused(walk, user_state, tables, search)
+        else:
+            found = beam_search(score, user_state, tables, search, walk)
         rows = tf.identity(rows_at(tables.item_rows, found.positions), name="top_k_item_ids")
         tf.identity(found.scores, name="top_k_scores")
         tf.identity(found.items_scored, name="items_scored")
@@ -195,6 +216,20 @@ def _import_networks(
 
     user_state = call(ENCODE_USER, (sequence, mask), state_shapes)
     return user_state, lambda state, items: call(SCORE, (*state, items), [tf.TensorShape([None, None])])[0]
+
+
+def _fused(lowered: LoweredScorer, user_state: UserState, tables: SearchTables, search: SearchInputs) -> Found:
+    """Walk and scoring in one op; the program's parameters are computed by a function of the graph's library."""
+    networks = tf.compat.v1.GraphDef()
+    function_def = networks.library.function.add()
+    function_def.CopyFrom(lowered.parameters.function_def)
+    function_def.signature.name = PARAMETERS
+    tf.import_graph_def(networks, name="")
+    types = [tf.float32] * len(function_def.signature.output_arg)
+    parameters = tf.raw_ops.PartitionedCall(args=list(user_state), Tout=types, f=PARAMETERS, name=PARAMETERS)
+    found, microseconds = fused_search(lowered.program, parameters, user_state, tables, search)
+    tf.identity(microseconds, name=MICROSECONDS)
+    return found
 
 
 def _signatures(graph: tf.Graph) -> dict[str, tf.compat.v1.SignatureDef]:

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nann.export.freeze import ENCODE_USER, SCORE
-from nann.export.retrieval_graph import SIGNATURES
+from nann.export.freeze import ENCODE_USER, PARAMETERS, SCORE
+from nann.export.retrieval_graph import MICROSECONDS, SIGNATURES
 
 PARTS = ("user_ms", "scoring_ms", "walk_ms")
 
 
 def trace_requests(directory: Path, requests: Iterable[dict[str, np.ndarray]]) -> dict[str, float]:
     """Time of the ops of `serving_default`, mean per request after the first: user encoding, scoring, and everything else, the walk.
+
+    Of an op that both walks and scores the time is divided as it says itself.
 
     Ops that run at once are both counted in full, and timing costs time: the shares tell, not the sum.
 
@@ -33,31 +35,34 @@ def trace_requests(directory: Path, requests: Iterable[dict[str, np.ndarray]]) -
     count = -1
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
         tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(directory))
+        wanted = [f"{tensor}:0" for tensor in fetches.values()]
+        fused = any(op.name == MICROSECONDS for op in graph.get_operations())
+        wanted += [f"{MICROSECONDS}:0"] if fused else []
         options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
         for request in requests:
             count += 1
             metadata = tf.compat.v1.RunMetadata()
             values = {f"{feeds[name]}:0": value for name, value in request.items()}
-            session.run([f"{tensor}:0" for tensor in fetches.values()], values, options=options, run_metadata=metadata)
+            outputs = session.run(wanted, values, options=options, run_metadata=metadata)
             if count:
-                totals.update(_parts_us(metadata))
+                walking, scoring = outputs[-1] if fused else (1, 0)
+                totals.update(_parts_us(metadata, walking / max(1, walking + scoring)))
     if count < 1:
         raise ValueError(f"needs at least 2 requests, got {count + 1}")
     times = {part: totals[part] / count / 1000 for part in PARTS}
     return {**times, "walk_share": times["walk_ms"] / max(sum(times.values()), 1e-9)}
 
 
-def _parts_us(metadata: Any) -> Counter[str]:
+def _parts_us(metadata: Any, walking: float) -> Counter[str]:
+    """Microseconds per part; `walking` is the walk's share of an op that does both."""
     times: Counter[str] = Counter()
     for device in metadata.step_stats.dev_stats:
         for node in device.node_stats:
+            took = node.op_end_rel_micros - node.op_start_rel_micros
+            if "BeamSearch" in node.node_name:
+                times.update({"walk_ms": round(walking * took), "scoring_ms": round((1 - walking) * took)})
+                continue
             path = node.node_name.split("/")
-            part = (
-                "scoring_ms"
-                if any(SCORE in name for name in path)
-                else "user_ms"
-                if any(ENCODE_USER in name for name in path)
-                else "walk_ms"
-            )
-            times[part] += node.op_end_rel_micros - node.op_start_rel_micros
+            of_user = any(ENCODE_USER in name or PARAMETERS in name for name in path)
+            times["user_ms" if of_user else "scoring_ms" if any(SCORE in name for name in path) else "walk_ms"] += took
     return times

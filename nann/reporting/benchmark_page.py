@@ -51,6 +51,8 @@ def latency_section(latency: Figures, latency_ms: NDArray[np.float64]) -> Sectio
         ["errors", *(number_text(graph["errors"]) for graph in graphs.values())],
         ["time to load the graph", *(seconds_text(graph["load_seconds"]) for graph in graphs.values())],
     ]
+    if all("graph_rss_bytes" in graph for graph in graphs.values()):
+        rows.append(["memory of the graph", *(bytes_text(graph["graph_rss_bytes"]) for graph in graphs.values())])
     rows.append(["highest memory of the process", bytes_text(latency["peak_rss_bytes"]), *[""] * (len(graphs) - 1)])
     header = ["measure", *(form or "value" for form in graphs)]
     return Section(

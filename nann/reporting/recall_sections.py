@@ -15,6 +15,7 @@ BASELINE_NAMES = {
     "popularity_recent": "popular lately",
     "repeat_last": "repeat last",
     "item_cf": "item-to-item CF",
+    "hnswlib": "hnswlib's own search",
 }
 BASELINE_COLORS = {"popularity": svg.LIGHT_GREY, "popularity_recent": "#b9c9b0", "repeat_last": "#d8c3a5", "item_cf": svg.GREY}
 MODELS = (("all", "model, exact scan", svg.LIGHT_BLUE), ("retrieval", "model, exported graph", svg.BLUE))

@@ -5,7 +5,7 @@ from nann.retrieval.exact import exact_search
 from nann.retrieval.history import prepare_history
 from nann.retrieval.native_walk import NativeWalk
 from nann.retrieval.plan import AS_BUILT, SearchParameters, WalkLevel, WalkPlan, plan_walk
-from nann.retrieval.retrievers import BeamRetriever, ExactRetriever, HistoryScorer, Retrieved, UserScorer
+from nann.retrieval.retrievers import BeamRetriever, ExactRetriever, FusedScorer, HistoryScorer, Retrieved, UserScorer
 from nann.retrieval.stock_walk import StockWalk
 from nann.retrieval.tables import SearchTables
 from nann.retrieval.walk import Walk
@@ -15,6 +15,7 @@ __all__ = [
     "BeamRetriever",
     "ExactRetriever",
     "Found",
+    "FusedScorer",
     "HistoryScorer",
     "NativeWalk",
     "Retrieved",

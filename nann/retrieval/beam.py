@@ -81,7 +81,7 @@ def beam_search(score: Score, user_state: UserState, tables: SearchTables, searc
     batch = tf.shape(user_state[0], tf.int64)[0]
     ef, top_k = tf.maximum(search.ef, 1), tf.maximum(search.top_k, 1)
     pool = tf.stack([batch, tf.maximum(top_k, tf.reduce_max(ef))])
-    entries, walked = _start(tables, search.start_level)
+    entries, walked = start(tables, search.start_level)
     num_entries = tf.size(entries, tf.int64)
     # Read once: a variable that is also gathered from directly (ResourceGather) is copied as a whole by every read.
     item_embs = tf.convert_to_tensor(tables.item_embs)
@@ -127,7 +127,7 @@ def beam_search(score: Score, user_state: UserState, tables: SearchTables, searc
     return Found(positions=positions[:, :top_k], scores=scores[:, :top_k], items_scored=items_scored)
 
 
-def _start(tables: SearchTables, start_level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def start(tables: SearchTables, start_level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Entry points [P] int64, and [levels] bool: the levels to walk. See `nann.retrieval.plan.plan_walk`."""
     levels = tf.convert_to_tensor(tables.enter_levels)
     useful = tf.convert_to_tensor(tables.useful_levels)

@@ -13,11 +13,13 @@ from nann.index.graph import Graph
 from nann.models import Scorer
 from nann.retrieval.beam import SearchInputs, UserState, beam_search
 from nann.retrieval.exact import exact_search
+from nann.retrieval.fused import fused_scan, fused_search
 from nann.retrieval.history import prepare_history
 from nann.retrieval.plan import AS_BUILT, SearchParameters
 from nann.retrieval.stock_walk import StockWalk
 from nann.retrieval.tables import SearchTables
 from nann.retrieval.walk import Walk
+from ops.scoring_program import LoweredScorer
 
 
 class UserScorer(Protocol):
@@ -61,6 +63,31 @@ class HistoryScorer:
         return self.scorer.score(user_state, items)
 
 
+class FusedScorer:
+    """A scorer that `BeamRetriever` and `ExactRetriever` run as a program, in one native op; see `nann.retrieval.fused`.
+
+    Args:
+        scorer: the same as a `UserScorer`.
+        lowered: its program and parameters; of `nann.export.lower_frozen`.
+    """
+
+    def __init__(self, scorer: UserScorer, lowered: LoweredScorer) -> None:
+        self._scorer = scorer
+        self.lowered = lowered
+
+    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> UserState:
+        """The user state of raw histories [B, L] int64."""
+        return self._scorer.user_state(item_rows, cate_rows)
+
+    def score(self, user_state: UserState, items: tf.Tensor) -> tf.Tensor:
+        """Logits [B, n] of items [B, n, D] or [1, n, D], by the scorer's own ops."""
+        return self._scorer.score(user_state, items)
+
+    def parameters(self, user_state: UserState) -> list[tf.Tensor]:
+        """The program's parameters."""
+        return list(self.lowered.parameters(*user_state))
+
+
 class Retrieved(NamedTuple):
     """Items per user, best first.
 
@@ -94,7 +121,7 @@ class BeamRetriever:
         rounds: see `SearchParameters`.
         top_k: K.
         start_level: see `SearchParameters`.
-        walk: the operations; by default the stock ones.
+        walk: the operations; by default the stock ones. A `FusedScorer` brings its own.
 
     Attributes:
         parameters: the search; may be replaced between calls by one of as many levels.
@@ -117,7 +144,11 @@ class BeamRetriever:
         operations = walk or StockWalk()
 
         def retrieve(item_rows: tf.Tensor, cate_rows: tf.Tensor, search: SearchInputs) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            found = beam_search(scorer.score, scorer.user_state(item_rows, cate_rows), tables, search, operations)
+            user_state = scorer.user_state(item_rows, cate_rows)
+            if isinstance(scorer, FusedScorer):
+                found, _ = fused_search(scorer.lowered.program, scorer.parameters(user_state), user_state, tables, search)
+            else:
+                found = beam_search(scorer.score, user_state, tables, search, operations)
             return rows_at(tables.item_rows, found.positions), found.scores, found.items_scored
 
         levels = tf.TensorSpec([len(ef)], tf.int64)
@@ -137,7 +168,7 @@ class ExactRetriever:
         scorer: the model.
         embeddings: the corpus.
         top_k: K.
-        block: items scored at a time.
+        block: items scored at a time; a `FusedScorer` has its own.
     """
 
     def __init__(self, scorer: UserScorer, embeddings: Embeddings, *, top_k: int, block: int = 4096) -> None:
@@ -146,7 +177,10 @@ class ExactRetriever:
 
         def retrieve(item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             user_state = scorer.user_state(item_rows, cate_rows)
-            found = exact_search(scorer.score, user_state, item_embs, top_k=top_k, block=block)
+            if isinstance(scorer, FusedScorer):
+                found = fused_scan(scorer.lowered.program, scorer.parameters(user_state), user_state, item_embs, top_k=top_k)
+            else:
+                found = exact_search(scorer.score, user_state, item_embs, top_k=top_k, block=block)
             return rows_at(all_rows, found.positions), found.scores, found.items_scored
 
         self._call = tf.function(retrieve, input_signature=HISTORY_SIGNATURE)

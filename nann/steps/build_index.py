@@ -44,12 +44,13 @@ def build_index(*, embeddings: Path, index: Path, config: BuildIndexConfig, over
             "built in %.1f s with %d thread(s), decoded and saved in %.1f s", built - started, config.threads, time.monotonic() - built
         )
     logger.info(
-        "%s items on %d levels, %d entry points, mean degree %.1f at level 0",
+        "%s items on %d levels, %d entry points, mean degree %.1f at level 0, %.2f %% of the items can be reached",
         f"{description['num_items']:,}",
         description["num_levels"],
         description["num_enter_points"],
         description["level_0_degree_mean"],
+        100 * description["reachable_share"],
     )
     if description["reachable_share"] < 1:
-        logger.warning("%.2f %% of the items cannot be reached from the entry points", 100 * (1 - description["reachable_share"]))
+        logger.warning("some items cannot be reached from the entry points; build with a larger --m or --ef-construction")
     return writer.result()

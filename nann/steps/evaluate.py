@@ -15,13 +15,14 @@ from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, 
 from nann.config import EvaluateConfig
 from nann.errors import ArtifactError
 from nann.evaluation.curve import measure_curve
-from nann.evaluation.lists import collect_lists
+from nann.evaluation.lists import Retrieve, collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
 from nann.evaluation.simple_methods import SimpleMethods
 from nann.evaluation.summary import summarize, users_table
 from nann.export import load_corpus, load_frozen_scorer
 from nann.reporting.evaluation_page import evaluation_page
 from nann.reporting.page import render
+from nann.retrieval.inner_product import InnerProductSearch, is_inner_product
 from nann.samples import Items, Samples, load_histories, load_items, load_meta, load_samples
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
     """Evaluates the exported graph on held-out users and writes the figures, the users behind them, and a report.
 
     The graph is asked through its signature, as a server would; the exact scan scores the whole corpus with the frozen scorer; the
-    baselines answer for the same users. Definitions and protocol: `docs/evaluation.md`.
+    baselines answer for the same users, and for a two-sided scorer hnswlib's own search is one of them. Definitions and protocol:
+    `docs/evaluation.md`.
 
     Args:
         converted_model: artifact of `rewrite`.
@@ -73,6 +75,10 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         scan = exact_scan(scorer, embeddings, top_k=width)
         exact = collect_lists(scan, histories, categories, width=width, batch_size=batch_size, label="exact scan")
         baselines, options = _baseline_lists(dataset, items, samples, config) if config.baselines else ({}, {})
+        if config.baselines and is_inner_product(scorer, embeddings):
+            search = InnerProductSearch(scorer, embeddings, top_k=width)
+            lists = collect_lists(_without_counts(search), histories, categories, width=width, batch_size=batch_size, label="hnswlib")
+            baselines["hnswlib"] = lists.item_rows
         common: dict[str, Any] = {
             "targets": samples.targets,
             "histories": histories,
@@ -106,6 +112,11 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         (directory / "report.html").write_text(render(evaluation_page(metrics, curve)), encoding="utf-8")
         writer.metrics.update({name: value for name, value in metrics.items() if name not in DETAILS and value is not None})
     return writer.result()
+
+
+def _without_counts(search: InnerProductSearch) -> Retrieve:
+    """hnswlib does not say how many items it compared."""
+    return lambda item_rows, cate_rows: (search(item_rows, cate_rows), np.zeros(len(item_rows), np.int64))
 
 
 def _require_width(model: Artifact, config: EvaluateConfig) -> None:

@@ -15,7 +15,7 @@ from nann.config import RewriteConfig
 from nann.errors import ArtifactError
 from nann.export import Catalogue, RetrievalParts, freeze_scorer, write_retrieval_graph
 from nann.export.passes import kept_of_the_best, optimize_scorer, precompute
-from nann.export.retrieval_graph import META_NAME, NATIVE, PORTABLE, SAVED_MODELS, digest_of
+from nann.export.retrieval_graph import FUSED, META_NAME, NATIVE, PORTABLE, SAVED_MODELS, digest_of
 from nann.export.warmup import write_warmup_requests
 from nann.index import Embeddings, Graph, load_embeddings, load_graph
 from nann.models import Scorer, load_max_length, load_model
@@ -39,7 +39,7 @@ def rewrite(
         embeddings: the artifact of `extract` made with this model.
         index: the artifact of `build-index` made from these embeddings.
         converted_model: directory to write: ``frozen_graph.pb``, ``0.meta`` with its checkpoint ``0.index`` and ``0.data-*``,
-            ``saved_model/portable/1`` and ``saved_model/native/1``, and ``rewrite_report.json``, what each pass did to the scorer;
+            ``saved_model/portable/1``, ``native/1`` and ``fused/1``, and ``rewrite_report.json``, what each pass did to the scorer;
             contents in `docs/retrieval.md` and `docs/compression.md`.
         config: the search.
         overwrite: replace a differing artifact.
@@ -103,6 +103,7 @@ def rewrite(
                 "frozen_graph_bytes": len(raw),
                 "meta_bytes": (directory / META_NAME).stat().st_size,
                 "native": (directory / NATIVE).exists(),
+                "fused": (directory / FUSED).exists(),
                 "saved_model_bytes": sum(file.stat().st_size for file in (directory / PORTABLE).rglob("*") if file.is_file()),
             }
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nann.evaluation import metrics as m
 from nann.evaluation.lists import Lists, collect_lists
-from nann.evaluation.scan import as_retrieve
+from nann.evaluation.scan import as_retrieve, fused_scorer
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
 from nann.retrieval import BeamRetriever, NativeWalk, SearchParameters, StockWalk, UserScorer
@@ -50,7 +50,7 @@ def measure_searches(
     batch_size: int,
     latency_users: int,
 ) -> list[dict[str, Any]]:
-    """One point per search, with the native walk where it is built.
+    """One point per search, with walk and scoring in one native op where it is built, else the native walk, else the stock one.
 
     Args:
         scorer: of the converted model.
@@ -67,7 +67,8 @@ def measure_searches(
         ``recall_se@K``, ``recall_delta@K`` (None where the exact recall is 0) and ``p50_ms``.
     """
     first, walk = searches[0], NativeWalk() if native_ops.available() else StockWalk()
-    retriever = BeamRetriever(scorer, embeddings, graph, ef=first.ef, rounds=first.rounds, top_k=first.top_k, walk=walk)
+    fastest = fused_scorer(scorer) or scorer
+    retriever = BeamRetriever(fastest, embeddings, graph, ef=first.ef, rounds=first.rounds, top_k=first.top_k, walk=walk)
     retrieve, relevant = as_retrieve(retriever), np.asarray(users.targets)[:, None]
     exact_recall = float(m.recall(users.exact.item_rows, relevant, k).mean())
     points = []

@@ -9,6 +9,7 @@ namespace {
 
 // Rows are read this many frontier items ahead: neighbour lists lie anywhere in memory.
 constexpr int64_t kPrefetchDistance = 4;
+constexpr int64_t kPrefetchedLinks = 64, kLinksPerLine = 16;
 
 struct Scored {
   float score;
@@ -23,9 +24,15 @@ int64_t ExpandFrontier(const NeighborTable& table, const int64_t* frontier, int6
                        std::vector<int64_t>* candidates) {
   const auto in_range = [&table](int64_t item) { return item >= 0 && item < table.num_items; };
   for (int64_t i = 0; i < frontier_size; ++i) {
+    if (i + 2 * kPrefetchDistance < frontier_size && in_range(frontier[i + 2 * kPrefetchDistance])) {
+      __builtin_prefetch(table.row_splits + frontier[i + 2 * kPrefetchDistance]);
+    }
     if (i + kPrefetchDistance < frontier_size && in_range(frontier[i + kPrefetchDistance])) {
       const int64_t start = table.row_splits[frontier[i + kPrefetchDistance]];
-      if (start >= 0 && start < table.num_values) __builtin_prefetch(table.values + start);
+      for (int64_t link = start; link >= 0 && link < std::min(start + kPrefetchedLinks, table.num_values);
+           link += kLinksPerLine) {
+        __builtin_prefetch(table.values + link);
+      }
     }
     if (!in_range(frontier[i])) return frontier[i];
     const int64_t begin = table.row_splits[frontier[i]], end = table.row_splits[frontier[i] + 1];

@@ -15,6 +15,7 @@ from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw
 from nann.models import build_model
 from nann.retrieval import BeamRetriever, HistoryScorer, SearchParameters
 from ops import retrieval as native_ops
+from ops import scoring
 
 NUM_CATEGORIES = 9
 SEARCH = {"ef": (30, 20, 20), "rounds": (3, 1, 1), "top_k": 15}
@@ -30,7 +31,7 @@ class Exported:
 
     @functools.cache  # noqa: B019 - the few exports live as long as the tests
     def opened(self, form: str) -> ExportedRetrieval:
-        if form == "native" and not native_ops.available():
+        if (form == "native" and not native_ops.available()) or (form == "fused" and not scoring.available()):
             pytest.skip("the native library is not built; run `make install`")
         if form == "alone":
             return open_linked(self.directory / "0.meta")

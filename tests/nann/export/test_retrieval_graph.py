@@ -13,7 +13,7 @@ from nann.retrieval import BeamRetriever
 from ops import retrieval as native_ops
 
 
-@pytest.fixture(params=["native", "portable", "meta", "alone"])
+@pytest.fixture(params=["native", "fused", "portable", "meta", "alone"])
 def retrieval(request: pytest.FixtureRequest, exported: Any) -> Any:
     return exported.opened(request.param)
 
@@ -103,7 +103,7 @@ def test_categories_are_looked_up_where_none_are_given(exported: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["exported", "exported_strings"])
-@pytest.mark.parametrize("form", ["native", "portable", "meta"])
+@pytest.mark.parametrize("form", ["native", "fused", "portable", "meta"])
 def test_catalogue_ids_in_and_out(request: pytest.FixtureRequest, kind: str, form: str) -> None:
     exported = request.getfixturevalue(kind)
     retrieval = exported.opened(form)

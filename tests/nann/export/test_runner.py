@@ -18,7 +18,7 @@ def run(*arguments: Any, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run([str(RUNNER), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("form", ["native", "portable"])
+@pytest.mark.parametrize("form", ["native", "fused", "portable"])
 def test_equals_the_walk_in_python(exported: Any, tmp_path: Path, form: str) -> None:
     rows, cates = exported.histories(4)
     np.save(tmp_path / "rows.npy", rows)

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nann.index import Graph, NeighborLists
-from nann.retrieval import BeamRetriever, NativeWalk, SearchParameters, StockWalk, Walk, plan_walk
+from nann.retrieval import BeamRetriever, ExactRetriever, FusedScorer, NativeWalk, SearchParameters, StockWalk, Walk, plan_walk
 from nann.retrieval.reference import reference_walk
 from ops import retrieval as native_ops
+from ops import scoring
 
 WALKS = {"stock": StockWalk, "native": NativeWalk}
 
@@ -152,3 +153,40 @@ class MlpScorer:
 
     def score(self, user_state: tuple[tf.Tensor, ...], items: tf.Tensor) -> tf.Tensor:
         return tf.linalg.matvec(tf.tanh(tf.matmul(items, self.first)), user_state[0])
+
+
+class FusedDotScorer:
+    """The corpus' scorer with its inner product as a program."""
+
+    program = "param matrix\nmatmul r1 r0 p0 - -\nresult r1\n"
+
+    @staticmethod
+    def parameters(user: tf.Tensor) -> list[tf.Tensor]:
+        return [user[:, :, tf.newaxis]]
+
+
+@pytest.mark.parametrize("users", [1, 5])
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"ef": (20, 20, 10), "rounds": (4, 2, 1), "top_k": 10},
+        {"ef": (8,), "rounds": (3,), "top_k": 40},
+        {"ef": (50, 10, 5, 4, 3, 3, 3, 3), "rounds": (2, 0, 1, 3, 1, 1, 1, 1), "top_k": 1},
+        {"ef": (20, 10), "rounds": (4, 2), "top_k": 10, "start_level": 1},
+        {"ef": (20, 10), "rounds": (4, 2), "top_k": 10, "start_level": 99},
+        {"ef": (400, 100), "rounds": (3, 1), "top_k": 600},
+    ],
+)
+def test_the_fused_walk_equals_the_reference(make_corpus: Any, users: int, search: dict) -> None:
+    if not scoring.available():
+        pytest.skip("the native library is not built; run `make install`")
+    corpus = make_corpus(700)
+    corpus.fused = FusedScorer(corpus.scorer, FusedDotScorer())  # type: ignore[arg-type]
+    plain, corpus.scorer = corpus.scorer, corpus.fused
+    corpus.user_vectors = lambda histories: plain.table.numpy()[histories].sum(axis=1)
+    check_against_reference(NativeWalk(), corpus, corpus.histories(users), corpus.graph, **search)
+    histories = corpus.histories(users, seed=9)
+    exact = ExactRetriever(corpus.fused, corpus.embeddings, top_k=30)(histories, np.zeros_like(histories))
+    expected = ExactRetriever(plain, corpus.embeddings, top_k=30)(histories, np.zeros_like(histories))
+    for a, b in zip(exact, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
