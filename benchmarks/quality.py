@@ -68,7 +68,7 @@ def print_comparison(found: Comparison) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", type=Path, required=True)
-    parser.add_argument("--models", nargs="+", required=True, metavar="NAME=DIR,DIR,...")
+    parser.add_argument("--models", nargs="*", default=[], metavar="NAME=DIR,DIR,...", help="none: the simple methods alone")
     parser.add_argument("--split", choices=["validate", "test"], default="validate", help="test: once, for the figures")
     parser.add_argument("--ks", default="50,200")
     options = parser.parse_args()
@@ -89,12 +89,17 @@ def main() -> None:
     chosen = methods.choose(others, k=max(ks), decays=DEFAULTS.decays, hours=DEFAULTS.recent_hours)
     print(f"{len(targets):,} users of the {options.split} split; parameters of the simple methods: {chosen.options}")
     simple = {name: ranks_of(name, [m.ranks_of(lists, samples.targets)]) for name, lists in methods.lists(samples, max(ks), chosen).items()}
+    config = CompareConfig(ks=ks, metrics=("recall",), lists="all")
+    for name, ranks in simple.items():
+        found = compare_ranks(ranks, ranks, config)
+        print(f"{name}: {', '.join(f'{metric} {paired.mean_a:.4f}' for metric, paired in found.figures.items())}")
     models = {}
     for text in options.models:
         name, _, places = text.partition("=")
         ranks = [exact_ranks(options.dataset, Path(place), samples, options.split, max(ks)) for place in places.split(",")]
         models[name] = ranks_of(name, ranks)
-    config = CompareConfig(ks=ks, metrics=("recall",), lists="all")
+    if not models:
+        return
     for name, ranks in models.items():
         found = compare_ranks(ranks, ranks, config)
         for metric, values in found.per_seed_a.items():
