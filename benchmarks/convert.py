@@ -29,7 +29,6 @@ COPY_BYTES = 1 << 24
 CONVERSIONS = ("convert-user", "convert-sample")
 LOOP = "python-loop"
 KEYS = ("start_seconds", "seconds", "cpu_seconds", "peak_mib")
-FLOORS = ("read-bytes", "read-pyarrow", "write-bytes")
 
 
 def read_bytes(log: Path, out: Path) -> dict:
@@ -49,13 +48,13 @@ def read_pyarrow(log: Path, out: Path) -> dict:
     return {}
 
 
-def write_bytes(log: Path, out: Path) -> dict:
-    """The floor of writing: a fifth of the log, about what the user layout has."""
-    block = b"\x5a" * COPY_BYTES
+def write_bytes(log: Path, out: Path, share: float) -> dict:
+    """The floor of writing: about what the user layout has (a fifth of the log), or the sample layout (nine and a half logs)."""
+    block, left = b"\x5a" * COPY_BYTES, int(share * log.stat().st_size)
     with (out / "bytes").open("wb", buffering=0) as file:
-        for _ in range(log.stat().st_size // 4 // COPY_BYTES + 1):
-            file.write(block)
-    return {}
+        while left > 0:
+            left -= file.write(block[:left])
+    return {"size_bytes": (out / "bytes").stat().st_size}
 
 
 def convert(log: Path, out: Path, **options: object) -> dict:
@@ -113,7 +112,8 @@ def python_loop(log: Path, out: Path) -> dict:
 CONTENDERS: dict[str, Callable[..., dict]] = {
     "read-bytes": read_bytes,
     "read-pyarrow": read_pyarrow,
-    "write-bytes": write_bytes,
+    "write-user": lambda log, out: write_bytes(log, out, 0.19),
+    "write-sample": lambda log, out: write_bytes(log, out, 9.5),
     "convert-user": lambda log, out: convert(log, out, **OPTIONS),
     "convert-sample": lambda log, out: convert(log, out, layout="sample", **OPTIONS),
     LOOP: python_loop,

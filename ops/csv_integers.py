@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
 
 import numpy as np
 
 from ops.data_library import address, load_data_library
+
+_local = threading.local()
 
 
 def csv_integers(block: bytes | memoryview, *, width: int, columns: Sequence[int], delimiter: str) -> list[np.ndarray] | None:
@@ -28,7 +31,7 @@ def csv_integers(block: bytes | memoryview, *, width: int, columns: Sequence[int
         return None
     text = np.frombuffer(block, np.uint8)
     capacity = len(text) // (2 * width) + 1
-    arrays = [np.empty(capacity, np.int64) for _ in columns]
+    arrays = _scratch(len(columns), capacity)
     pointers = (ctypes.c_void_p * len(arrays))(*(address(array) for array in arrays))
     wanted = np.full(width, -1, np.int32)
     wanted[list(columns)] = np.arange(len(arrays), dtype=np.int32)
@@ -38,4 +41,12 @@ def csv_integers(block: bytes | memoryview, *, width: int, columns: Sequence[int
     )
     if rows < 0:
         return None
-    return [(array.view(np.int32) if is_narrow else array)[:rows] for array, is_narrow in zip(arrays, narrow, strict=True)]
+    return [(array.view(np.int32) if is_narrow else array)[:rows].copy() for array, is_narrow in zip(arrays, narrow, strict=True)]
+
+
+def _scratch(count: int, size: int) -> list[np.ndarray]:
+    """Arrays of at least ``size`` values that this thread writes again and again: memory touched for the first time costs a page fault."""
+    arrays: list[np.ndarray] = getattr(_local, "arrays", [])
+    if len(arrays) < count or len(arrays[0]) < size:
+        arrays = _local.arrays = [np.empty(size, np.int64) for _ in range(count)]
+    return arrays[:count]
