@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -181,14 +182,17 @@ def _parts_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k
 
 
 def _line(axes: Any, windows: Sequence[Mapping[str, Any]], method: str, name: str) -> None:
-    points = [(place, value) for place, window in enumerate(windows) if (value := _of(window, method, name)) is not None]
-    if points:
-        x, y = zip(*points, strict=True)
-        axes.plot(x, y, marker="o", color=COLORS[method], label=method.replace("_", " "))
+    _plot(axes, [_of(window, method, name) for window in windows], method)
     step = max(1, len(windows) // 6)
     labels = [datetime.fromtimestamp(window["moment"], UTC).strftime("%m-%d") for window in windows]
     axes.set_xticks(range(0, len(windows), step), labels[::step])
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _plot(axes: Any, values: Sequence[float | None], method: str) -> None:
+    """A point per window, joined where no window between was left out."""
+    drawn = [math.nan if value is None else value for value in values]
+    axes.plot(range(len(drawn)), drawn, marker="o", color=COLORS[method], label=method.replace("_", " "))
 
 
 def _cost_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:
@@ -199,10 +203,8 @@ def _cost_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) ->
             (panels[1], "table_bytes", 2.0**20, "embedding tables, MiB"),
         ):
             for method in methods:
-                points = [(n, window["methods"][method][name] / scale) for n, window in enumerate(windows) if method in window["methods"]]
-                if points:
-                    x, y = zip(*points, strict=True)
-                    axes.plot(x, y, marker="o", color=COLORS[method], label=method)
+                entries = [window["methods"].get(method) for window in windows]
+                _plot(axes, [None if entry is None else entry[name] / scale for entry in entries], method)
             axes.set(title=title, xlabel="window")
             axes.set_ylim(bottom=0)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
