@@ -69,6 +69,8 @@ def _option(name: str, annotation: Any, field: FieldInfo) -> Callable[[Command],
     if annotation is bool:
         return click.option(f"--{flag}/--no-{flag}", name, show_default=True, **settings)
     kind = _param_type(annotation, field)
+    if isinstance(kind, CommaList) and isinstance(kind.item, click.Choice):
+        settings["metavar"] = kind.name  # as they are typed; click would write type names in capitals
     # An empty or missing default says nothing; a tuple is shown as it would be typed.
     shown: bool | str = default not in (None, "", (), {}) and not required
     if shown and isinstance(kind, CommaList):
@@ -94,6 +96,9 @@ def _param_type(annotation: Any, field: FieldInfo) -> click.ParamType:
         return click.Choice([str(choice) for choice in get_args(annotation)])
     if origin in (tuple, list):
         item = _without_none(get_args(annotation)[0])
+        if get_origin(item) is Literal:
+            choices = [str(choice) for choice in get_args(item)]
+            return CommaList(click.Choice(choices), "|".join(choices))
         return CommaList(_SCALARS.get(item, click.STRING), getattr(item, "__name__", "text"))
     if annotation in (int, float):
         return _ranged(annotation, field)
