@@ -10,8 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import tensorflow as tf
+from tensorflow.python.trackable.base import no_automatic_dependency_tracking
 
 from ops.embedding.update import update_rows
+from ops.embedding_variable import OWNER
+
+
+def _slot_of(variable: tf.Variable, name: str) -> tf.Variable:
+    slot = tf.Variable(tf.zeros_like(variable), trainable=False, name=name, shape=variable.shape)
+    owner = getattr(variable, OWNER, None)
+    if owner is not None:
+        owner.attach_slot(variable, slot)
+    return slot
 
 
 class LazyAdamW(tf.Module):
@@ -42,14 +52,22 @@ class LazyAdamW(tf.Module):
         self._fused = fused
         self._weight_decay, self._beta_1, self._beta_2, self._epsilon = weight_decay, beta_1, beta_2, epsilon
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-        self._variables = list(variables)
-        self._first = [tf.Variable(tf.zeros_like(variable), trainable=False, name="first_moment") for variable in variables]
-        self._second = [tf.Variable(tf.zeros_like(variable), trainable=False, name="second_moment") for variable in variables]
+        first, second = ([_slot_of(variable, name) for variable in variables] for name in ("first_moment", "second_moment"))
+        # An EmbeddingVariable saves the slots of its table itself, as they move and grow with its rows.
+        self._owned = [
+            slot for slots in (first, second) for slot, variable in zip(slots, variables, strict=True) if not hasattr(variable, OWNER)
+        ]
+        self._set_variables(list(variables), first, second)
+
+    @no_automatic_dependency_tracking
+    def _set_variables(self, variables: list[tf.Variable], first: list[tf.Variable], second: list[tf.Variable]) -> None:
+        self._variables, self._first, self._second = variables, first, second
 
     @property
     def slots(self) -> tuple[tf.Variable, ...]:
-        """Everything the optimizer remembers: the step count, the first moments and the second moments, in the order of the variables."""
-        return self.step, *self._first, *self._second
+        """Everything the optimizer remembers: the step count, the first moments and the second moments, in the order of the variables;
+        without those of an `EmbeddingVariable`, which has them itself."""
+        return self.step, *self._owned
 
     def apply(self, gradients: Sequence[tf.Tensor | tf.IndexedSlices], learning_rate: tf.Tensor) -> None:
         """Sums the gradients over the replicas and updates every variable in place.

@@ -30,7 +30,14 @@ class _Overlay(ModuleType):
 
 _COLUMNS = {
     name: getattr(feature_column, name)
-    for name in ("categorical_column_with_embedding", "embedding_column", "input_layer", "sparse_column_with_embedding")
+    for name in (
+        "categorical_column_with_adaptive_embedding",
+        "categorical_column_with_embedding",
+        "embedding_column",
+        "input_layer",
+        "sparse_column_with_embedding",
+        "weighted_categorical_column",
+    )
 }
 _v1 = _tensorflow.compat.v1
 feature_column_ops = SimpleNamespace(input_from_feature_columns=feature_column.input_from_feature_columns)

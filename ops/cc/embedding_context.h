@@ -88,6 +88,7 @@ class LockedVariables {
     return absl::OkStatus();
   }
   Tensor* tensor(int i) const { return variables_[i]->tensor(); }
+  int size() const { return static_cast<int>(variables_.size()); }
 
   // Makes the buffer ours alone, so that tensors read before keep their values. Variables in copy-on-read mode hand out copies
   // anyway.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tensorflow as tf
@@ -16,10 +16,12 @@ from ops import lookup as positions
 from ops.embedding import composite
 from ops.embedding.features import Group, handle_of
 from ops.embedding.grouped import LOOKUP, LOOKUP_RESOURCE
+from ops.embedding_variable.stock import FrozenKeys
 
 POSITIONS, POSITIONS_RESOURCE = "Nann>FusedEmbeddingPositions", "Nann>FusedEmbeddingPositionsResource"
 TENSOR_FORM = {LOOKUP_RESOURCE: LOOKUP, POSITIONS_RESOURCE: POSITIONS}
 FUSED = {LOOKUP, POSITIONS, *TENSOR_FORM}
+INSERT, FIND = "Nann>EmbeddingVariableRows", "Nann>EmbeddingVariableFind"
 _ORIGIN = "_nann_fused_node"
 
 
@@ -80,12 +82,20 @@ def defuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
 
 def _stock_nodes(node: Any, op: Any) -> Iterable[Any]:
     """The nodes, named below the fused node's name, that take its place."""
+    given = [(name, tensor.dtype, tensor.shape) for name, tensor in zip(node.input, op.inputs, strict=False)]
+    for stock in _nodes_in_place(node, given, lambda *inputs: _composite(op, list(inputs))):
+        if stock.name == node.name:
+            stock.attr[_ORIGIN].CopyFrom(attr_value_pb2.AttrValue(s=node.SerializeToString(deterministic=True)))
+        yield stock
+
+
+def _nodes_in_place(node: Any, given: list[tuple[str, tf.DType, tf.TensorShape]], make: Callable[..., list[tf.Tensor]]) -> Iterable[Any]:
+    """The nodes that `make` adds for inputs of given names and types; the first output has the name of the node, whose place they take."""
     with tf.Graph().as_default() as graph:
-        inputs = [tf.compat.v1.placeholder(tensor.dtype, tensor.shape, name=f"input_{i}") for i, tensor in enumerate(op.inputs)]
-        outputs = _composite(op, inputs)
-        for number, output in enumerate(outputs):
+        inputs = [tf.compat.v1.placeholder(dtype, shape, name=f"input_{i}") for i, (_, dtype, shape) in enumerate(given)]
+        for number, output in enumerate(make(*inputs)):
             tf.identity(output, name=f"output_{number}")
-    replaced = {f"input_{i}": node.input[i] for i in range(len(inputs))}
+    replaced = {f"input_{i}": name for i, (name, _, _) in enumerate(given)}
     control = [name for name in node.input if name.startswith("^")]
     for stock in graph.as_graph_def().node:
         if stock.name in replaced:
@@ -103,8 +113,7 @@ def _stock_nodes(node: Any, op: Any) -> Iterable[Any]:
         is_first = stock.name == "output_0"
         stock.name = node.name if is_first else f"{node.name}/{stock.name}"
         stock.device = node.device
-        if is_first:
-            stock.attr[_ORIGIN].CopyFrom(attr_value_pb2.AttrValue(s=node.SerializeToString(deterministic=True)))
+        stock.attr.pop("_class", None)  # would be to lie beside an input that is now another node
         yield stock
 
 
@@ -154,6 +163,33 @@ def fuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     return result
 
 
+def _keys_as_constants(graph_def: tf.compat.v1.GraphDef, held: dict[str, Any]) -> tf.compat.v1.GraphDef:
+    """A graph whose lookups of keys search in constants; `held` has the variables by the name of the placeholder of their handle."""
+    ops = {node.op for node in graph_def.node} | {node.op for function in graph_def.library.function for node in function.node_def}
+    if INSERT in ops:
+        raise ValueError("this function counts keys and gives rows to them; trace it with insert=False (training=False) to freeze it")
+    if FIND not in ops:
+        return graph_def
+    if any(node.op == FIND for function in graph_def.library.function for node in function.node_def):
+        raise ValueError("a function of the graph's library looks keys up; inline functions before freezing")
+    result = tf.compat.v1.GraphDef()
+    result.CopyFrom(graph_def)
+    del result.node[:]
+    for node in graph_def.node:
+        if node.op != FIND:
+            result.node.add().CopyFrom(node)
+            continue
+        keys, values, state = (held[name.split(":")[0]].numpy() for name in node.input[:3])
+        frozen, prune = FrozenKeys(keys[: state[0]], values[: state[0]]), node.attr["prune"].b
+        ids = (node.input[3], tf.as_dtype(node.attr["Tids"].type), tf.TensorShape(None))
+        result.node.extend(_nodes_in_place(node, [ids], lambda ids, frozen=frozen, prune=prune: [frozen.rows_of(ids, prune=prune)]))
+    used = {name.split(":")[0].lstrip("^") for node in result.node for name in node.input}
+    kept = [node for node in result.node if node.name not in held or node.name in used]
+    del result.node[:]
+    result.node.extend(kept)
+    return result
+
+
 def freeze(function: Any, *, fused: bool = True) -> Any:
     """A concrete function with constants for variables, fused lookups included.
 
@@ -162,13 +198,19 @@ def freeze(function: Any, *, fused: bool = True) -> Any:
         fused: False also takes the fused lookups apart, for serving without the library.
 
     Returns:
-        A concrete function of the same inputs and flat outputs, without any resource.
+        A concrete function of the same inputs and flat outputs, without any resource. Keys of an `EmbeddingVariable` are looked up in
+        constants by stock ops.
+
+    Raises:
+        ValueError: the function counts keys and gives rows to them; or see `defuse`.
     """
     graph = function.graph
-    changed = tensor_form(graph.as_graph_def())
+    variables = {id(variable.handle): variable for variable in graph.variables}
+    held = {placeholder.op.name: variables.get(id(captured)) for captured, placeholder in graph.captures}
+    changed = tensor_form(_keys_as_constants(graph.as_graph_def(), held))
     if not fused:
         changed = defuse(changed)
-    variables = {id(variable.handle): variable for variable in graph.variables}
+    left = {node.name for node in changed.node}
     internal = {placeholder.name for _, placeholder in graph.captures}
     feeds = [tensor for tensor in graph.inputs if tensor.name not in internal]
     outputs = [tensor.name for tensor in graph.outputs]
@@ -176,6 +218,8 @@ def freeze(function: Any, *, fused: bool = True) -> Any:
     def imported(*values: tf.Tensor) -> list[tf.Tensor]:
         given = dict(zip([tensor.name for tensor in feeds], values, strict=True))
         for captured, placeholder in graph.captures:
+            if placeholder.op.name not in left:
+                continue
             if captured.dtype == tf.resource:
                 handle = handle_of(variables[id(captured)])
                 given[placeholder.name] = tf.compat.v1.get_default_graph().capture(handle)

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
+from tensorflow.python.trackable.base import no_automatic_dependency_tracking
 
 from ops import native
 from ops.embedding import composite
 from ops.embedding.features import Feature, Group, is_variable, make_group
+from ops.embedding_variable import OWNER
 
 
 class FusedOptimizer(tf.Module, abc.ABC):
@@ -32,16 +34,22 @@ class FusedOptimizer(tf.Module, abc.ABC):
     def __init__(self, variables: Sequence[tf.Variable], learning_rate: Any) -> None:
         super().__init__(name=f"fused_{self.NAME}")
         self.learning_rate = learning_rate
-        self._variables = list(variables)
-        self._slots = [[self._make_slot(slot, variable) for variable in self._variables] for slot in self.INITIAL_SLOTS]
+        made = [[self._make_slot(slot, variable) for variable in variables] for slot in self.INITIAL_SLOTS]
+        # An EmbeddingVariable saves the slots of its table itself, as they move and grow with its rows.
+        self._owned = [[slot for slot, variable in zip(slots, variables, strict=True) if not hasattr(variable, OWNER)] for slots in made]
+        self._set_variables(list(variables), made)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+
+    @no_automatic_dependency_tracking
+    def _set_variables(self, variables: list[tf.Variable], slots: list[list[tf.Variable]]) -> None:
+        self._variables, self._slots = variables, slots
 
     def _make_slot(self, name: str, variable: tf.Variable) -> tf.Variable:
         value = tf.fill(tf.shape(variable), tf.cast(self._initial(name), variable.dtype))
         slot = tf.Variable(value, trainable=False, name=name, shape=variable.shape)
-        owner = getattr(variable, "_nann_embedding_variable", None)
+        owner = getattr(variable, OWNER, None)
         if owner is not None:
-            owner.attach_slot(slot)
+            owner.attach_slot(variable, slot)
         return slot
 
     def _initial(self, slot: str) -> float:
