@@ -37,6 +37,16 @@ class TrainConfig(StepConfig):
         "class of your own as my_package.module:MyModel",
     )
     emb_dim: int = Field(32, ge=1, description="size of the item embedding and of the category embedding")
+    embedding: Literal["static", "ev", "adaptive"] = Field(
+        "static",
+        description="static (a row per item and category), ev (rows for those met often enough, zeros for the others), or adaptive (these, "
+        "and shared rows for the others)",
+    )
+    promote_after: int = Field(5, ge=1, description="ev, adaptive: training targets after which an item or category has a row of its own")
+    shared_rows: int = Field(1024, ge=1, description="adaptive: rows shared by items, and as many by categories, without one of their own")
+    evict_after: int = Field(
+        0, ge=0, description="ev, adaptive: steps without being a target after which an own row is taken back when training ends; 0: never"
+    )
     max_length: int = Field(20, ge=0, description="newest history items the model reads; 0: as many as converted")
     num_neg: int = Field(128, ge=1, description="sampled negatives: per sample, or per batch when shared")
     negatives: Literal["per-sample", "shared"] = Field(

@@ -12,6 +12,7 @@ from nann.errors import ArtifactError
 from nann.models.families import load_class, require_interface, source_digest
 from nann.models.item_vectors import ItemEncoder
 from nann.models.scorer import Scorer, UserState
+from nann.models.tables import TableOptions
 
 __all__ = ["ItemEncoder", "Scorer", "UserState", "build_model", "load_class", "load_model", "save_model", "source_digest"]
 
@@ -29,11 +30,20 @@ def build_model(config: TrainConfig, *, num_items: int, num_categories: int) -> 
     """
     scorer = load_class(config.scorer).from_config(config, num_items=num_items, num_categories=num_categories)
     require_interface(scorer, config.scorer)
+    if config.embedding != "static":
+        scorer.grow_tables(TableOptions(config.promote_after, config.shared_rows if config.embedding == "adaptive" else 0))
     return scorer
 
 
-def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_length: int) -> None:
-    """Writes ``config.json`` and the checkpoint ``weights.*`` of a trained scorer into a directory."""
+def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_length: int, keep_moments: bool = False) -> None:
+    """Writes ``config.json`` and the checkpoint ``weights.*`` of a trained scorer into a directory.
+
+    Tables that grow are written as `ops.embedding_variable.snapshot` says: their keys are item rows and category rows. With
+    ``keep_moments`` the optimizer's moments of their rows are there, too; those of all other variables never are.
+    """
+    if not keep_moments:
+        scorer.item_table.forget_slots()
+        scorer.category_table.forget_slots()
     description = {
         "train": config.model_dump(),
         "num_items": scorer.num_items,
@@ -46,8 +56,12 @@ def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_leng
     (directory / "config.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_model(directory: Path) -> Scorer:
+def load_model(directory: Path, *, trainable: bool = False) -> Scorer:
     """The scorer that `save_model` wrote, with its weights.
+
+    Args:
+        directory: of the model artifact.
+        trainable: tables that grow still do; otherwise they are made plain variables, which any graph can hold.
 
     Raises:
         ArtifactError: the directory holds no such model, or its class was changed since it was trained.
@@ -62,6 +76,8 @@ def load_model(directory: Path) -> Scorer:
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{directory} holds no model ({error}); run `nann train` again") from error
     tf.train.Checkpoint(scorer=scorer).read(str(directory / "weights")).assert_consumed()
+    if not trainable:
+        scorer.freeze_tables()
     return scorer
 
 

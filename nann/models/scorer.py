@@ -15,16 +15,19 @@ Source: NANN, arXiv 2202.10226, section 3 and table 3.
 from __future__ import annotations
 
 import abc
+import functools
 from typing import Self
 
 import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.models.layers import BatchNorm, Dense, Mlp, PRelu, Seeds
+from nann.models.tables import GrowingTable, StaticTable, Table, TableOptions
 from nann.neighborhood import NeighborhoodShape
 from ops.lookup import lookup_positions
 
 UserState = tuple[tf.Tensor, ...]
+TableRows = tuple[tuple[tf.Tensor, tf.Tensor], ...]
 
 NETWORK_SIZE = 64
 ATTENTION_HIDDEN = 128
@@ -58,8 +61,8 @@ class Scorer(tf.Module, abc.ABC):
         self.embedded_dim = 2 * emb_dim
         self.item_dim = NETWORK_SIZE
         self.seeds = Seeds(seed)
-        self.item_table = self._table(num_items + 1, "item_table")
-        self.category_table = self._table(num_categories + 1, "category_table")
+        self.item_table: Table = StaticTable(num_items, emb_dim, self.seeds.next(), "item_table")
+        self.category_table: Table = StaticTable(num_categories, emb_dim, self.seeds.next(), "category_table")
         self.item_mlp = Mlp(
             (self.embedded_dim, NETWORK_SIZE, NETWORK_SIZE, self.item_dim), self.seeds, batch_norm=True, name="item_network"
         )
@@ -75,14 +78,44 @@ class Scorer(tf.Module, abc.ABC):
         """A scorer with the options of a training; classes with further arguments override it."""
         return cls(num_items=num_items, num_categories=num_categories, emb_dim=config.emb_dim, seed=config.seed)  # type: ignore[call-arg]
 
-    def _table(self, rows: int, name: str) -> tf.Variable:
-        values = tf.random.stateless_normal([rows, self.emb_dim], self.seeds.next(), stddev=self.emb_dim**-0.5)
-        return tf.Variable(values, name=name)
+    def grow_tables(self, options: TableOptions) -> None:
+        """Replaces the tables by ones that grow; before the optimizer is made."""
+        self.table_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="table_step")
+        step = self.table_step
+        self.item_table = GrowingTable(self.emb_dim, self.seeds.next(), step=step, options=options, name="item_table")
+        self.category_table = GrowingTable(self.emb_dim, self.seeds.next(), step=step, options=options, name="category_table")
 
     @property
-    def tables(self) -> tuple[tf.Variable, tf.Variable]:
-        """The embedding tables [num_items + 1, emb_dim] and [num_categories + 1, emb_dim]; row 0 of each is never read."""
-        return self.item_table, self.category_table
+    def tables(self) -> tuple[tf.Variable, ...]:
+        """Per level of the tables the items' variable [rows, emb_dim] and the categories'; row 0 of each is never read."""
+        return tuple(variable for level in zip(self.item_table.levels, self.category_table.levels, strict=True) for variable in level)
+
+    def table_rows(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> TableRows:
+        """Per level of the tables where the embeddings [...] of items and categories lie; 0 where not on that level."""
+        return tuple(zip(self.item_table.rows_of(item_rows), self.category_table.rows_of(cate_rows), strict=True))
+
+    def count(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> None:
+        """Begins a training step: tables that grow count its targets [B] and give rows to those met often enough."""
+        if isinstance(self.item_table, GrowingTable):
+            self.table_step.assign_add(1)
+            self.item_table.count(item_rows)
+            self.category_table.count(cate_rows)
+
+    def freeze_tables(self) -> None:
+        """Makes the tables plain variables, for inference."""
+        self.item_table = self.item_table.frozen(self.num_items)
+        self.category_table = self.category_table.frozen(self.num_categories)
+
+    def table_counts(self) -> dict[str, int]:
+        """``table_bytes``; of tables that grow also ``items_admitted`` and ``items_evicted`` by this training, ``item_rows`` now, and the
+        same of categories."""
+        found = {"table_bytes": 0}
+        for kind, plural, table in (("item", "items", self.item_table), ("category", "categories", self.category_table)):
+            counts = table.counts()
+            found["table_bytes"] += counts["size_bytes"]
+            if "rows" in counts:
+                found |= {f"{plural}_admitted": counts["admitted"], f"{plural}_evicted": counts["evicted"], f"{kind}_rows": counts["rows"]}
+        return found
 
     @property
     def network_variables(self) -> tuple[tf.Variable, ...]:
@@ -92,7 +125,8 @@ class Scorer(tf.Module, abc.ABC):
 
     def embed_items(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tf.Tensor:
         """Raw embeddings [..., E] of rows [...]; zeros where a row is 0."""
-        return lookup_positions(self.tables, (item_rows, cate_rows))
+        levels = zip(self.tables[::2], self.tables[1::2], self.table_rows(item_rows, cate_rows), strict=True)
+        return functools.reduce(tf.add, [lookup_positions((items, categories), rows) for items, categories, rows in levels])
 
     def item_network(self, embedded: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The item vector e_v [..., D] of raw embeddings [..., E]."""

@@ -95,7 +95,7 @@ def make_model(
         directory=partial,
         earlier=None if earlier is None else load_earlier_model(earlier),
     )
-    save_model(trained.scorer, partial, config=options, max_length=config.max_length)
+    save_model(trained.scorer, partial, config=options, max_length=config.max_length, keep_moments=True)
     save_optimizer(trained.optimizer, partial)
     shutil.rmtree(partial / "events")
     shutil.rmtree(directory, ignore_errors=True)
@@ -106,11 +106,11 @@ def make_model(
         "steps": trained.summary["steps"],
         "samples": trained.summary["samples"],
         "items_added": trained.summary.get("items_added", num_items),
-        "table_bytes": sum(_bytes(table) for table in trained.scorer.tables),
+        "table_bytes": trained.summary["table_bytes"],
         "model_bytes": sum(_bytes(variable) for variable in trained.scorer.variables),
     }
     return WindowModel(trained.scorer, figures)
 
 
 def _bytes(variable: tf.Variable) -> int:
-    return int(np.prod(variable.shape)) * int(variable.dtype.size)
+    return int(tf.size(variable)) * int(variable.dtype.size)

@@ -67,6 +67,11 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
     items, histories, meta = load_items(dataset), load_histories(dataset), load_meta(dataset)
     max_length = min(config.max_length or meta["max_length"], meta["max_length"])
     strategy = strategy or training_strategy()
+    if config.embedding != "static" and strategy.num_replicas_in_sync > 1:
+        raise TrainingError(
+            f"--embedding {config.embedding} trains on one replica, and there are {strategy.num_replicas_in_sync}; "
+            "take --embedding static, or make one device visible (CUDA_VISIBLE_DEVICES)"
+        )
     try:
         sampler = NoiseSampler(items.train_counts)
         source = BatchSource(
@@ -100,7 +105,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             directory=directory,
             earlier=None if warm_start is None else load_earlier_model(warm_start),
         )
-        save_model(trained.scorer, directory, config=config, max_length=max_length)
+        save_model(trained.scorer, directory, config=config, max_length=max_length, keep_moments=config.keep_moments)
         if config.keep_moments:
             save_optimizer(trained.optimizer, directory)
         shutil.rmtree(directory / "checkpoints", ignore_errors=True)

@@ -48,7 +48,8 @@ class Trained:
     Attributes:
         scorer: the trained scorer.
         optimizer: its optimizer, with the moments.
-        summary: steps, samples, samples_per_epoch, loss and recall of the last record, and what a warm start carried over.
+        summary: steps, samples, samples_per_epoch, loss and recall of the last record, counts of the tables (`Scorer.table_counts`), and
+            what a warm start carried over.
     """
 
     scorer: Scorer
@@ -89,7 +90,7 @@ def train_scorer(
         scorer = build_model(config, num_items=len(items.category_rows) - 1, num_categories=items.num_categories)
         optimizer = LazyAdamW(trained_variables(scorer), weight_decay=config.weight_decay, fused=config.fused)
     if config.item_init != 1:
-        scorer.item_table.assign(config.item_init * scorer.item_table)
+        scorer.item_table.scale(config.item_init)
     carried = {} if earlier is None else carry_over(earlier, scorer, optimizer)
     steps_before = 0 if earlier is None else earlier.steps
     checkpoint = tf.train.Checkpoint(scorer=scorer, optimizer=optimizer)
@@ -161,12 +162,16 @@ def train_scorer(
             manager.save(checkpoint_number=done)
     writer.close()
     records.finish()
+    if config.evict_after:
+        scorer.item_table.evict(config.evict_after)
+        scorer.category_table.evict(config.evict_after)
     last = records.last()
     summary = {
         "steps": source.steps,
         "samples": source.steps * source.batch_size,
         "samples_per_epoch": source.num_samples,
         **carried,
+        **scorer.table_counts(),
         **{name: last[name] for name in ("loss", "divergence", *(f"recall_all@{k}" for k in VALIDATION_KS)) if name in last},
     }
     return Trained(scorer, optimizer, summary)

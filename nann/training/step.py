@@ -76,6 +76,7 @@ class TrainingStep:
             expected = sampled
         ignored = tf.logical_and(tf.equal(candidates, targets[:, tf.newaxis]), tf.logical_not(is_target))
         log_expected = tf.gather(self._log_probability, candidates) + tf.math.log(tf.cast(expected, tf.float32))
+        scorer.count(targets, tf.gather(self._categories, targets))
         history_categories = tf.gather(self._categories, histories)
         sequence, mask = scorer.history(histories, history_categories)
         if near_targets is not None:
@@ -95,12 +96,13 @@ class TrainingStep:
             ignored=ignored,
             scale=tf.constant(1.0 / self._replicas),
         )
-        # a history or candidate row of 0 is padding: neither table learns from it
-        table_gradients = position_gradients(
-            [self._scorer.emb_dim] * 2,
-            [(histories, history_categories), (candidates, candidate_categories)],
-            [sequence_gradient, embedded_gradient],
-        )
+        # row 0 is padding, or the id's row is on the other level: no table learns from it
+        rows = zip(scorer.table_rows(histories, history_categories), scorer.table_rows(candidates, candidate_categories), strict=True)
+        table_gradients = [
+            gradient
+            for of_level in rows
+            for gradient in position_gradients([scorer.emb_dim] * 2, of_level, [sequence_gradient, embedded_gradient])
+        ]
         self._optimizer.apply([*table_gradients, *network_gradients], learning_rate)
         return loss, divergence
 

@@ -1,7 +1,8 @@
 """Going on from an earlier model: its weights, and its optimizer's moments where they were kept, in a model of a grown vocabulary.
 
 Incremental conversion gives new items and categories the rows after the earlier ones, so the earlier tables are the first rows of the new
-ones. New rows keep the initial values they were drawn with; their moments are 0.
+ones. New rows keep the initial values they were drawn with; their moments are 0. Tables that grow are keyed by these rows and are taken
+over as they are.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from nann.artifacts import Artifact
 from nann.config import TrainConfig
 from nann.errors import ArtifactError
 from nann.models import Scorer, load_model
+from nann.models.tables import GrowingTable
 from nann.training.step import trained_variables
 from ops.optimizers import LazyAdamW
 
 OPTIMIZER_NAME = "optimizer"
 # What must be equal for one model's weights to fit into the other.
-ARCHITECTURE = ("scorer", "emb_dim")
+ARCHITECTURE = ("scorer", "emb_dim", "embedding", "shared_rows")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def load_earlier_model(directory: Path) -> EarlierModel:
     Raises:
         ArtifactError: the directory holds no model.
     """
-    scorer = load_model(directory)
+    scorer = load_model(directory, trainable=True)
     if not (directory / f"{OPTIMIZER_NAME}.index").is_file():
         return EarlierModel(scorer, None)
     optimizer = LazyAdamW(trained_variables(scorer))
@@ -103,7 +105,10 @@ def carry_over(earlier: EarlierModel, scorer: Scorer, optimizer: LazyAdamW) -> d
     Raises:
         ValueError: the new model has fewer rows, or other networks.
     """
-    _assign_first_rows(earlier.scorer.variables, scorer.variables)
+    for old, new in ((earlier.scorer.item_table, scorer.item_table), (earlier.scorer.category_table, scorer.category_table)):
+        if isinstance(new, GrowingTable):
+            new.take_over(old)
+    _assign_first_rows(_of_fixed_size(earlier.scorer), _of_fixed_size(scorer))
     if earlier.optimizer is not None:
         _assign_first_rows(earlier.optimizer.slots, optimizer.slots)
     return {
@@ -111,6 +116,13 @@ def carry_over(earlier: EarlierModel, scorer: Scorer, optimizer: LazyAdamW) -> d
         "categories_added": scorer.num_categories - earlier.scorer.num_categories,
         "earlier_steps": earlier.steps,
     }
+
+
+def _of_fixed_size(scorer: Scorer) -> list[tf.Variable]:
+    """The variables but those of tables that grow with the ids met, which are keyed by rows of the catalogue."""
+    tables = (scorer.item_table, scorer.category_table)
+    grown = {id(variable) for table in tables if isinstance(table, GrowingTable) for variable in table.grown}
+    return [variable for variable in scorer.variables if id(variable) not in grown]
 
 
 def _assign_first_rows(sources: Sequence[tf.Variable], targets: Sequence[tf.Variable]) -> None:

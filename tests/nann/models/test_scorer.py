@@ -88,7 +88,7 @@ def test_equal_seeds_give_equal_models_and_others_do_not():
     one, two, other = (build_model(TrainConfig(emb_dim=4, seed=seed), num_items=9, num_categories=3) for seed in (1, 1, 2))
     for a, b in zip(one.variables, two.variables, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert np.any(one.item_table.numpy() != other.item_table.numpy())
+    assert np.any(one.tables[0].numpy() != other.tables[0].numpy())
 
 
 @pytest.mark.parametrize("kind", SCORERS)
