@@ -153,12 +153,24 @@ class Cluster:
         """A run as the server describes it (V2beta1Run)."""
         return self._call("run", "get_run", run_id)
 
-    def runs(self, experiment: str = "", limit: int = 20) -> list[Any]:
-        """The newest runs."""
+    def newest_run(self, pipeline: str) -> str:
+        """The id of the newest run of a pipeline.
+
+        Raises:
+            ClusterError: there is none.
+        """
+        found = self.runs(limit=1, pipeline=pipeline)
+        if not found:
+            raise ClusterError(f"there is no run of the pipeline {pipeline} in namespace {self._server.namespace}; name a run by its id")
+        return str(found[0].run_id)
+
+    def runs(self, experiment: str = "", limit: int = 20, pipeline: str = "") -> list[Any]:
+        """The newest runs; those of one pipeline by its name in the compiled document (``nann-training``)."""
         scope = {"experiment_id": self.experiment(experiment, create=False)} if experiment else {"namespace": self._server.namespace}
         found = []
         for run in self._pages("run", "list_runs", "runs", sort_by="created_at desc", **scope):
-            found.append(run)
+            if not pipeline or _pipeline_of(run) == pipeline:
+                found.append(run)
             if len(found) == limit:
                 break
         return found
@@ -233,6 +245,12 @@ def with_caching(spec: dict[str, Any], enabled: bool, *, inputs_known: bool = Fa
             elif inputs_known and reads_logs:
                 task["cachingOptions"] = {"enableCache": True}
     return spec
+
+
+def _pipeline_of(run: Any) -> str:
+    """Name of the pipeline in the document a run was made from, or ""; the document may be wrapped, with one for Kubernetes beside it."""
+    spec = run.pipeline_spec or {}
+    return str(spec.get("pipeline_spec", spec).get("pipelineInfo", {}).get("name", ""))
 
 
 def _host_in_cluster(namespace: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from components.cli import PATH, common_options
+from components.configs import make_config
 from components.errors import ConfigError
 from components.output import set_up_logging
 from components.steps import STEP_ORDER, STEPS_OF
@@ -27,6 +28,13 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return common_options(command)
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which run: by its id, or the newest one of a pipeline."""
+    newest = "Without RUN_ID: the newest run of this pipeline."
+    command = click.option("--pipeline", type=PIPELINES, default="training", show_default=True, help=newest)(command)
+    return click.argument("run_id", required=False)(command)
 
 
 def _cluster(options: dict[str, Any]) -> Any:
@@ -80,9 +88,7 @@ def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, wait_se
     parameters |= _config_parameters(options["pipeline"], options["config_file"], options["assignments"]) | _assigned(options["parameters"])
     spec = cluster_spec(options["pipeline"], read_profile(options["profile"]))
     document = spec.get("pipeline_spec", spec)
-    unknown = sorted(set(parameters) - set(document["root"]["inputDefinitions"]["parameters"]))
-    if unknown:
-        raise ConfigError(f"the pipeline {options['pipeline']} has no parameter {unknown[0]!r}")
+    _refuse_parameters(options["pipeline"], document, parameters)
     with_caching(document, options["cache"], inputs_known=bool(options["input_digest"]))
     run_id = cluster.submit(
         spec,
@@ -98,11 +104,12 @@ def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, wait_se
 
 
 @click.command("status")
-@click.argument("run_id")
+@run_options
 @server_options
-def status(*, run_id: str, **options: Any) -> None:
+def status(*, run_id: str | None, pipeline: str, **options: Any) -> None:
     """Show a run and its tasks; exit 1 when it failed or was cancelled."""
-    run = _cluster(options).run(run_id)
+    cluster = _cluster(options)
+    run = cluster.run(run_id or cluster.newest_run(f"nann-{pipeline}"))
     click.echo(f"{run.display_name}  {run.state}")
     for task in _tasks(run):
         click.echo(f"{task.display_name:<16}{task.state or '-':<12}{_seconds(task):>8}  {_message(task.error)}".rstrip())
@@ -110,23 +117,25 @@ def status(*, run_id: str, **options: Any) -> None:
 
 
 @click.command("wait")
-@click.argument("run_id")
+@run_options
 @click.option("--wait-seconds", type=float, default=0.0, show_default=True, help="The longest wait; 0: no limit.")
 @server_options
-def wait(*, run_id: str, wait_seconds: float, **options: Any) -> None:
+def wait(*, run_id: str | None, pipeline: str, wait_seconds: float, **options: Any) -> None:
     """Wait for the end of a run; exit 1 unless it succeeded."""
-    _wait(_cluster(options), run_id, wait_seconds)
+    cluster = _cluster(options)
+    _wait(cluster, run_id or cluster.newest_run(f"nann-{pipeline}"), wait_seconds)
 
 
 @click.command("logs")
-@click.argument("run_id")
+@run_options
 @click.option("--step", type=click.Choice(STEP_ORDER), help="Only this step's. Default: every step that failed, else all.")
 @server_options
-def logs(*, run_id: str, step: str | None, **options: Any) -> None:
+def logs(*, run_id: str | None, pipeline: str, step: str | None, **options: Any) -> None:
     """Print what the pods of a run wrote."""
     from pipelines.cluster import ClusterError
 
     cluster = _cluster(options)
+    run_id = run_id or cluster.newest_run(f"nann-{pipeline}")
     tasks = [task for task in _tasks(cluster.run(run_id)) if _pods(task)]
     chosen = [task for task in tasks if task.display_name == step] if step else [task for task in tasks if task.state == "FAILED"] or tasks
     if not chosen:
@@ -140,9 +149,10 @@ def logs(*, run_id: str, step: str | None, **options: Any) -> None:
 @click.command("list")
 @click.option("--experiment", default="", metavar="NAME", help="Only runs of this experiment.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many runs.")
+@click.option("--pipeline", type=PIPELINES, help="Only runs of this pipeline.")
 @click.option("--schedules", is_flag=True, help="List schedules instead of runs.")
 @server_options
-def list_runs(*, experiment: str, limit: int, schedules: bool, **options: Any) -> None:
+def list_runs(*, experiment: str, limit: int, pipeline: str | None, schedules: bool, **options: Any) -> None:
     """List runs, newest first, or schedules."""
     cluster = _cluster(options)
     if schedules:
@@ -150,16 +160,17 @@ def list_runs(*, experiment: str, limit: int, schedules: bool, **options: Any) -
             cron = found.trigger.cron_schedule.cron if found.trigger and found.trigger.cron_schedule else "-"
             click.echo(f"{found.recurring_run_id}  {found.status or '-':<10}{cron:<20}{found.display_name}")
         return
-    for run in cluster.runs(experiment, limit):
+    for run in cluster.runs(experiment, limit, f"nann-{pipeline}" if pipeline else ""):
         created = f"{run.created_at:%Y-%m-%d %H:%M}" if run.created_at else "-"
         click.echo(f"{run.run_id}  {run.state or '-':<12}{created:<18}{run.display_name}")
 
 
 @click.command("schedule")
 @click.argument("name")
+@click.option("--pipeline", type=PIPELINES, help="Refuse a schedule of another pipeline than this.")
 @click.option("--dry-run", is_flag=True, help="Only check the file and show the next fire times.")
 @server_options
-def schedule(*, name: str, dry_run: bool, **options: Any) -> None:
+def schedule(*, name: str, pipeline: str | None, dry_run: bool, **options: Any) -> None:
     """Bring pipelines/schedules/NAME.yaml (or a .yaml file) to the server; doing it twice changes nothing."""
     from pipelines.compilation import cluster_spec
     from pipelines.profiles import read_profile
@@ -167,7 +178,10 @@ def schedule(*, name: str, dry_run: bool, **options: Any) -> None:
 
     cluster = _cluster(options)
     name, wanted = read_schedule(name)
+    if pipeline and pipeline != wanted.pipeline:
+        raise ConfigError(f"the schedule {name} runs the pipeline {wanted.pipeline}, not {pipeline}; name a schedule of {pipeline}")
     spec = cluster_spec(wanted.pipeline, read_profile(wanted.profile) if wanted.profile else None)
+    _refuse_parameters(wanted.pipeline, spec.get("pipeline_spec", spec), wanted.filled_parameters())
     for time in wanted.next_times(datetime.now(UTC)):
         click.echo(f"next: {time:%Y-%m-%d %H:%M:%S} UTC, {time.astimezone():%Y-%m-%d %H:%M:%S %Z} here")
     if not dry_run:
@@ -200,6 +214,20 @@ def _config_parameters(pipeline: str, config_file: Path | None, assignments: tup
         for step, config in resolve_configs(config_file, assignments).items()
         if step in [known.name for known in STEPS_OF[pipeline]]
     }
+
+
+def _refuse_parameters(pipeline: str, document: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuses what the pipeline would only find out in its first task: parameters it has not, and those it needs and did not get."""
+    known = document["root"]["inputDefinitions"]["parameters"]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ConfigError(f"the pipeline {pipeline} has no parameter {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    missing = sorted(name for name, parameter in known.items() if not parameter.get("isOptional") and name not in given)
+    if missing:
+        raise ConfigError(f"the pipeline {pipeline} needs the parameter {missing[0]!r}")
+    for name, values in given.items():
+        if name.endswith("_config"):
+            make_config(name.removesuffix("_config").replace("_", "-"), values)
 
 
 def _assigned(parameters: tuple[str, ...]) -> dict[str, Any]:

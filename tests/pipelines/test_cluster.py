@@ -15,7 +15,7 @@ from pipelines.cli import main
 from pipelines.cluster import Cluster, ClusterError, Server
 from pipelines.compilation import cluster_spec, steps_dag
 from pipelines.profiles import read_profile
-from pipelines.schedules import put_schedule, read_schedule
+from pipelines.schedules import DIRECTORY, put_schedule, read_schedule
 
 _spec = importlib.util.spec_from_file_location("kfp_stub", Path(__file__).with_name("kfp_stub.py"))
 kfp_stub = importlib.util.module_from_spec(_spec)
@@ -155,6 +155,23 @@ def test_list_turns_pages(stub: Any) -> None:
     assert "there is no experiment 'none'" in nann(stub, "list", "--experiment", "none").stderr
 
 
+def test_a_pipeline_stands_for_its_newest_run(stub: Any) -> None:
+    assert "there is no run of the pipeline nann-retraining" in nann(stub, "status", "--pipeline", "retraining").stderr
+    assert nann(stub, "submit", "--input", "a", "--profile", "local", "--run-name", "old").exit_code == 0  # its document is not wrapped
+    assert nann(stub, "submit", "--input", "a", "--run-name", "new").exit_code == 0
+    assert nann(stub, "submit", "--input", "a", "--pipeline", "retraining", "--service", "/s", "--run-name", "re").exit_code == 0
+    stub.runs.reverse()  # as the server sorts them
+    for run in stub.runs:
+        run.state = "SUCCEEDED"
+    assert nann(stub, "status").stdout == "new  SUCCEEDED\n"
+    assert nann(stub, "status", "--pipeline", "retraining").stdout == "re  SUCCEEDED\n"
+    assert nann(stub, "wait", "--pipeline", "retraining").exit_code == 0
+    assert [line.split()[-1] for line in nann(stub, "list", "--pipeline", "training").stdout.splitlines()] == ["new", "old"]
+    assert len(nann(stub, "list").stdout.splitlines()) == 3
+    refused = nann(stub, "schedule", "nightly-training", "--pipeline", "retraining")
+    assert "the schedule nightly-training runs the pipeline training, not retraining" in refused.stderr
+
+
 def test_unknown_runs_and_refusals_are_one_line(stub: Any) -> None:
     result = nann(stub, "status", "nothing")
     assert (result.exit_code, result.stderr) == (1, f"error: {stub.url} answers 404 Not Found: nothing not found\n")
@@ -230,13 +247,28 @@ def test_schedule_and_unschedule_commands(stub: Any) -> None:
     assert nann(stub, "unschedule", "nightly-training").stdout == "nightly-training: was not there\n"
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in DIRECTORY.glob("*.yaml")))
+def test_the_schedules_that_are_here_fit_their_pipelines(stub: Any, name: str) -> None:
+    result = nann(stub, "schedule", name, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 3
+
+
 def test_bad_schedules_are_refused(stub: Any, tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text("cron: '30 2 * * *'\n")
     result = nann(stub, "schedule", path)
     assert result.exit_code == 1
     assert "has 5 fields, but needs 6" in result.stderr
-    assert "known: nightly-training" in nann(stub, "schedule", "none").stderr
+    for parameters, message in (
+        ("{input: [a]}", "the pipeline training has no parameter 'input'; known: benchmark_config, "),
+        ("{}", "the pipeline training needs the parameter 'inputs'"),
+        ("{inputs: [a], train_config: {epoch: 1}}", "train.epoch: no such option"),
+    ):
+        path.write_text(f"cron: '0 30 2 * * *'\nparameters: {parameters}\n")
+        assert message in nann(stub, "schedule", path).stderr
+    assert stub.requests == []
+    assert "known: daily-retraining, nightly-training, or" in nann(stub, "schedule", "none").stderr
 
 
 def test_without_a_host_and_outside_a_cluster() -> None:
