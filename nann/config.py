@@ -265,11 +265,14 @@ class PublishConfig(StepConfig):
 class ReplayConfig(StepConfig):
     """Options of `nann replay`."""
 
-    methods: tuple[Literal["scratch", "warm-static"], ...] = Field(
-        ("scratch", "warm-static"),
+    methods: tuple[Literal["scratch", "warm-static", "warm-ev", "warm-adaptive"], ...] = Field(
+        ("scratch", "warm-static", "warm-ev", "warm-adaptive"),
         min_length=1,
-        description="how each window's model is made: from scratch on all data so far, or going on",
+        description="how each window's model is made: from scratch on all data so far, or going on, with --embedding of that name",
     )
+    promote_after: int = Field(5, ge=1, description="warm-ev, warm-adaptive: as for train")
+    shared_rows: int = Field(1024, ge=1, description="warm-adaptive: as for train")
+    evict_windows: float = Field(3, ge=0, description="warm-ev, warm-adaptive: own rows not met for this many windows go; 0: none does")
     window_hours: float = Field(24, gt=0, description="length of a window; one ends, training happens, the next one asks")
     since: str | None = Field(None, description="end of the first window: unix seconds, or ISO 8601 (UTC unless it says otherwise)")
     until: str | None = Field(None, description="no window is trained for after this time; as --since")

@@ -21,7 +21,13 @@ from nann.samples import Items
 from nann.training.loop import train_scorer
 from nann.training.warm_start import load_earlier_model, save_optimizer
 
-SHARED_OPTIONS = ("scorer", "emb_dim", "max_length", "batch_size", "num_neg", "learning_rate", "seed")
+SHARED_OPTIONS = (
+    *("scorer", "emb_dim", "max_length", "batch_size", "num_neg", "learning_rate", "seed"),
+    *("promote_after", "shared_rows"),
+)
+
+
+TABLE_COUNTS = ("table_bytes", "item_rows", "items_admitted", "items_evicted")
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class WindowModel:
     Attributes:
         scorer: over the items and categories known at the window's end.
         figures: ``wall_seconds``, ``processor_seconds`` (all threads) of reading the last model, training and saving; ``steps``,
-            ``samples``; ``table_bytes`` of the embedding tables, ``model_bytes`` with networks.
+            ``samples``; ``table_bytes`` of the embedding tables; where they grow also ``item_rows``, ``items_admitted``, ``items_evicted``.
     """
 
     scorer: Scorer
@@ -44,6 +50,7 @@ def make_model(
     *,
     since: int,
     epochs: float,
+    embedding: str,
     config: ReplayConfig,
     left_out: npt.NDArray[np.bool_],
     directory: Path,
@@ -56,6 +63,7 @@ def make_model(
         moment: unix seconds.
         since: begin of the training events.
         epochs: passes over them.
+        embedding: as for train.
         config: the options.
         left_out: [U] users that do not train.
         directory: to make, replacing what is there.
@@ -68,13 +76,17 @@ def make_model(
     values: dict[str, Any] = {
         **{name: getattr(config, name) for name in SHARED_OPTIONS},
         "epochs": epochs,
+        "embedding": embedding,
         "item_init": 0,
         "validate_users": 0,
         "keep_moments": True,
         "checkpoint_seconds": math.inf,  # a window is short enough to be begun anew
     }
-    options = TrainConfig(**values)
     positions = training_positions(log, since, moment, min_gap_seconds=round(60 * config.gap_minutes), left_out=left_out)
+    steps = TimedBatches(log, positions, max_length=config.max_length, config=TrainConfig(**values)).steps
+    if embedding != "static" and config.evict_windows:
+        values["evict_after"] = max(1, round(config.evict_windows * steps))
+    options = TrainConfig(**values)
     batches = TimedBatches(log, positions, max_length=config.max_length, config=options)
     num_items = log.items_before(moment)
     known = log.category_rows[: num_items + 1]
@@ -106,11 +118,6 @@ def make_model(
         "steps": trained.summary["steps"],
         "samples": trained.summary["samples"],
         "items_added": trained.summary.get("items_added", num_items),
-        "table_bytes": trained.summary["table_bytes"],
-        "model_bytes": sum(_bytes(variable) for variable in trained.scorer.variables),
+        **{name: trained.summary[name] for name in TABLE_COUNTS if name in trained.summary},
     }
     return WindowModel(trained.scorer, figures)
-
-
-def _bytes(variable: tf.Variable) -> int:
-    return int(tf.size(variable)) * int(variable.dtype.size)

@@ -137,8 +137,17 @@ def _cost_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) ->
             if entry is not None:
                 seconds = [seconds_text(entry[name]) for name in ("wall_seconds", "processor_seconds")]
                 shown = [f"{entry['steps']:,}", f"{entry['epochs']:g}", f"{entry['weight']:g}"]
-                rows.append([_when(window), method, *seconds, *shown, bytes_text(entry["table_bytes"]), bytes_text(entry["model_bytes"])])
-    header = ["trained at", "method", "wall", "processor", "steps", "passes", "weight of the score", "tables", "model"]
+                rows.append(
+                    [
+                        _when(window),
+                        method,
+                        *seconds,
+                        *shown,
+                        bytes_text(entry["table_bytes"]),
+                        f"{entry.get('item_rows', 0):,}" if "item_rows" in entry else "-",
+                    ]
+                )
+    header = ["trained at", "method", "wall", "processor", "steps", "passes", "weight of the score", "tables", "own rows"]
     return Table(header, rows, text_columns=2)
 
 

@@ -172,7 +172,7 @@ class _Walk:
         return [{int(passes): value for passes, value in r["epochs_tried"].items()} for r in records if "epochs_tried" in r]
 
     def _scratch(self, window: Window, epochs: float) -> WindowModel:
-        return self._make("scratch", window, since=0, epochs=epochs, earlier=None)
+        return self._make("scratch", window, since=0, epochs=epochs, embedding="static", earlier=None)
 
     def _warm(self, method: str, window: Window) -> WindowModel:
         last = self._directory / "models" / f"{method}-{window.number - 1}"
@@ -182,18 +182,20 @@ class _Walk:
             window,
             since=0 if first else self._windows[-2].moment,
             epochs=self._config.warm_epochs,
+            embedding=method.removeprefix("warm-"),
             earlier=None if first else last,
         )
         # The one before that was needed only as long as this window's could still be lost.
         shutil.rmtree(self._directory / "models" / f"{method}-{window.number - 2}", ignore_errors=True)
         return model
 
-    def _make(self, name: str, window: Window, *, since: int, epochs: float, earlier: Path | None) -> WindowModel:
+    def _make(self, name: str, window: Window, *, since: int, epochs: float, embedding: str, earlier: Path | None) -> WindowModel:
         return make_model(
             self._log,
             window.moment,
             since=since,
             epochs=epochs,
+            embedding=embedding,
             config=self._config,
             left_out=self._left_out,
             directory=self._directory / "models" / name,

@@ -25,6 +25,9 @@ OPTIONS = {
     "gap_minutes": 0,
     "window_hours": 36,
     "held_out_share": 0.2,
+    "methods": ("scratch", "warm-static", "warm-adaptive"),
+    "promote_after": 2,
+    "shared_rows": 8,
 }
 
 
@@ -50,7 +53,7 @@ def test_every_window_has_every_method(result):
     assert len(found) >= 3
     assert [window["number"] for window in found] == list(range(len(found)))
     for window in found:
-        assert set(window["methods"]) == {"scratch", "warm-static"}
+        assert set(window["methods"]) == {"scratch", "warm-static", "warm-adaptive"}
         assert set(window["simple"]) == {"popularity_6h", "popularity_24h", "item_cf_48h"}
         for entry in (*window["methods"].values(), *({"recall": part} for part in window["simple"].values())):
             part = entry["recall"]
@@ -61,6 +64,11 @@ def test_every_window_has_every_method(result):
         assert methods["warm-static"]["samples"] < methods["scratch"]["samples"]
         assert methods["warm-static"]["table_bytes"] == methods["scratch"]["table_bytes"]
         assert set(methods["warm-static"]["held_out"]) >= {"0", "1"}
+    rows = 0
+    for window in found:
+        growing = window["methods"]["warm-adaptive"]
+        rows += growing["items_admitted"] - growing["items_evicted"]
+        assert growing["item_rows"] == rows > 0
     tables = [window["methods"]["warm-static"]["table_bytes"] for window in found]
     assert tables == sorted(tables)
     assert "epochs_tried" in found[0]["methods"]["scratch"]
@@ -92,7 +100,7 @@ def test_a_killed_walk_goes_on_and_ends_with_the_same_recall(dataset, result, tm
     replay(dataset=dataset, replay=tmp_path / "replay", config=ReplayConfig(**OPTIONS))
     windows = json.loads((result / "replay.json").read_text())["windows"]
     # Two passes to choose from in the first window, then one training per window and method; the killed one again.
-    assert len(made) - before == 3 + 2 * (len(windows) - 1) - 4
+    assert len(made) - before == 4 + 3 * (len(windows) - 1) - 4
     again = json.loads((tmp_path / "replay" / "replay.json").read_text())["windows"]
     for one, other in zip(windows, again, strict=True):
         assert one["simple"] == other["simple"]
