@@ -103,18 +103,20 @@ def callable_of(graph_def: tf.compat.v1.GraphDef, names: list[str]) -> Callable[
 
 
 def inference(repetitions: int) -> None:
-    print("| model | users x items | repeated rows, ms | compressed, ms | ratio | left alone by default |")
+    print("| model | users x items | repeated rows, ms | compressed, ms | ratio | predicted |")
     print("|---|---|---|---|---|---|")
     for function in (model, pooled_model):
         graph_def = frozen(function)
         given = {"user_inputs": ["profile", "sequence"], "item_inputs": ["item"], "outputs": ["scores"]}
-        compressed, _ = graph_optimizer.compress(graph_def, **given, min_items_per_user=0)
         before = callable_of(graph_def, ["profile", "sequence", "item"])
-        after = callable_of(compressed, ["profile", "sequence", "item", "item_size"])
         for users, items in CASES:
-            _, by_default = graph_optimizer.compress(graph_def, **given, min_items_per_user=items)
+            compressed, report = graph_optimizer.compress(graph_def, **given, min_items_per_user=items, uniform=True)
+            if not report.compressed:
+                print(f"| {function.__name__} | {users} x {items} | | | left as it was | {report.predict(users, items)['speedup']:.2f} |")
+                continue
+            after = callable_of(compressed, ["profile", "sequence", "item", "item_size"])
             times = compare(before, after, users, items, repetitions)
-            print(f"| {function.__name__} | {users} x {items} | {row(times)} | {'no' if by_default.compressed else 'yes'} |")
+            print(f"| {function.__name__} | {users} x {items} | {row(times)} | {report.predict(users, items)['speedup']:.2f} |")
 
 
 def compare(before: Callable[..., object], after: Callable[..., object], users: int, items: int, repetitions: int) -> dict[str, np.ndarray]:
@@ -134,10 +136,10 @@ def training(repetitions: int, users: int, items: int) -> None:
     variables = {name: tf.Variable(value) for name, value in parameters().items()}
     profile, sequence, item = (tf.constant(value) for value in values(users, items))
     label = tf.constant(np.random.default_rng(2).integers(0, 2, size=users * items).astype(np.float32))
-    size = tf.constant([items])
+    size = tf.constant(items)
 
     def declared(profile: tf.Tensor, sequence: tf.Tensor, item: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        graph_optimizer.enable_sample_awared_graph_compression([profile, sequence], [item], size)
+        graph_optimizer.enable_sample_awared_graph_compression([profile, sequence], [item], size, min_items_per_user=items)
         return model(profile, sequence, item, variables)
 
     compressed = graph_optimizer.compressed(declared, autograph=False)
@@ -199,7 +201,7 @@ def compiled(graph_def: tf.compat.v1.GraphDef) -> Callable[..., tf.Tensor]:
 
     @tf.function(jit_compile=True, autograph=False)
     def call(sequence: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
-        return part(sequence, item, tf.constant([item.shape[0]]))
+        return part(sequence, item, tf.constant(item.shape[0]))
 
     return call
 
@@ -214,16 +216,16 @@ def scorer(repetitions: int) -> None:
         tf.identity(scorer_model(sequence, item), name="scores")
     verbatim = graph.as_graph_def()
     given = {"user_inputs": ["sequence"], "item_inputs": ["item"], "outputs": ["scores"]}
-    compressed, report = graph_optimizer.compress(verbatim, **given)
+    compressed, report = graph_optimizer.compress(verbatim, **given, min_items_per_user=512, uniform=True)
     rng = np.random.default_rng(6)
     user, items = rng.normal(size=(1, LENGTH, DIM)).astype(np.float32), rng.normal(size=(CANDIDATES, DIM)).astype(np.float32)
-    feeds = {"sequence": user, "item": items[:64], "item_size": np.array([64], np.int32)}
-    functions = (graph_passes.remove_identities, graph_passes.fold_constants, graph_passes.fold_batch_norms)
+    feeds = {"sequence": user, "item": items[:64], "item_size": np.array(64, np.int32)}
+    functions = (graph_passes.remove_identities, graph_passes.fold_constants, graph_passes.fold_batch_norms, graph_passes.shorten_prelu)
     passed, _ = graph_passes.run_passes(compressed, [(function, 1e-5) for function in functions], outputs=["scores"], feeds=feeds)
     before, after = callable_of(verbatim, ["sequence", "item"]), callable_of(passed, ["sequence", "item", "item_size"])
     fast = compiled(passed)
     padded = np.pad(items, [(0, -CANDIDATES % BUCKET), (0, 0)])
-    size = np.array([CANDIDATES], np.int32)
+    size = np.array(CANDIDATES, np.int32)
     variants = {
         "verbatim": lambda: before(user, items),
         "rewritten": lambda: after(user, items, size),

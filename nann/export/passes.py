@@ -39,6 +39,7 @@ def optimize_scorer(
         graph_passes.remove_identities,
         graph_passes.fold_constants,
         graph_passes.fold_batch_norms,
+        graph_passes.shorten_prelu,
         graph_passes.merge_common_subexpressions,
     ]
     passes: list[tuple[Any, float]] = [(function, EXACT_TOLERANCE) for function in exact]

@@ -12,6 +12,7 @@ from ops.graph_optimizer.inputs import Input, group_inputs, node_names
 from ops.graph_optimizer.loop_shapes import import_graph
 from ops.graph_optimizer.report import CompressionReport, break_even
 from ops.graph_optimizer.rewriting import (
+    DEFAULT_ITEMS_PER_USER,
     USER_OF_ROW,
     Fallback,
     cost_after,
@@ -32,7 +33,8 @@ def compress(
     item_inputs: Sequence[Input],
     outputs: Sequence[str],
     item_size: str = "item_size",
-    min_items_per_user: float = 4.0,
+    uniform: bool = False,
+    min_items_per_user: float = DEFAULT_ITEMS_PER_USER,
     fallback: Fallback = "refuse",
     push: bool = True,
     unknown_size: int = 1,
@@ -50,8 +52,10 @@ def compress(
         item_inputs: placeholders [R, ...], likewise.
         outputs: nodes whose first output is wanted, by name; they keep name and value.
         item_size: name of the new int32 placeholder: items per user, scalar, [1] or [U], zeros allowed.
+        uniform: all users of a call have equally many items, and the placeholder is a scalar: nothing has to be padded or searched.
         min_items_per_user: the fewest items per user, on average, that the graph will be called with: where the cost model predicts that
-            the rewritten graph is slower than this, the graph is left as it was. 0 compresses whatever it costs.
+            the rewritten graph is slower than this, the graph is left as it was; and layers go to the user's side where that many items
+            pay for it, so give what you expect. 0 compresses whatever it costs.
         fallback: "refuse" raises on ops that mix the rows of a batch and on ops without a rule where they read user tensors; "expand" runs
             them on repeated rows, as the original did.
         push: take products apart, too.
@@ -78,7 +82,7 @@ def compress(
 
     graph = import_graph(with_identity_outputs(prepared, outputs))
     output_ops = [graph.get_operation_by_name(name) for name in outputs]
-    sizes = _item_size(graph, item_size)
+    sizes = _item_size(graph, item_size, uniform)
     rewriting = rewrite_graph(
         graph,
         user_inputs=users,
@@ -88,6 +92,7 @@ def compress(
         forced=frozenset(outputs),
         fallback=fallback,
         push=push,
+        items_per_user=max(min_items_per_user, 1.0),
     )
     after = cost_after(graph, output_ops, users, items, unknown_size)
     at = min_items_per_user
@@ -173,13 +178,13 @@ def _output_types(graph_def: tf.compat.v1.GraphDef, names: Sequence[str]) -> dic
     return {name: graph.get_tensor_by_name(f"{name}:0").dtype for name in names}
 
 
-def _item_size(graph: tf.Graph, name: str) -> tf.Tensor:
+def _item_size(graph: tf.Graph, name: str, uniform: bool) -> tf.Tensor:
     """The placeholder of that name: a new one, or one that nothing has been connected to yet."""
     try:
         op = graph.get_operation_by_name(name)
     except KeyError:
         with graph.as_default():
-            return tf.compat.v1.placeholder(tf.int32, tf.TensorShape(None), name=name)
+            return tf.compat.v1.placeholder(tf.int32, [] if uniform else tf.TensorShape(None), name=name)
     if op.type != "Placeholder" or not op.outputs[0].dtype.is_integer or op.outputs[0].consumers():
         raise GraphCompressionError(f"the graph has a node {name} already, a {op.type}; give another name for item_size", node=name)
     return op.outputs[0]

@@ -17,6 +17,7 @@ FREE = {
     "Const", "Placeholder", "PlaceholderWithDefault", "Identity", "NoOp", "Reshape", "Shape", "ExpandDims", "Squeeze", "StopGradient",
     "VarHandleOp", "ReadVariableOp", "Assert", "Enter", "Exit", "Switch", "Merge", "NextIteration", "LoopCond", "Rank", "Size",
 }  # fmt: skip
+NOT_RUN = {"Const", "Placeholder", "NoOp", "VarHandleOp"}
 MOVING = {
     "Gather",
     "GatherV2",
@@ -54,11 +55,13 @@ class GraphCost:
         per_user: of ops that run on U rows.
         per_item: of ops that run on R rows.
         fixed: of ops that run once per call; what depends on constants alone is folded by the runtime and costs nothing.
+        ops: how many ops run per call.
     """
 
     per_user: Cost = field(default_factory=Cost)
     per_item: Cost = field(default_factory=Cost)
     fixed: Cost = field(default_factory=Cost)
+    ops: int = 0
 
     def flops(self, users: float, rows: float) -> float:
         """FLOPs of a call with U users and R item rows."""
@@ -68,9 +71,10 @@ class GraphCost:
         """Bytes moved by such a call."""
         return self.per_user.bytes * users + self.per_item.bytes * rows + self.fixed.bytes
 
-    def as_dict(self) -> dict[str, dict[str, float]]:
+    def as_dict(self) -> dict[str, Any]:
         """For a report."""
-        return {name: vars(cost) for name, cost in (("per_user", self.per_user), ("per_item", self.per_item), ("fixed", self.fixed))}
+        parts = (("per_user", self.per_user), ("per_item", self.per_item), ("fixed", self.fixed))
+        return {**{name: vars(cost) for name, cost in parts}, "ops": self.ops}
 
 
 def elements(tensor: tf.Tensor, unknown_size: int) -> float:
@@ -142,4 +146,5 @@ def graph_cost(ops: Iterable[Any], *, on_users: Callable[[Any], bool], on_rows: 
         part = cost.per_user if on_users(op) else cost.per_item if on_rows(op) else cost.fixed
         shared = {tensor.name for tensor in op.inputs if not (on_users(tensor.op) or on_rows(tensor.op))}
         part.add(*op_cost(op, unknown_size, shared))
+        cost.ops += op.type not in NOT_RUN
     return cost

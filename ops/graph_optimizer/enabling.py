@@ -15,7 +15,7 @@ from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.inputs import Input, RaggedInput, SparseInput, node_names
 from ops.graph_optimizer.loop_shapes import import_graph
 from ops.graph_optimizer.provenance import UserRows
-from ops.graph_optimizer.rewriting import Fallback, Rewriting, is_compressed, rewrite_graph
+from ops.graph_optimizer.rewriting import DEFAULT_ITEMS_PER_USER, Fallback, Rewriting, is_compressed, rewrite_graph
 
 ATTRIBUTE = "_sample_aware_compression"
 DECLARATION = "_nann_sample_aware"
@@ -29,14 +29,18 @@ class Request:
         user_inputs: inputs with one row per user.
         item_inputs: inputs with one row per item.
         item_size: name of the tensor with the items per user.
+        min_items_per_user: the fewest items per user that are expected, on average.
     """
 
     user_inputs: tuple[Input, ...]
     item_inputs: tuple[Input, ...]
     item_size: str
+    min_items_per_user: float = DEFAULT_ITEMS_PER_USER
 
 
-def enable_sample_awared_graph_compression(user_tensors: Sequence[Any], item_tensors: Sequence[Any], item_size: tf.Tensor) -> None:
+def enable_sample_awared_graph_compression(
+    user_tensors: Sequence[Any], item_tensors: Sequence[Any], item_size: tf.Tensor, *, min_items_per_user: float = DEFAULT_ITEMS_PER_USER
+) -> None:
     """Declares which tensors of the current graph hold users and which hold items.
 
     The graph stays as it is until it is complete; then `apply` (in a graph with gradients before `tf.gradients`), `freeze` or a function
@@ -47,6 +51,8 @@ def enable_sample_awared_graph_compression(user_tensors: Sequence[Any], item_ten
         user_tensors: tensors [U, ...], sparse or ragged tensors, one row per user.
         item_tensors: likewise, [sum(item_size), ...].
         item_size: integer tensor, items per user: scalar, [1] or [U], zeros allowed.
+        min_items_per_user: the fewest items per user that are expected, on average: layers go to the user's side where that many pay for
+            it.
 
     Raises:
         GraphCompressionError: outside a graph (in eager mode), or the tensors are of different graphs.
@@ -61,7 +67,7 @@ def enable_sample_awared_graph_compression(user_tensors: Sequence[Any], item_ten
                 raise GraphCompressionError(f"{part.name} belongs to another graph than the current one", node=part.op.name)
     if not item_size.dtype.is_integer:
         raise GraphCompressionError(f"item_size must be an integer tensor, {item_size.name} is {item_size.dtype.name}")
-    request = Request(tuple(map(_input_of, user_tensors)), tuple(map(_input_of, item_tensors)), item_size.name)
+    request = Request(tuple(map(_input_of, user_tensors)), tuple(map(_input_of, item_tensors)), item_size.name, float(min_items_per_user))
     setattr(graph, ATTRIBUTE, request)
     _write_on_nodes(graph, request)
 
@@ -72,7 +78,7 @@ def _write_on_nodes(graph: tf.Graph, request: Request) -> None:
         [name if isinstance(name, str) else list(vars(name).values()) for name in names]
         for names in (request.user_inputs, request.item_inputs)
     ]
-    value = tf.compat.v1.AttrValue(s=json.dumps([*parts, request.item_size]).encode())
+    value = tf.compat.v1.AttrValue(s=json.dumps([*parts, request.item_size, request.min_items_per_user]).encode())
     for name in (request.item_size, *node_names(request.user_inputs)):
         graph.get_tensor_by_name(name).op._set_attr(DECLARATION, value)
 
@@ -126,6 +132,7 @@ def apply(outputs: Any = None, *, graph: tf.Graph | None = None, fallback: Fallb
         outputs=ops,
         item_size=graph.get_tensor_by_name(request.item_size),
         fallback=fallback,
+        items_per_user=request.min_items_per_user,
         whole=True,
     )
     return tf.nest.map_structure(lambda tensor: _original_value(tensor, rewriting), outputs, expand_composites=True)
@@ -201,5 +208,6 @@ def freeze(session: tf.compat.v1.Session, outputs: Sequence[str], *, fallback: F
         item_size=graph.get_tensor_by_name(request.item_size),
         forced=frozenset(names),
         fallback=fallback,
+        items_per_user=request.min_items_per_user,
     )
     return prune(graph.as_graph_def(), {*names, *keep})

@@ -27,7 +27,8 @@ class Expander:
 
     Args:
         graph: the graph to build in.
-        item_size: int tensor of unknown shape: [], [1] or [U].
+        item_size: int tensor [], [1] or [U]; where its static shape says that it is one number, rows are numbered without a search, and
+            the items of a user lie side by side as they are.
         num_users: scalar int32 tensor, U.
         num_rows: scalar int32 tensor, the number of item rows there are, or None: then sum(item_size) is taken on trust.
         indices_of: tensor name of the indices (or row splits) of each group of sparse entries.
@@ -42,21 +43,28 @@ class Expander:
         with self.scope():
             self.num_users = num_users
             sizes = tf.cast(tf.reshape(item_size, [-1]), tf.int32)
-            self.counts = tf.broadcast_to(sizes, [num_users])
-            self.ends = tf.cumsum(self.counts)
-            self.num_rows = tf.reduce_sum(self.counts)
+            self.uniform = item_size.shape.rank is not None and item_size.shape.as_list() in ([], [1])
+            if self.uniform:
+                total = num_users * sizes[0]
+            else:
+                self.counts = tf.broadcast_to(sizes, [num_users])
+                self.ends = tf.cumsum(self.counts)
+                total = tf.reduce_sum(self.counts)
             checks = []
             if num_rows is not None:
                 checks.append(
                     tf.debugging.Assert(
-                        tf.equal(self.num_rows, num_rows),
-                        ["item_size adds up to", self.num_rows, "but the item inputs have this many rows:", num_rows],
+                        tf.equal(total, num_rows),
+                        ["item_size adds up to", total, "but the item inputs have this many rows:", num_rows],
                         name="item_size_fits",
                     )
                 )
             with tf.control_dependencies(checks):
-                self.row_range = tf.range(self.num_rows)
-            self.rows = tf.identity(tf.searchsorted(self.ends, self.row_range, side="right"), name="user_of_row")
+                self.num_rows = tf.identity(total)
+            self.width = self.num_rows // tf.maximum(num_users, 1) if self.uniform else tf.maximum(tf.reduce_max(self.counts), 0)
+            self.row_range = tf.range(self.num_rows)
+            rows = self.row_range // tf.maximum(self.width, 1) if self.uniform else tf.searchsorted(self.ends, self.row_range, side="right")
+            self.rows = tf.identity(rows, name="user_of_row")
 
     def scope(self) -> Any:
         """The name scope of everything built here."""
@@ -129,26 +137,29 @@ class Expander:
     # The padded form: the items of a user side by side, [U, n, ...] with n the largest item_size.
 
     def _slots(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """The largest item_size, and the slot of each row in [U * n]."""
+        """The row of each slot [U, n], and the slot of each row [R]."""
         if "slots" not in self._cache:
-            width = tf.maximum(tf.reduce_max(self.counts), 0)
-            offset = self.row_range - tf.gather(self.ends - self.counts, self.rows)
-            self._cache["slots"] = (width, self.rows * width + offset)
+            starts = self.ends - self.counts
+            # slots behind a user's last item repeat any row: what is computed there is dropped again
+            row_of_slot = tf.minimum(starts[:, tf.newaxis] + tf.range(self.width), tf.maximum(self.num_rows - 1, 0))
+            slot_of_row = self.rows * self.width + self.row_range - tf.gather(starts, self.rows)
+            self._cache["slots"] = (row_of_slot, slot_of_row)
         found: tuple[tf.Tensor, tf.Tensor] = self._cache["slots"]
         return found
 
     def pad(self, tensor: tf.Tensor) -> tf.Tensor:
-        """[R, ...] to [U, n, ...], zeros where a user has fewer items."""
-        width, slots = self._slots()
-        inner = tf.shape(tensor)[1:]
-        padded = tf.scatter_nd(slots[:, tf.newaxis], tensor, tf.concat([[self.num_users * width], inner], axis=0))
-        return tf.ensure_shape(
-            tf.reshape(padded, tf.concat([[self.num_users, width], inner], axis=0)), [None, None, *tensor.shape[1:].as_list()]
-        )
+        """[R, ...] to [U, n, ...]; where a user has fewer items the values are of other rows."""
+        if self.uniform:
+            shape = tf.concat([[self.num_users, self.width], tf.shape(tensor)[1:]], axis=0)
+            return tf.ensure_shape(tf.reshape(tensor, shape), [None, None, *tensor.shape[1:].as_list()])
+        row_of_slot, _ = self._slots()
+        return tf.ensure_shape(tf.gather(tensor, row_of_slot), [None, None, *tensor.shape[1:].as_list()])
 
     def unpad(self, tensor: tf.Tensor) -> tf.Tensor:
         """[U, n, ...] to [R, ...]."""
-        width, slots = self._slots()
-        inner = tf.shape(tensor)[2:]
-        flat = tf.reshape(tensor, tf.concat([[self.num_users * width], inner], axis=0))
-        return tf.ensure_shape(tf.gather(flat, slots), [None, *tensor.shape[2:].as_list()])
+        if self.uniform:
+            shape = tf.concat([[self.num_rows], tf.shape(tensor)[2:]], axis=0)
+            return tf.ensure_shape(tf.reshape(tensor, shape), [None, *tensor.shape[2:].as_list()])
+        _, slot_of_row = self._slots()
+        flat = tf.reshape(tensor, tf.concat([[self.num_users * self.width], tf.shape(tensor)[2:]], axis=0))
+        return tf.ensure_shape(tf.gather(flat, slot_of_row), [None, *tensor.shape[2:].as_list()])

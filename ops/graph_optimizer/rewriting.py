@@ -20,6 +20,7 @@ from ops.graph_optimizer.report import BoundaryReport
 Fallback: TypeAlias = Literal["refuse", "expand"]
 USER_OF_ROW = f"{SCOPE}/user_of_row"
 MAX_ROUNDS = 10
+DEFAULT_ITEMS_PER_USER = 4.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def rewrite_graph(
     forced: frozenset[str] = frozenset(),
     fallback: Fallback = "refuse",
     push: bool = True,
+    items_per_user: float = DEFAULT_ITEMS_PER_USER,
     whole: bool = False,
 ) -> Rewriting:
     """Rewrites a graph so that it takes one row per user.
@@ -88,6 +90,7 @@ def rewrite_graph(
         forced: names of ops that must give their original value.
         fallback: what to do about ops that mix users: refuse the graph, or run them on repeated rows.
         push: also take products apart.
+        items_per_user: the fewest that are expected, on average; work goes to the user's side where that many pay for it.
         whole: also keep the ops right that the outputs do not depend on; a graph that goes on being used has shapes to be inferred.
 
     Raises:
@@ -102,7 +105,7 @@ def rewrite_graph(
     done: set[str] = set()
     item_ops = downstream(analysis.ops, set(node_names(item_inputs)))
     for _ in range(MAX_ROUNDS if push else 0):
-        new = push_products(analysis, expander, item_ops, done)
+        new = push_products(analysis, expander, item_ops, done, items_per_user)
         if not new:
             break
         pushes += new

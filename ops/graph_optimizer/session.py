@@ -97,6 +97,7 @@ def rewrite_for_session(graph_def: tf.compat.v1.GraphDef, fetches: list[str]) ->
             outputs=[graph.get_operation_by_name(name) for name in names],
             item_size=graph.get_tensor_by_name(request.item_size),
             forced=frozenset(names),
+            items_per_user=request.min_items_per_user,
         )
         return _placed(graph.as_graph_def(), graph_def)
     except GraphCompressionError as error:
@@ -115,8 +116,8 @@ def _request_in(graph_def: tf.compat.v1.GraphDef) -> Request | None:
     declared = next((node.attr[DECLARATION].s for node in graph_def.node if DECLARATION in node.attr), None)
     if declared is None:
         return None
-    users, items, item_size = json.loads(declared)
-    return Request(tuple(map(_input, users)), tuple(map(_input, items)), item_size)
+    users, items, item_size, min_items_per_user = json.loads(declared)
+    return Request(tuple(map(_input, users)), tuple(map(_input, items)), item_size, min_items_per_user)
 
 
 def _input(written: Any) -> Input:

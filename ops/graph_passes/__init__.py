@@ -1,5 +1,6 @@
 """Passes over frozen graphs: each takes a GraphDef and gives an equivalent one; `run_passes` checks and reports them."""
 
+from ops.graph_passes.activations import shorten_prelu
 from ops.graph_passes.folding import fold_batch_norms, fold_constants
 from ops.graph_passes.precision import half_precision
 from ops.graph_passes.running import PassError, PassReport, run_passes
@@ -15,4 +16,5 @@ __all__ = [
     "remove_dead_nodes",
     "remove_identities",
     "run_passes",
+    "shorten_prelu",
 ]

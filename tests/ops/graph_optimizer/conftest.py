@@ -13,6 +13,8 @@ from ops import graph_optimizer
 v1 = tf.compat.v1
 SIZES = {
     "scalar": (3, 4),
+    "one item": (3, 1),
+    "none each": (3, 0),
     "one": (3, [4]),
     "each": (3, [4, 4, 4]),
     "ragged": (4, [3, 1, 7, 2]),

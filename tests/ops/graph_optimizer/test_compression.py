@@ -12,6 +12,7 @@ import tensorflow as tf
 from ops import graph_optimizer
 
 v1 = tf.compat.v1
+MANY = 100_000  # items per user for which even these small graphs are worth rewriting
 
 
 def mlp(kit: Any) -> Any:
@@ -117,18 +118,47 @@ def query_layers(kit: Any) -> Any:
     return kit.build(graph, {"user": kit.floats(7, 6)}, {"item": kit.floats(6)})
 
 
-MODELS = [query_layers, mlp, attention, two_towers, shared_embeddings, shapes_inside, layers_of_keras_form]
+def layers_behind(kit: Any) -> Any:
+    """Linear layers that read attention over the user's sequence: alone, beside item and user parts, with transposed weights."""
+
+    def graph() -> None:
+        sequence, item = v1.placeholder(tf.float32, [None, 7, 12], name="user"), v1.placeholder(tf.float32, [None, 12], name="item")
+        profile = tf.nn.relu(tf.reduce_mean(sequence, axis=1) @ kit.weights(12, 5))
+        weights = tf.nn.softmax(tf.matmul(sequence, (item @ kit.weights(12, 12))[:, :, tf.newaxis]), axis=1)
+        alone = tf.einsum("bl,bld->bd", tf.squeeze(weights, axis=-1), sequence) @ kit.weights(12, 16)
+        interest = tf.squeeze(tf.matmul(weights, sequence, transpose_a=True), axis=1)
+        beside = tf.concat([profile, interest, item, profile], axis=1) @ kit.weights(34, 16)
+        summed = tf.reduce_sum(weights * sequence, axis=1)
+        transposed = tf.matmul(tf.concat([summed, item], axis=-1), kit.weights(16, 24), transpose_b=True)
+        tf.reduce_sum(tf.tanh(alone) + tf.tanh(beside) + tf.tanh(transposed), axis=1, name="scores")
+
+    return kit.build(graph, {"user": kit.floats(7, 12)}, {"item": kit.floats(12)})
 
 
+MODELS = [query_layers, layers_behind, mlp, attention, two_towers, shared_embeddings, shapes_inside, layers_of_keras_form]
+
+
+@pytest.mark.parametrize("min_items_per_user", [0, MANY])
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_equals_the_graph_with_repeated_rows(kit: Any, model: Any) -> None:
+def test_equals_the_graph_with_repeated_rows(kit: Any, model: Any, min_items_per_user: int) -> None:
     made = model(kit)
     before = made.graph_def.SerializeToString(deterministic=True)
-    compressed, report = kit.compress_model(made, min_items_per_user=0)
+    compressed, report = kit.compress_model(made, min_items_per_user=min_items_per_user)
     assert report.compressed
     assert not report.fallbacks
     kit.assert_equal_to_repeated_rows(made, compressed)
     assert made.graph_def.SerializeToString(deterministic=True) == before, "the input is not modified"
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_uniform_equals_the_graph_with_repeated_rows_and_searches_nothing(kit: Any, model: Any) -> None:
+    made = model(kit)
+    compressed, _ = kit.compress_model(made, min_items_per_user=MANY, uniform=True)
+    kit.assert_equal_to_repeated_rows(made, compressed, sizes=["scalar", "one item", "none each"])
+    assert not {"UpperBound", "LowerBound", "Cumsum"} & {node.op for node in compressed.node}
+    feeds = {name: draw(np.random.default_rng(0), 3) for name, draw in {**made.users, **made.items}.items()}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="item_size adds up to"):
+        kit.run(compressed, ["scores"], {**feeds, "item_size": 2})
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -142,7 +172,7 @@ def test_a_second_application_changes_nothing(kit: Any, model: Any) -> None:
 
 def test_the_users_products_run_on_one_row_per_user(kit: Any) -> None:
     made = mlp(kit)
-    compressed, report = kit.compress_model(made)
+    compressed, report = kit.compress_model(made, min_items_per_user=0)
     with tf.Graph().as_default() as graph, v1.Session() as session:
         tf.import_graph_def(compressed, name="")
         products = [op for op in graph.get_operations() if op.type == "MatMul"]
@@ -166,11 +196,27 @@ def test_attention_does_not_copy_the_sequence(kit: Any) -> None:
         assert all(value.ndim < 3 for value in session.run(gathers, feeds)), "no [R, L, D]"
 
 
-def test_linear_layers_of_the_query_go_to_the_user(kit: Any) -> None:
-    compressed, report = kit.compress_model(query_layers(kit), min_items_per_user=0)
-    products = {name: where for name, where in kit.products_on_rows(compressed).items() if not name.startswith("sample_aware")}
-    assert sum(where == "rows" for where in products.values()) <= 2, "the hidden layer, and the one whose result is transposed"
+def products_of_items(graph_def: Any) -> int:
+    """Matrix products that run on item rows."""
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    of_items, count = {"item"}, 0
+    for op in graph.get_operations():
+        if any(tensor.op.name in of_items for tensor in op.inputs):
+            of_items.add(op.name)
+            count += op.type == "MatMul"
+    return count
+
+
+@pytest.mark.parametrize(("model", "products", "folded"), [(query_layers, 3, 2), (layers_behind, 4, 3)], ids=["before", "behind"])
+def test_linear_layers_go_to_the_user_where_enough_items_pay_for_it(kit: Any, model: Any, products: int, folded: int) -> None:
+    few, report = kit.compress_model(model(kit), min_items_per_user=0)
+    assert products_of_items(few) == products
     assert len(report.batched) == 4
+    many, expected = kit.compress_model(model(kit), min_items_per_user=MANY)
+    assert products_of_items(many) == folded
+    before, after = report.predict(1, MANY), expected.predict(1, MANY)
+    assert after["flops_after"] < before["flops_after"]
 
 
 def test_a_known_batch_size_is_no_obstacle(kit: Any) -> None:
@@ -180,7 +226,7 @@ def test_a_known_batch_size_is_no_obstacle(kit: Any) -> None:
         tf.reduce_sum(tf.concat([hidden, item], axis=1) @ kit.weights(21, 4), axis=1, name="scores")
 
     made = kit.build(graph, {"user": kit.floats(6)}, {"item": kit.floats(5)})
-    compressed, _ = kit.compress_model(made)
+    compressed, _ = kit.compress_model(made, min_items_per_user=0)
     rng = np.random.default_rng(0)
     user, item = rng.normal(size=(3, 6)), rng.normal(size=(12, 5))
     [found] = kit.run(compressed, ["scores"], {"user": user, "item": item, "item_size": 4})
@@ -201,7 +247,7 @@ def test_outputs_of_the_user_alone_come_once_per_row(kit: Any) -> None:
 
 
 def test_item_size_that_does_not_fit_is_an_error(kit: Any) -> None:
-    compressed, _ = kit.compress_model(mlp(kit))
+    compressed, _ = kit.compress_model(mlp(kit), min_items_per_user=0)
     feeds = {"user": np.zeros((2, 6)), "item": np.zeros((1, 5)), "item_size": [3, 4]}
     with pytest.raises(tf.errors.InvalidArgumentError, match="item_size adds up to"):
         kit.run(compressed, ["scores"], feeds)
@@ -249,7 +295,7 @@ def test_batch_normalisation_with_averages_and_a_custom_name(kit: Any) -> None:
 
     made = kit.build(graph, {"user": kit.floats(6)}, {"item": kit.floats(5)})
     compressed, _ = graph_optimizer.compress(
-        made.graph_def, user_inputs=["user"], item_inputs=["item"], outputs=["scores"], item_size="per_user"
+        made.graph_def, user_inputs=["user"], item_inputs=["item"], outputs=["scores"], item_size="per_user", min_items_per_user=0
     )
     assert [node.op for node in compressed.node if node.name == "per_user"] == ["Placeholder"]
     assert kit.products_on_rows(compressed)["matmul"] == "users"
