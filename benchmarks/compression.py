@@ -22,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
+from nann.models.rows import AttentionRows
 from ops import graph_optimizer, graph_passes
 
 v1 = tf.compat.v1
@@ -240,6 +241,34 @@ def scorer(repetitions: int) -> None:
     print(f"\nFLOPs per item of the rewritten scorer: {report.after.per_item.flops:,.0f}")
 
 
+def pipeline_training(repetitions: int, users: int, items: int) -> None:
+    """Forward and backward of the pipeline's scorer on rows, `nann-rows`, on repeated rows and as `nann train` runs it."""
+    scorer = AttentionRows(num_items=1000, num_categories=10, emb_dim=DIM // 2, seed=1)
+    rng = np.random.default_rng(3)
+    sequence = tf.constant(rng.normal(size=(users, LENGTH, DIM)).astype(np.float32))
+    mask, item = tf.ones([users, LENGTH], tf.bool), tf.constant(rng.normal(size=(users, items, scorer.item_dim)).astype(np.float32))
+    rows = tf.reshape(item, [-1, scorer.item_dim])
+
+    def step(forward: Callable[[], tf.Tensor]) -> Callable[[], list[tf.Tensor]]:
+        @tf.function(autograph=False)
+        def run() -> list[tf.Tensor]:
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(tf.one_hot([0] * users, items), forward()))
+            return tape.gradient(loss, scorer.network_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+        return run
+
+    def verbatim() -> tf.Tensor:
+        logits = scorer.score_rows(tf.repeat(sequence, items, axis=0), tf.repeat(mask, items, axis=0), rows, training=True)
+        return tf.reshape(logits, [users, items])
+
+    repeated, once = step(verbatim), step(lambda: scorer.score((sequence, mask), item, training=True))
+    for a, b in zip(repeated(), once(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5)
+    times = interleaved({"before": lambda: repeated()[0].numpy(), "after": lambda: once()[0].numpy()}, repetitions)
+    print(f"| `nann-rows`, {users} x {items} | {row(times)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=30)
@@ -251,6 +280,7 @@ def main() -> None:
     print("|---|---|---|---|")
     for users, items in ((4, 100), (16, 20)):
         training(arguments.repetitions, users, items)
+    pipeline_training(arguments.repetitions, 16, 100)
 
 
 if __name__ == "__main__":

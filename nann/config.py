@@ -19,7 +19,7 @@ class StepConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-FAMILIES = ("nann", "nann-pool", "two-sided", "graph")
+FAMILIES = ("nann", "nann-pool", "two-sided", "graph", "nann-rows")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 

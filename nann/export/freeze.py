@@ -2,7 +2,7 @@
 
 Placeholders: ``item_ids`` and ``cate_ids`` [B, L] int64 (rows; anything out of range is missing, only the most recent max_length
 count), ``item_embs`` [B or 1, n, D] float32. Named nodes: ``history`` [B, W, E] float32 and ``history_mask`` [B, W] bool with
-W = min(max(L, 1), max_length), ``user_state_0``, ``user_state_1``, ... [B, ...] float32, ``scores`` [B, n] float32.
+W = min(max(L, 1), max_length), ``user_state_0``, ``user_state_1``, ... [B, ...], ``scores`` [B, n] float32.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from nann.errors import ArtifactError
+from nann.export.hoisting import hoist_user_part
 from nann.retrieval import HistoryScorer
 from nann.retrieval.beam import UserState
 from ops.lookup import stock_ops
@@ -59,7 +60,7 @@ def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
     nodes = sorted(graph_def.node, key=lambda node: node.name)
     del graph_def.node[:]
     graph_def.node.extend(nodes)
-    return graph_def
+    return hoist_user_part(graph_def, user_state_names(graph_def))
 
 
 def load_frozen_graph(graph_file: Path) -> tf.compat.v1.GraphDef:

@@ -16,9 +16,12 @@ import tensorflow as tf
 from nann.config import FAMILIES
 from nann.errors import ModelError
 from nann.models.graph import GraphScorer
+from nann.models.rows import AttentionRows
 from nann.models.scorer import AttentionScorer, PoolScorer, Scorer, TwoSidedScorer
 
-SCORERS: dict[str, type[Scorer]] = dict(zip(FAMILIES, (AttentionScorer, PoolScorer, TwoSidedScorer, GraphScorer), strict=True))
+SCORERS: dict[str, type[Scorer]] = dict(
+    zip(FAMILIES, (AttentionScorer, PoolScorer, TwoSidedScorer, GraphScorer, AttentionRows), strict=True)
+)
 ARGUMENTS = ("num_items", "num_categories", "emb_dim", "seed")
 _TRIAL_USERS, _TRIAL_LENGTH, _TRIAL_ITEMS = 2, 3, 5
 

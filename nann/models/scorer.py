@@ -50,10 +50,12 @@ class Scorer(tf.Module, abc.ABC):
         embedded_dim: E, size of a history item and of what `item_network` reads, 2 emb_dim.
         item_dim: D, size of an item vector.
         seeds: of the layers' initial values, in the order the layers are made.
+        compiles: whether XLA may compile its training step.
         neighborhood: the neighbours that `embed_items` wants beside each item in training and extraction; None: none.
     """
 
     neighborhood: NeighborhoodShape | None = None
+    compiles: bool = True
 
     def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, name: str) -> None:
         super().__init__(name=name)

@@ -35,7 +35,9 @@ class TrainingStep:
         # Replicas exchange batch statistics inside. TensorFlow 2.21 can do that in a nested function only under XLA, and under XLA only
         # where all replicas are GPUs (`_use_merge_call` of its strategies), which was not tried for want of one.
         alone = replicas == 1
-        self._differentiate = tf.function(loss_and_gradients, jit_compile=config.xla, autograph=False) if alone else loss_and_gradients
+        self._differentiate = (
+            tf.function(loss_and_gradients, jit_compile=config.xla and scorer.compiles, autograph=False) if alone else loss_and_gradients
+        )
 
     def __call__(self, batch: dict[str, tf.Tensor], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Trains on one batch.

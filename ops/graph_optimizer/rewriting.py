@@ -103,14 +103,15 @@ def rewrite_graph(
         expander = Expander(graph, item_size, users, rows, _groups(analysis, seeds))
     pushes: list[Push] = []
     done: set[str] = set()
-    item_ops = downstream(analysis.ops, set(node_names(item_inputs)))
+    of_items = {name.split(":")[0] for name in node_names(item_inputs)}  # a declaration names tensors
+    item_ops = downstream(analysis.ops, of_items)
     for _ in range(MAX_ROUNDS if push else 0):
         new = push_products(analysis, expander, item_ops, done, items_per_user)
         if not new:
             break
         pushes += new
         analysis = analyse(graph, seeds, outputs, forced=forced, fallback=fallback)
-        item_ops = downstream(analysis.ops, set(node_names(item_inputs)))
+        item_ops = downstream(analysis.ops, of_items)
     boundaries = analysis.boundaries
     if whole:
         rest = [op for op in graph.get_operations() if not op.name.startswith(f"{SCOPE}/")]
