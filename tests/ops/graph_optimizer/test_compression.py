@@ -122,17 +122,17 @@ def layers_behind(kit: Any) -> Any:
     """Linear layers that read attention over the user's sequence: alone, beside item and user parts, with transposed weights."""
 
     def graph() -> None:
-        sequence, item = v1.placeholder(tf.float32, [None, 7, 12], name="user"), v1.placeholder(tf.float32, [None, 12], name="item")
-        profile = tf.nn.relu(tf.reduce_mean(sequence, axis=1) @ kit.weights(12, 5))
-        weights = tf.nn.softmax(tf.matmul(sequence, (item @ kit.weights(12, 12))[:, :, tf.newaxis]), axis=1)
-        alone = tf.einsum("bl,bld->bd", tf.squeeze(weights, axis=-1), sequence) @ kit.weights(12, 16)
+        sequence, item = v1.placeholder(tf.float32, [None, 7, 24], name="user"), v1.placeholder(tf.float32, [None, 24], name="item")
+        profile = tf.nn.relu(tf.reduce_mean(sequence, axis=1) @ kit.weights(24, 5))
+        weights = tf.nn.softmax(tf.matmul(sequence, (item @ kit.weights(24, 24))[:, :, tf.newaxis]), axis=1)
+        alone = tf.einsum("bl,bld->bd", tf.squeeze(weights, axis=-1), sequence) @ kit.weights(24, 8)
         interest = tf.squeeze(tf.matmul(weights, sequence, transpose_a=True), axis=1)
-        beside = tf.concat([profile, interest, item, profile], axis=1) @ kit.weights(34, 16)
+        beside = tf.concat([profile, interest, item, profile], axis=1) @ kit.weights(58, 8)
         summed = tf.reduce_sum(weights * sequence, axis=1)
-        transposed = tf.matmul(tf.concat([summed, item], axis=-1), kit.weights(16, 24), transpose_b=True)
+        transposed = tf.matmul(tf.concat([summed, item], axis=-1), kit.weights(8, 48), transpose_b=True)
         tf.reduce_sum(tf.tanh(alone) + tf.tanh(beside) + tf.tanh(transposed), axis=1, name="scores")
 
-    return kit.build(graph, {"user": kit.floats(7, 12)}, {"item": kit.floats(12)})
+    return kit.build(graph, {"user": kit.floats(7, 24)}, {"item": kit.floats(24)})
 
 
 MODELS = [query_layers, layers_behind, mlp, attention, two_towers, shared_embeddings, shapes_inside, layers_of_keras_form]
