@@ -145,8 +145,8 @@ def main() -> None:
         begin = time.perf_counter()
         try:
             searches[name] = make()
-        except ImportError as error:
-            print(f"left out: {name} ({error})")
+        except (ImportError, tf.errors.NotFoundError) as error:  # not installed, or built for another TensorFlow
+            print(f"left out: {name} ({str(error).splitlines()[0]})")
         build_seconds[name] = time.perf_counter() - begin
     exact = np.argsort(-(users @ vectors.T), axis=1, kind="stable")[:, :K]
     times: dict[str, list[float]] = {name: [] for name in searches}

@@ -109,7 +109,7 @@ GRAPH_FORMS = "native, fused or portable, the SavedModels, or meta: 0.meta with 
 class RewriteConfig(StepConfig):
     """Options of `nann rewrite`: the search baked into the exported retrieval graph."""
 
-    ef: tuple[int, ...] = Field((300, 300, 200), description="running top-ef per level, from level 0 up")
+    ef: tuple[int, ...] = Field((400, 400, 200), description="running top-ef per level, from level 0 up")
     rounds: tuple[int, ...] = Field((8, 2, 1), description="rounds of expansion per level, from level 0 up")
     top_k: int = Field(200, ge=1, description="items returned per user")
     precision: Literal["float32", "bfloat16", "float16"] = Field(
@@ -203,15 +203,15 @@ class TuneConfig(StepConfig):
 
     k: int = Field(200, ge=1, description="list length K of coverage and recall")
     target_coverage: float = Field(0.99, ge=0, le=1, description="least share of the exact top K to find")
-    target_recall_delta: float = Field(1.0, description="most of the exact scan's recall@K that may be lost, as a share of it")
+    target_recall_delta: float = Field(0.006, description="most of the exact scan's recall@K that may be lost, as a share of it")
     latency_budget_ms: float = Field(0, ge=0, description="most of the median latency of one user; 0: no limit")
-    widths: tuple[int, ...] = Field((100, 200, 300, 400), description="values of ef to try, the same on all levels")
+    widths: tuple[int, ...] = Field((200, 300, 400, 600), description="values of ef to try, the same on all levels")
     rounds: tuple[int, ...] = Field((3, 5, 8), description="rounds on level 0 to try")
     upper_rounds: tuple[int, ...] = Field((1, 2), description="rounds on level 1 to try; higher levels have one")
     start_levels: tuple[int, ...] = Field((-1,), description="start levels to try; -1: the index's own")
     graphs: tuple[str, ...] = Field((), description="further graphs to build and try, as M:EF_CONSTRUCTION, such as 16:200,48:400")
     threads: int = Field(1, ge=1, description="threads that build further graphs")
-    users: int = Field(200, ge=1, description="validation users")
+    users: int = Field(500, ge=1, description="validation users")
     latency_users: int = Field(30, ge=1, description="calls with one user each, whose median is the latency")
     batch_size: int = Field(16, ge=1, description="users per call when quality is measured")
 
@@ -227,6 +227,7 @@ class BenchmarkConfig(StepConfig):
     """Options of `nann benchmark`."""
 
     graphs: tuple[GraphForm, ...] = Field(("portable",), min_length=1, description=f"exported forms to load, in turn: {GRAPH_FORMS}")
+    others: dict[str, str] = Field({}, description="further converted models to load beside it, name and directory")
     blocks: int = Field(1, ge=1, description="the forms take turns this often, each time for its share of the duration")
     threads: int = Field(1, ge=1, description="clients")
     requests_per_s: float = Field(0, ge=0, description="fixed rate of requests; 0: each client sends the next when the last is answered")

@@ -38,8 +38,8 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
     has to. Request n holds the users n B .. n B + B - 1 of a seeded permutation of the test users, repeated as often as needed.
 
     Args:
-        converted_model: artifact of `rewrite`.
-        dataset: the artifact of `convert` that the model was trained on; its test histories are the load.
+        converted_model: artifact of `rewrite`; those of ``config.others`` are loaded beside it.
+        dataset: the artifact of `convert` that the models were trained on; its test histories are the load.
         benchmark: directory to write: ``latency.json``, ``latencies.parquet`` (one row per answered request: ``graph``, ``request``,
             ``client``, ``start_s``, ``latency_ms``), ``report.html``.
         config: the options.
@@ -50,13 +50,17 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
             something else.
         NannError: no request was answered.
     """
-    model, data = open_artifact(converted_model, step="rewrite"), open_artifact(dataset, step="convert")
-    require_same_ancestor("dataset", data, model)
+    data = open_artifact(dataset, step="convert")
+    directories = {"": converted_model, **{name: Path(path) for name, path in config.others.items()}}
+    models = {name: open_artifact(directory, step="rewrite") for name, directory in directories.items()}
+    for model in models.values():
+        require_same_ancestor("dataset", data, model)
     writer = ArtifactWriter(
         benchmark,
         step="benchmark",
         params=config.model_dump(),
-        inputs={"converted_model": model, "dataset": data},
+        # the first model comes last: of what the models come from, its own is what the manifest names
+        inputs={f"converted_model {name}".strip(): model for name, model in reversed(models.items())} | {"dataset": data},
         overwrite=overwrite,
     )
     if writer.is_current:
@@ -67,7 +71,11 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
     categories = load_items(dataset).category_rows.astype(np.int64)[histories]
 
     with writer as directory:
-        forms = {form: _Form(converted_model, form, histories, categories, config) for form in dict.fromkeys(config.graphs)}
+        forms = {
+            f"{name}/{form}" if name else form: _Form(path, form, histories, categories, config)
+            for name, path in directories.items()
+            for form in dict.fromkeys(config.graphs)
+        }
         loads: dict[str, list[Load]] = {form: [] for form in forms}
         logger.info("%s: %d client(s), %g s measured", ", ".join(forms), config.threads, config.duration_seconds)
         for block in range(config.blocks):

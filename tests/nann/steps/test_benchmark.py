@@ -40,11 +40,11 @@ def test_forms_take_turns_at_a_fixed_rate(untrained_run: Any, tmp_path: Path) ->
     if not native_ops.available():
         pytest.skip("the native library is not built; run `make install`")
     config = BenchmarkConfig(
-        graphs=("native", "portable"), blocks=2, requests_per_s=50, warmup_seconds=0.03, duration_seconds=0.41, traced_requests=2
+        graphs=("native", "fused", "portable"), blocks=2, requests_per_s=50, warmup_seconds=0.03, duration_seconds=0.41, traced_requests=2
     )
     inputs = {"converted_model": untrained_run.converted_model, "dataset": untrained_run.artifacts["dataset"]}
     figures = benchmark(**inputs, benchmark=tmp_path / "benchmark", config=config).metrics
-    assert set(figures["graphs"]) == {"native", "portable"}
+    assert set(figures["graphs"]) == {"native", "fused", "portable"}
     for graph in figures["graphs"].values():
         assert graph["requests"] == 10 + 11
         assert 0 < graph["walk_share"] < 1
@@ -63,3 +63,19 @@ def test_a_model_of_another_dataset_is_refused(untrained_run: Any, untrained_str
             config=BenchmarkConfig(),
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_further_models_side_by_side(untrained_run: Any, tmp_path: Path) -> None:
+    inputs = {"converted_model": untrained_run.converted_model, "dataset": untrained_run.artifacts["dataset"]}
+    config = BenchmarkConfig(
+        others={"again": str(untrained_run.converted_model)}, warmup_seconds=0, duration_seconds=0.1, traced_requests=0, threads=1
+    )
+    figures = benchmark(**inputs, benchmark=tmp_path / "benchmark", config=config).metrics
+    assert set(figures["graphs"]) == {"portable", "again/portable"}
+    assert all(graph["requests"] > 0 for graph in figures["graphs"].values())
+    assert "again/portable" in (tmp_path / "benchmark" / "report.html").read_text()
+    assert set(open_artifact(tmp_path / "benchmark", step="benchmark").manifest["inputs"]) == {
+        "converted_model",
+        "converted_model again",
+        "dataset",
+    }

@@ -15,7 +15,7 @@ TRIED: dict[str, Any] = {"widths": (10, 40), "rounds": (1, 6), "upper_rounds": (
 
 
 def test_points_and_choice(untrained_run: Any, tmp_path: Path) -> None:
-    config = TuneConfig(**TRIED, target_coverage=0.9, graphs=("8:60",))
+    config = TuneConfig(**TRIED, target_coverage=0.9, target_recall_delta=1.0, graphs=("8:60",))
     inputs = {"converted_model": untrained_run.converted_model, "dataset": untrained_run.artifacts["dataset"]}
     result = tune(**inputs, tuning=tmp_path / "tuning", config=config)
     tuning = json.loads((tmp_path / "tuning" / "tuning.json").read_text())
