@@ -1,6 +1,52 @@
 #include "ops/cc/embedding_context.h"
 
+#include <atomic>
+#include <thread>
+
+#include "tensorflow/core/platform/denormal.h"
+
 namespace nann {
+namespace {
+
+// Blocks of work that threads take until there are none left.
+struct Blocks {
+  std::atomic<int64_t> next{0}, done{0};
+  int64_t n = 0, size = 1, count = 0;
+  const std::function<void(int64_t, int64_t)>* work = nullptr;  // alive until all blocks are done
+
+  void Take() {
+    const tensorflow::port::ScopedFlushDenormal flush;  // on whichever thread, the same bits
+    int64_t block;
+    while ((block = next.fetch_add(1, std::memory_order_relaxed)) < count) {
+      (*work)(block* size, std::min(n, (block + 1) * size));
+      done.fetch_add(1, std::memory_order_release);
+    }
+  }
+};
+
+}  // namespace
+
+// Unlike Shard, the caller starts at once and never waits for a thread of the pool to wake up, only for blocks that one has
+// begun. Waking a thread takes as long as a whole lookup of a small batch.
+void ShareWork(tensorflow::thread::ThreadPool* pool, int num_threads, int64_t n, int64_t cost,
+               const std::function<void(int64_t, int64_t)>& work) {
+  constexpr int64_t kLeastNanoseconds = 10000, kBlocksPerThread = 16;
+  if (n <= 0) return;
+  const auto blocks = std::make_shared<Blocks>();
+  blocks->n = n;
+  blocks->size = std::max((n + num_threads * kBlocksPerThread - 1) / (num_threads * kBlocksPerThread),
+                          (kLeastNanoseconds + cost - 1) / std::max<int64_t>(1, cost));
+  blocks->count = (n + blocks->size - 1) / blocks->size;
+  blocks->work = &work;
+  for (int64_t helper = 1; helper < std::min<int64_t>(num_threads, blocks->count); ++helper) {
+    pool->Schedule([blocks] { blocks->Take(); });
+  }
+  blocks->Take();
+  constexpr int kSpins = 2000;
+  for (int spin = 0; blocks->done.load(std::memory_order_acquire) < blocks->count; ++spin) {
+    if (spin > kSpins) std::this_thread::yield();
+  }
+}
 
 absl::Status GroupAttributes::Read(OpKernelConstruction* context) {
   std::vector<int> tables_of;

@@ -12,7 +12,7 @@
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
-#include "tensorflow/core/util/work_sharder.h"
+#include "tensorflow/core/lib/core/threadpool.h"
 
 namespace nann {
 
@@ -47,10 +47,14 @@ typename Bits<T>::type* MutableDataOf(Tensor* tensor) {
   return reinterpret_cast<typename Bits<T>::type*>(tensor->flat<T>().data());
 }
 
+// Runs work on the calling thread and, where it is worth it, on the intra-op pool beside it. See embedding_context.cc.
+void ShareWork(tensorflow::thread::ThreadPool* pool, int num_threads, int64_t n, int64_t cost,
+               const std::function<void(int64_t, int64_t)>& work);
+
 inline embedding::ParallelFor ParallelOn(OpKernelContext* context) {
   const auto* workers = context->device()->tensorflow_cpu_worker_threads();
   return [workers](int64_t n, int64_t cost, const std::function<void(int64_t, int64_t)>& work) {
-    tensorflow::Shard(workers->num_threads, workers->workers, n, cost, work);
+    ShareWork(workers->workers, workers->num_threads, n, cost, work);
   };
 }
 
@@ -91,16 +95,18 @@ class LockedVariables {
   int size() const { return static_cast<int>(variables_.size()); }
 
   // Makes the buffer ours alone, so that tensors read before keep their values. Variables in copy-on-read mode hand out copies
-  // anyway.
-  absl::Status MakeWritable(OpKernelContext* context, int i) const {
+  // anyway. `copy(to, from, size)` copies on the variable's device.
+  template <typename Copy>
+  absl::Status MakeWritable(OpKernelContext* context, int i, const Copy& copy) const {
     Var* var = variables_[i].get();
     if (var->copy_on_read_mode.load() || var->tensor()->RefCountIsOne()) return absl::OkStatus();
-    Tensor copy;
-    TF_RETURN_IF_ERROR(context->allocate_temp(var->tensor()->dtype(), var->tensor()->shape(), &copy));
-    std::memcpy(const_cast<char*>(copy.tensor_data().data()), var->tensor()->tensor_data().data(), copy.TotalBytes());
-    *var->tensor() = copy;
+    Tensor mine;
+    TF_RETURN_IF_ERROR(context->allocate_temp(var->tensor()->dtype(), var->tensor()->shape(), &mine));
+    copy(const_cast<char*>(mine.tensor_data().data()), var->tensor()->tensor_data().data(), mine.TotalBytes());
+    *var->tensor() = mine;
     return absl::OkStatus();
   }
+  absl::Status MakeWritable(OpKernelContext* context, int i) const { return MakeWritable(context, i, std::memcpy); }
 
  private:
   bool exclusive_ = false;
@@ -130,6 +136,16 @@ struct GroupInputs {
   std::vector<std::vector<int64_t>> splits, orders;  // of sparse inputs
 
   absl::Status Read(OpKernelContext* context, const GroupAttributes& attributes, const std::vector<const Tensor*>& parts);
+
+  std::vector<int64_t> NumRows() const {
+    std::vector<int64_t> rows;
+    for (const auto& lookup : lookups) rows.push_back(lookup.num_rows);
+    return rows;
+  }
+
+ private:
+  absl::Status ReadSplits(OpKernelContext* context, const GroupAttributes& attributes, const OpInputList& ids,
+                          const OpInputList& segments, const OpInputList& dense_shapes);
 };
 
 // Numbers of the inputs of a list, in order.
@@ -155,9 +171,11 @@ absl::Status ReadTables(OpKernelContext* context, LockedVariables* locked, std::
 absl::Status ReadUpdateOptions(const std::string& optimizer, const Tensor& tensor, embedding::UpdateOptions* options);
 absl::Status CheckDtype(const Tensor& tensor, tensorflow::DataType expected);
 
-template <typename T, typename Id>
-absl::Status GroupInputs<T, Id>::Read(OpKernelContext* context, const GroupAttributes& attributes,
-                                      const std::vector<const Tensor*>& parts) {
+// The tables of an op from their parts, checked against the attributes; the parts may lie on any device.
+template <typename T>
+absl::Status MakeTables(const GroupAttributes& attributes, const std::vector<const Tensor*>& parts,
+                        std::vector<embedding::Table<typename Bits<T>::type>>* tables) {
+  using B = typename Bits<T>::type;
   for (size_t t = 0; t < attributes.dims.size(); ++t) {
     embedding::Table<B> table;
     table.dim = attributes.dims[t];
@@ -181,9 +199,16 @@ absl::Status GroupInputs<T, Id>::Read(OpKernelContext* context, const GroupAttri
                                                        "; partition the table as tf.nn.embedding_lookup asks for"));
       }
     }
-    partitions.push_back(table.partition);
-    tables.push_back(std::move(table));
+    tables->push_back(std::move(table));
   }
+  return absl::OkStatus();
+}
+
+template <typename T, typename Id>
+absl::Status GroupInputs<T, Id>::Read(OpKernelContext* context, const GroupAttributes& attributes,
+                                      const std::vector<const Tensor*>& parts) {
+  TF_RETURN_IF_ERROR(MakeTables<T>(attributes, parts, &tables));
+  for (const auto& table : tables) partitions.push_back(table.partition);
   OpInputList ids, segments, dense_shapes, weights;
   TF_RETURN_IF_ERROR(context->input_list("ids", &ids));
   TF_RETURN_IF_ERROR(context->input_list("segments", &segments));
@@ -191,36 +216,17 @@ absl::Status GroupInputs<T, Id>::Read(OpKernelContext* context, const GroupAttri
   TF_RETURN_IF_ERROR(context->input_list("weights", &weights));
   splits.resize(attributes.num_features);
   orders.resize(attributes.num_features);
+  TF_RETURN_IF_ERROR(ReadSplits(context, attributes, ids, segments, dense_shapes));
   int weight = 0;
   for (int f = 0; f < attributes.num_features; ++f) {
     const std::string& name = attributes.features[f].name;
     embedding::Lookup<B, Id> lookup;
     const Tensor& values = ids[f];
-    if (values.dims() != 1) {
-      return absl::InvalidArgumentError(absl::StrCat("ids of ", name, " must be a vector, got ", values.shape().DebugString()));
-    }
     lookup.ids = values.flat<Id>().data();
-    std::string error;
     if (segments[f].dims() == 1) {
-      const int64_t* given = segments[f].flat<int64_t>().data();
-      if (!embedding::CheckSplits(given, segments[f].NumElements(), values.NumElements(), &error)) {
-        return absl::InvalidArgumentError(absl::StrCat(name, ": ", error));
-      }
-      lookup.splits = given;
+      lookup.splits = segments[f].flat<int64_t>().data();
       lookup.num_rows = segments[f].NumElements() - 1;
     } else {
-      const Tensor& indices = segments[f];
-      if (indices.dims() != 2 || indices.dim_size(1) < 2 || indices.dim_size(0) != values.NumElements() ||
-          dense_shapes[f].NumElements() != indices.dim_size(1)) {
-        return absl::InvalidArgumentError(absl::StrCat(name, ": sparse indices must have shape [", values.NumElements(),
-                                                       ", rank >= 2] and dense_shape [rank], got ", indices.shape().DebugString(),
-                                                       " and ", dense_shapes[f].shape().DebugString()));
-      }
-      if (!embedding::SplitsOfIndices(indices.flat<int64_t>().data(), values.NumElements(),
-                                      dense_shapes[f].flat<int64_t>().data(), indices.dim_size(1), &splits[f], &orders[f],
-                                      &error)) {
-        return absl::InvalidArgumentError(absl::StrCat(name, ": ", error));
-      }
       lookup.splits = splits[f].data();
       lookup.num_rows = static_cast<int64_t>(splits[f].size()) - 1;
       if (!orders[f].empty()) lookup.order = orders[f].data();
@@ -245,9 +251,72 @@ absl::Status GroupInputs<T, Id>::Read(OpKernelContext* context, const GroupAttri
   return absl::OkStatus();
 }
 
-// The gradients given for the outputs of the grouped lookup, feature by feature.
+// Checks row splits, and makes them of sparse indices.
 template <typename T, typename Id>
-absl::Status ReadGradients(OpKernelContext* context, const GroupAttributes& attributes, const GroupInputs<T, Id>& inputs,
+absl::Status GroupInputs<T, Id>::ReadSplits(OpKernelContext* context, const GroupAttributes& attributes, const OpInputList& ids,
+                                            const OpInputList& segments, const OpInputList& dense_shapes) {
+  struct Piece {
+    int feature;
+    int64_t begin, end;
+    bool ascends = false;
+  };
+  constexpr int64_t kIdsPerPiece = 8192, kMostRows = int64_t{1} << 31;
+  std::vector<Piece> pieces;
+  std::vector<bool> general(attributes.num_features, false);
+  for (int f = 0; f < attributes.num_features; ++f) {
+    const std::string& name = attributes.features[f].name;
+    const Tensor &values = ids[f], &indices = segments[f];
+    std::string error;
+    if (values.dims() != 1) {
+      return absl::InvalidArgumentError(absl::StrCat("ids of ", name, " must be a vector, got ", values.shape().DebugString()));
+    }
+    const int64_t num_ids = values.NumElements();
+    if (indices.dims() == 1) {
+      if (!embedding::CheckSplits(indices.flat<int64_t>().data(), indices.NumElements(), num_ids, &error)) {
+        return absl::InvalidArgumentError(absl::StrCat(name, ": ", error));
+      }
+      continue;
+    }
+    if (indices.dims() != 2 || indices.dim_size(1) < 2 || indices.dim_size(0) != num_ids ||
+        dense_shapes[f].NumElements() != indices.dim_size(1)) {
+      return absl::InvalidArgumentError(absl::StrCat(name, ": sparse indices must have shape [", num_ids,
+                                                     ", rank >= 2] and dense_shape [rank], got ", indices.shape().DebugString(),
+                                                     " and ", dense_shapes[f].shape().DebugString()));
+    }
+    const int64_t rows = dense_shapes[f].flat<int64_t>()(0);
+    if (indices.dim_size(1) != 2 || rows < 0 || rows > kMostRows) {
+      general[f] = true;
+      continue;
+    }
+    splits[f].resize(rows + 1);
+    for (int64_t begin = 0; begin == 0 || begin < num_ids; begin += kIdsPerPiece) {
+      pieces.push_back({f, begin, std::min(num_ids, begin + kIdsPerPiece)});
+    }
+  }
+  ParallelOn(context)(static_cast<int64_t>(pieces.size()), 2 * kIdsPerPiece, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      Piece& piece = pieces[p];
+      const int f = piece.feature;
+      piece.ascends = embedding::SplitsOfAscendingIndices(segments[f].flat<int64_t>().data(), ids[f].NumElements(),
+                                                          static_cast<int64_t>(splits[f].size()) - 1, piece.begin, piece.end,
+                                                          splits[f].data());
+    }
+  });
+  for (const Piece& piece : pieces) general[piece.feature] = general[piece.feature] || !piece.ascends;
+  for (int f = 0; f < attributes.num_features; ++f) {
+    std::string error;
+    if (general[f] && !embedding::SplitsOfIndices(segments[f].flat<int64_t>().data(), ids[f].NumElements(),
+                                                  dense_shapes[f].flat<int64_t>().data(), segments[f].dim_size(1), &splits[f],
+                                                  &orders[f], &error)) {
+      return absl::InvalidArgumentError(absl::StrCat(attributes.features[f].name, ": ", error));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The gradients given for the outputs of the grouped lookup, feature by feature.
+template <typename T>
+absl::Status ReadGradients(OpKernelContext* context, const GroupAttributes& attributes, const std::vector<int64_t>& num_rows,
                            std::vector<embedding::Slab<const typename Bits<T>::type>>* slabs) {
   OpInputList gradients;
   TF_RETURN_IF_ERROR(context->input_list("gradients", &gradients));
@@ -257,10 +326,9 @@ absl::Status ReadGradients(OpKernelContext* context, const GroupAttributes& attr
     const int64_t dim = attributes.dims[attributes.features[f].table];
     const Tensor& gradient = gradients[attributes.concat ? 0 : f];
     const int64_t columns = attributes.concat ? width : dim;
-    if (gradient.dims() != 2 || gradient.dim_size(0) != inputs.lookups[f].num_rows || gradient.dim_size(1) != columns) {
+    if (gradient.dims() != 2 || gradient.dim_size(0) != num_rows[f] || gradient.dim_size(1) != columns) {
       return absl::InvalidArgumentError(absl::StrCat("the gradient of ", attributes.features[f].name, " must have shape [",
-                                                     inputs.lookups[f].num_rows, ", ", columns, "], got ",
-                                                     gradient.shape().DebugString()));
+                                                     num_rows[f], ", ", columns, "], got ", gradient.shape().DebugString()));
     }
     slabs->push_back({DataOf<T>(gradient) + (attributes.concat ? column : 0), columns});
     column += dim;

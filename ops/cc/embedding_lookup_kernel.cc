@@ -1,5 +1,7 @@
 // CPU kernels of the grouped lookup and its gradients.
 
+#include <mutex>
+
 #include "ops/cc/embedding_context.h"
 
 namespace nann {
@@ -60,19 +62,71 @@ class LookupOp : public GroupOp<T, Id, kResource> {
   }
 };
 
-// Sizes of the parts' gradients for a guess at the buckets: the ids of a table, spread over its parts.
+// The backward pass table by table: what one table needs fits the caches of a core, what all need does not. Tables go to threads
+// where there are enough of them, otherwise threads share each table. Bits do not depend on it.
 template <typename T, typename Id>
-std::vector<int64_t> PartSizes(const GroupAttributes& attributes, const GroupInputs<T, Id>& inputs) {
-  std::vector<int64_t> sizes(attributes.num_parts, 0);
-  for (int f = 0; f < attributes.num_features; ++f) {
-    const int table = attributes.features[f].table;
-    const auto& lookup = inputs.lookups[f];
-    for (int i = 0; i < attributes.table_parts[table]; ++i) {
-      sizes[attributes.first_part[table] + i] += lookup.splits[lookup.num_rows] / attributes.table_parts[table];
-    }
+class Backward {
+ public:
+  using B = typename Bits<T>::type;
+  // Takes the sorted contributions of one table.
+  using Finish = std::function<absl::Status(size_t table, embedding::RowGradients<B>*, const embedding::ParallelFor& parallel)>;
+
+  Backward(const GroupAttributes& attributes, const GroupInputs<T, Id>& inputs)
+      : attributes_(attributes),
+        inputs_(inputs),
+        chunks_(embedding::MakeChunks(inputs.lookups, embedding::kBackwardIdsPerChunk)),
+        chunks_of_(attributes.dims.size()) {
+    for (const embedding::Chunk& chunk : chunks_) chunks_of_[attributes.features[chunk.feature].table].push_back(chunk);
   }
-  return sizes;
-}
+
+  absl::Status CheckIds(OpKernelContext* context) const {
+    std::string error;
+    if (embedding::CheckIds(attributes_.features, inputs_.partitions, inputs_.lookups, chunks_, ParallelOn(context), &error)) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(error);
+  }
+
+  absl::Status Run(OpKernelContext* context, const std::vector<embedding::Slab<const B>>& given, const Finish& finish) const {
+    const size_t tables = attributes_.dims.size();
+    const auto parallel = ParallelOn(context);
+    if (tables < 2 * static_cast<size_t>(context->device()->tensorflow_cpu_worker_threads()->num_threads)) {
+      for (size_t t = 0; t < tables; ++t) TF_RETURN_IF_ERROR(RunTable(t, given, finish, parallel));
+      return absl::OkStatus();
+    }
+    constexpr int64_t kNanosecondsPerTable = 1000000;
+    std::vector<absl::Status> statuses(tables);
+    parallel(static_cast<int64_t>(tables), kNanosecondsPerTable, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) statuses[t] = RunTable(t, given, finish, embedding::RunInline);
+    });
+    for (const absl::Status& status : statuses) TF_RETURN_IF_ERROR(status);
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status RunTable(size_t t, const std::vector<embedding::Slab<const B>>& given, const Finish& finish,
+                        const embedding::ParallelFor& parallel) const {
+    // Sizes of the parts' gradients for a guess at the buckets: the ids of the table, spread over its parts.
+    int64_t ids = 0;
+    for (const embedding::Chunk& chunk : chunks_of_[t]) {
+      const int64_t* const splits = inputs_.lookups[chunk.feature].splits;
+      ids += splits[chunk.end] - splits[chunk.begin];
+    }
+    const int parts = attributes_.table_parts[t];
+    embedding::RowGradients<B> gradients(std::vector<int64_t>(parts, ids / parts), static_cast<int64_t>(chunks_of_[t].size()));
+    std::string error;
+    if (!embedding::Scatter(attributes_.features, inputs_.partitions[t], inputs_.lookups, given, chunks_of_[t], parallel,
+                            &gradients, &error)) {
+      return absl::InvalidArgumentError(error);
+    }
+    return finish(t, &gradients, parallel);
+  }
+
+  const GroupAttributes& attributes_;
+  const GroupInputs<T, Id>& inputs_;
+  std::vector<embedding::Chunk> chunks_;
+  std::vector<std::vector<embedding::Chunk>> chunks_of_;
+};
 
 template <typename T, typename Id, bool kResource>
 class GradientOp : public GroupOp<T, Id, kResource> {
@@ -83,33 +137,29 @@ class GradientOp : public GroupOp<T, Id, kResource> {
   absl::Status Run(OpKernelContext* context, const GroupInputs<T, Id>& inputs) override {
     const GroupAttributes& attributes = this->attributes_;
     std::vector<embedding::Slab<const B>> given;
-    TF_RETURN_IF_ERROR(ReadGradients(context, attributes, inputs, &given));
-    const auto chunks = embedding::MakeChunks(inputs.lookups, embedding::kBackwardIdsPerChunk);
-    embedding::RowGradients<B> gradients(PartSizes(attributes, inputs), static_cast<int64_t>(chunks.size()));
-    const auto parallel = ParallelOn(context);
-    std::string error;
-    if (!embedding::Scatter(attributes.features, inputs.partitions, attributes.first_part, inputs.lookups, given, chunks,
-                            parallel, &gradients, &error)) {
-      return absl::InvalidArgumentError(error);
-    }
-    std::vector<int64_t> starts;
-    const std::vector<int64_t> counts = embedding::DistinctRows(gradients, attributes.num_parts, &starts);
-    std::vector<embedding::Target<B>> targets;
-    std::vector<embedding::SparseRows<B, Id>> outputs;
-    for (size_t t = 0; t < attributes.dims.size(); ++t) {
-      for (int i = 0; i < attributes.table_parts[t]; ++i) {
-        const int part = attributes.first_part[t] + i;
-        const int64_t dim = attributes.dims[t];
-        Tensor *indices = nullptr, *values = nullptr;
-        TF_RETURN_IF_ERROR(context->allocate_output(part, TensorShape({counts[part]}), &indices));
-        TF_RETURN_IF_ERROR(context->allocate_output(attributes.num_parts + part, TensorShape({counts[part], dim}), &values));
-        outputs.push_back({indices->flat<Id>().data(), MutableDataOf<T>(values)});
-        targets.push_back(
-            {inputs.tables[t].parts[i], nullptr, nullptr, inputs.partitions[t].part_rows(i), dim, attributes.table_max_norms[t]});
-      }
-    }
-    embedding::WriteRows(gradients, targets, outputs, starts, parallel);
-    return absl::OkStatus();
+    TF_RETURN_IF_ERROR(ReadGradients<T>(context, attributes, inputs.NumRows(), &given));
+    std::mutex allocation;
+    return Backward<T, Id>(attributes, inputs)
+        .Run(context, given, [&](size_t t, embedding::RowGradients<B>* gradients, const embedding::ParallelFor& parallel) {
+          gradients->Group(parallel);
+          std::vector<int64_t> starts;
+          const std::vector<int64_t> counts = embedding::DistinctRows(*gradients, attributes.table_parts[t], &starts);
+          std::vector<embedding::Target<B>> targets;
+          std::vector<embedding::SparseRows<B, Id>> outputs;
+          for (int i = 0; i < attributes.table_parts[t]; ++i) {
+            const int part = attributes.first_part[t] + i;
+            const int64_t dim = attributes.dims[t];
+            Tensor *indices = nullptr, *values = nullptr;
+            const std::lock_guard<std::mutex> lock(allocation);
+            TF_RETURN_IF_ERROR(context->allocate_output(part, TensorShape({counts[i]}), &indices));
+            TF_RETURN_IF_ERROR(context->allocate_output(attributes.num_parts + part, TensorShape({counts[i], dim}), &values));
+            outputs.push_back({indices->flat<Id>().data(), MutableDataOf<T>(values)});
+            targets.push_back({inputs.tables[t].parts[i], nullptr, nullptr, inputs.partitions[t].part_rows(i), dim,
+                               attributes.table_max_norms[t]});
+          }
+          embedding::WriteRows(*gradients, targets, outputs, starts, parallel);
+          return absl::OkStatus();
+        });
   }
 };
 
@@ -122,7 +172,7 @@ class WeightsGradientOp : public GroupOp<T, Id, kResource> {
   absl::Status Run(OpKernelContext* context, const GroupInputs<T, Id>& inputs) override {
     const GroupAttributes& attributes = this->attributes_;
     std::vector<embedding::Slab<const B>> given;
-    TF_RETURN_IF_ERROR(ReadGradients(context, attributes, inputs, &given));
+    TF_RETURN_IF_ERROR(ReadGradients<T>(context, attributes, inputs.NumRows(), &given));
     OpInputList weights;
     TF_RETURN_IF_ERROR(context->input_list("weights", &weights));
     std::vector<B*> outputs(attributes.num_features, nullptr);
@@ -176,15 +226,15 @@ class UpdateOp : public OpKernel {
     TF_RETURN_IF_ERROR(locked.Lock(context, numbers, /*exclusive=*/true));
     for (size_t i = 0; i < numbers.size(); ++i) {
       TF_RETURN_IF_ERROR(CheckDtype(*locked.tensor(static_cast<int>(i)), tensorflow::DataTypeToEnum<T>::value));
-      TF_RETURN_IF_ERROR(locked.MakeWritable(context, static_cast<int>(i)));
+      TF_RETURN_IF_ERROR(locked.MakeWritable(context, static_cast<int>(i), std::memcpy));
     }
     std::vector<const Tensor*> parts;
     for (int i = 0; i < num_parts; ++i) parts.push_back(locked.tensor(i));
     GroupInputs<T, Id> inputs;
     TF_RETURN_IF_ERROR(inputs.Read(context, attributes_, parts));
     std::vector<embedding::Slab<const B>> given;
-    TF_RETURN_IF_ERROR(ReadGradients(context, attributes_, inputs, &given));
-    std::vector<embedding::Target<B>> targets;
+    TF_RETURN_IF_ERROR(ReadGradients<T>(context, attributes_, inputs.NumRows(), &given));
+    std::vector<std::vector<embedding::Target<B>>> targets(attributes_.dims.size());
     for (size_t t = 0; t < attributes_.dims.size(); ++t) {
       for (int i = 0; i < attributes_.table_parts[t]; ++i) {
         const int part = attributes_.first_part[t] + i;
@@ -198,20 +248,17 @@ class UpdateOp : public OpKernel {
           }
           slot[s] = MutableDataOf<T>(tensor);
         }
-        targets.push_back({inputs.tables[t].parts[i], slot[0], slot[1], inputs.partitions[t].part_rows(i), attributes_.dims[t],
-                           attributes_.table_max_norms[t]});
+        targets[t].push_back({inputs.tables[t].parts[i], slot[0], slot[1], inputs.partitions[t].part_rows(i), attributes_.dims[t],
+                              attributes_.table_max_norms[t]});
       }
     }
-    const auto chunks = embedding::MakeChunks(inputs.lookups, embedding::kBackwardIdsPerChunk);
-    embedding::RowGradients<B> gradients(PartSizes(attributes_, inputs), static_cast<int64_t>(chunks.size()));
-    const auto parallel = ParallelOn(context);
-    std::string error;
-    if (!embedding::Scatter(attributes_.features, inputs.partitions, attributes_.first_part, inputs.lookups, given, chunks,
-                            parallel, &gradients, &error) ||
-        !embedding::UpdateRows(gradients, targets, options, parallel, &error)) {
-      return absl::InvalidArgumentError(error);
-    }
-    return absl::OkStatus();
+    const Backward<T, Id> backward(attributes_, inputs);
+    TF_RETURN_IF_ERROR(backward.CheckIds(context));  // before any row is written
+    return backward.Run(context, given,
+                        [&](size_t t, embedding::RowGradients<B>* gradients, const embedding::ParallelFor& parallel) {
+                          embedding::UpdateRows(*gradients, targets[t], options, parallel);
+                          return absl::OkStatus();
+                        });
   }
 
   GroupAttributes attributes_;

@@ -1,8 +1,7 @@
 // CPU kernels of the lookup by position, its gradient, and the update of given rows.
 
-#include <atomic>
-
 #include "ops/cc/embedding_context.h"
+#include "ops/cc/embedding_positions.h"
 
 namespace nann {
 namespace {
@@ -22,19 +21,8 @@ class PositionsOp : public OpKernel {
     OP_REQUIRES_OK(context, (ReadTables<kResource>(context, &locked, &tables)));
     OpInputList ids;
     OP_REQUIRES_OK(context, context->input_list("ids", &ids));
-    OP_REQUIRES(context, dims_.size() == tables.size(),
-                absl::InvalidArgumentError(absl::StrCat("dims needs ", tables.size(), " entries, got ", dims_.size())));
     int64_t width = 0;
-    for (size_t t = 0; t < tables.size(); ++t) {
-      OP_REQUIRES_OK(context, CheckDtype(*tables[t], tensorflow::DataTypeToEnum<T>::value));
-      OP_REQUIRES(context, tables[t]->dims() == 2 && tables[t]->dim_size(1) == dims_[t],
-                  absl::InvalidArgumentError(absl::StrCat("table ", t, " must have shape [rows, ", dims_[t], "], got ",
-                                                          tables[t]->shape().DebugString())));
-      OP_REQUIRES(context, ids[static_cast<int>(t)].shape() == ids[0].shape(),
-                  absl::InvalidArgumentError(absl::StrCat("ids of all tables need one shape, got ", ids[0].shape().DebugString(),
-                                                          " and ", ids[static_cast<int>(t)].shape().DebugString())));
-      width += dims_[t];
-    }
+    OP_REQUIRES_OK(context, CheckPositions(tables, ids, dims_, tensorflow::DataTypeToEnum<T>::value, &width));
     TensorShape shape = ids[0].shape();
     shape.AddDim(width);
     Tensor* output = nullptr;
@@ -101,46 +89,42 @@ class PositionsGradOp : public OpKernel {
     OpInputList ids, gradients;
     OP_REQUIRES_OK(context, context->input_list("ids", &ids));
     OP_REQUIRES_OK(context, context->input_list("gradients", &gradients));
-    int64_t width = 0;
-    for (const int dim : dims_) width += dim;
+    int64_t width = 0, total = 0;
+    OP_REQUIRES_OK(context, CheckPositionGradients(ids, gradients, dims_, num_lookups_, &width, &total));
     struct Piece {
-      int lookup;
-      int64_t begin, end;
+      int lookup, table;
+      int64_t column, begin, end;
     };
     std::vector<Piece> pieces;
-    int64_t total = 0;
     for (int lookup = 0; lookup < num_lookups_; ++lookup) {
       const int64_t size = ids[lookup * num_tables].NumElements();
+      int64_t column = 0;
       for (int t = 0; t < num_tables; ++t) {
-        OP_REQUIRES(context,
-                    ids[lookup * num_tables + t].NumElements() == size && gradients[lookup].NumElements() == size * width,
-                    absl::InvalidArgumentError(absl::StrCat("a gradient must have ", width, " values per id, got ",
-                                                            gradients[lookup].NumElements(), " values for ", size, " and ",
-                                                            ids[lookup * num_tables + t].NumElements(), " ids")));
+        for (int64_t begin = 0; begin < size; begin += kPositionsPerChunk) {
+          pieces.push_back({lookup, t, column, begin, std::min(size, begin + kPositionsPerChunk)});
+        }
+        column += dims_[t];
       }
-      for (int64_t begin = 0; begin < size; begin += kPositionsPerChunk) {
-        pieces.push_back({lookup, begin, std::min(size, begin + kPositionsPerChunk)});
-      }
-      total += size;
     }
     embedding::RowGradients<B> rows(std::vector<int64_t>(num_tables, total), static_cast<int64_t>(pieces.size()));
     const auto parallel = ParallelOn(context);
-    parallel(static_cast<int64_t>(pieces.size()), kPositionsPerChunk * 10, [&](int64_t begin, int64_t end) {
+    parallel(static_cast<int64_t>(pieces.size()), kPositionsPerChunk * 5, [&](int64_t begin, int64_t end) {
+      std::vector<int32_t> present(kPositionsPerChunk);
       for (int64_t p = begin; p < end; ++p) {
         const Piece& piece = pieces[p];
-        const B* const gradient = DataOf<T>(gradients[piece.lookup]);
-        rows.Reserve(p, (piece.end - piece.begin) * num_tables);
-        int64_t column = 0;
-        for (int t = 0; t < num_tables; ++t) {
-          const Id* const table_ids = ids[piece.lookup * num_tables + t].template flat<Id>().data();
-          for (int64_t k = piece.begin; k < piece.end; ++k) {
-            if (table_ids[k] != 0) rows.Add(p, t, table_ids[k], gradient + k * width + column, 1);
-          }
-          column += dims_[t];
+        const Id* const piece_ids = ids[piece.lookup * num_tables + piece.table].template flat<Id>().data() + piece.begin;
+        int64_t count = 0;
+        for (int32_t k = 0; k < static_cast<int32_t>(piece.end - piece.begin); ++k) {
+          present[count] = k;
+          count += piece_ids[k] != 0;
         }
-        rows.Seal(p);
+        rows.Add(
+            p, piece.table, 1, DataOf<T>(gradients[piece.lookup]) + piece.begin * width + piece.column, width, count,
+            [](int64_t) { return 0; }, [&](int64_t i) { return static_cast<int64_t>(piece_ids[present[i]]); },
+            [&](int64_t i) { return present[i]; }, [](int64_t) { return embedding::Accumulator<B>(1); });
       }
     });
+    rows.Seal();
     rows.Group(parallel);
     std::vector<int64_t> starts;
     const std::vector<int64_t> counts = embedding::DistinctRows(rows, num_tables, &starts);
@@ -204,7 +188,7 @@ class UpdateRowsOp : public OpKernel {
         return absl::InvalidArgumentError(absl::StrCat("a slot must have the shape of its table ", shape.DebugString(), ", got ",
                                                        locked.tensor(number)->shape().DebugString()));
       }
-      TF_RETURN_IF_ERROR(locked.MakeWritable(context, number));
+      TF_RETURN_IF_ERROR(locked.MakeWritable(context, number, std::memcpy));
       data[i] = MutableDataOf<T>(locked.tensor(number));
     }
     const int64_t size = indices->NumElements(), dim = shape.dim_size(1);
@@ -213,19 +197,24 @@ class UpdateRowsOp : public OpKernel {
     const auto parallel = ParallelOn(context);
     const Id* const row_ids = indices->flat<Id>().data();
     const B* const gradient = DataOf<T>(*values);
-    parallel(pieces, kPositionsPerChunk * 10, [&](int64_t begin, int64_t end) {
+    embedding::FirstError first_error;
+    parallel(pieces, kPositionsPerChunk * 5, [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) {
-        const int64_t last = std::min(size, (p + 1) * kPositionsPerChunk);
-        rows.Reserve(p, last - p * kPositionsPerChunk);
-        for (int64_t k = p * kPositionsPerChunk; k < last; ++k) rows.Add(p, 0, row_ids[k], gradient + k * dim, 1);
-        rows.Seal(p);
+        const int64_t first = p * kPositionsPerChunk, count = std::min(size - first, kPositionsPerChunk);
+        for (int64_t k = first; k < first + count; ++k) {
+          if (row_ids[k] >= 0 && row_ids[k] < shape.dim_size(0)) continue;
+          first_error.Set(p, absl::StrCat("rows to update must lie in [0, ", shape.dim_size(0), "), got ", row_ids[k]));
+          return;
+        }
+        rows.Add(
+            p, 0, 1, gradient + first * dim, dim, count, [](int64_t) { return 0; },
+            [&](int64_t i) { return static_cast<int64_t>(row_ids[first + i]); },
+            [](int64_t i) { return static_cast<int32_t>(i); }, [](int64_t) { return embedding::Accumulator<B>(1); });
       }
     });
-    rows.Group(parallel);
-    std::string error;
-    if (!embedding::UpdateRows(rows, {{data[0], data[1], data[2], shape.dim_size(0), dim, -1}}, options, parallel, &error)) {
-      return absl::InvalidArgumentError(error);
-    }
+    if (!first_error.ok()) return absl::InvalidArgumentError(first_error.message());
+    rows.Seal();
+    embedding::UpdateRows(rows, {{data[0], data[1], data[2], shape.dim_size(0), dim, -1}}, options, parallel);
     return absl::OkStatus();
   }
 

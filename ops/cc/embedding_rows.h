@@ -40,6 +40,14 @@ struct UpdateOptions {
   double l1, l2, power;                   // FTRL: power is -0.5 as a rule
 };
 
+// What one id adds to the gradient of its row: a coefficient times a row of pooled gradients.
+template <typename T>
+struct Contribution {
+  int64_t row;
+  int32_t gradient;
+  Accumulator<T> coefficient;
+};
+
 template <typename T>
 struct RowKernels {
   using A = Accumulator<T>;
@@ -47,6 +55,10 @@ struct RowKernels {
   // null `coefficients` means ones, a null `divisors` no division. Rows of `dim` values; `stride` values between rows of `out`.
   void (*pool)(const T* const* rows, const A* coefficients, const int32_t* offsets, const A* divisors, int64_t num_rows,
                int64_t dim, A* out, int64_t stride);
+  // sums[places[i]] += contributions[i].coefficient * gradients[contributions[i].gradient] for i in [0, count), in this order.
+  // `stride` values between rows of `gradients`, `dim` between rows of `sums`.
+  void (*accumulate)(const T* gradients, int64_t stride, const Contribution<T>* contributions, const int32_t* places,
+                     int64_t count, int64_t dim, A* sums);
   // Inner product of a row with another, or with itself.
   A (*dot)(const T* a, const T* b, int64_t dim);
   // One optimizer step of one row. `first` and `second` are the optimizer's slots of the row, null where it has none.

@@ -24,6 +24,8 @@ absl::Status CombinerOf(const std::string& name, embedding::Combiner* combiner) 
 template <typename T, typename Id>
 class PruneAndFillOp : public OpKernel {
  public:
+  using B = typename Bits<T>::type;
+
   explicit PruneAndFillOp(OpKernelConstruction* context) : OpKernel(context) {
     std::string combiner;
     OP_REQUIRES_OK(context, context->GetAttr("combiner", &combiner));
@@ -59,21 +61,23 @@ class PruneAndFillOp : public OpKernel {
                   absl::InvalidArgumentError(error));
     }
     const int64_t rows = static_cast<int64_t>(splits.size()) - 1;
-    const embedding::Lookup<T, Id> lookup = {ids.flat<Id>().data(), weights.flat<T>().data(), splits.data(),
+    const embedding::Lookup<B, Id> lookup = {ids.flat<Id>().data(), DataOf<T>(weights), splits.data(),
                                              order.empty() ? nullptr : order.data(), rows};
-    embedding::Resolved<T> resolved;
+    embedding::Resolved<B> resolved;
     const embedding::Partition anything({INT64_MAX}, false);  // the gather knows the size of the table
     OP_REQUIRES(context, embedding::Resolve(feature_, lookup, anything, 0, rows, true, &resolved, &error),
                 absl::InvalidArgumentError(error));
     const int64_t kept = static_cast<int64_t>(resolved.ids.size());
-    Tensor *out_ids = nullptr, *out_splits = nullptr, *out_weights = nullptr, *empty = nullptr;
+    Tensor *out_ids = nullptr, *out_splits = nullptr, *out_weights = nullptr, *empty = nullptr, *positions = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({kept}), &out_ids));
     OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({rows + 1}), &out_splits));
     OP_REQUIRES_OK(context, context->allocate_output(2, TensorShape({kept}), &out_weights));
     OP_REQUIRES_OK(context, context->allocate_output(3, TensorShape({rows}), &empty));
+    OP_REQUIRES_OK(context, context->allocate_output(4, TensorShape({kept}), &positions));
     for (int64_t k = 0; k < kept; ++k) {
       out_ids->flat<Id>()(k) = static_cast<Id>(resolved.ids[k]);
-      out_weights->flat<T>()(k) = resolved.weights[k];
+      embedding::FromFloat(resolved.weights[k], MutableDataOf<T>(out_weights) + k);
+      positions->flat<int64_t>()(k) = resolved.positions[k];
     }
     for (int64_t row = 0; row <= rows; ++row) out_splits->flat<int64_t>()(row) = resolved.offsets[row];
     for (int64_t row = 0; row < rows; ++row) {
@@ -157,10 +161,14 @@ class PartitionOp : public OpKernel {
   std::string strategy_;
 };
 
-// Combines gathered rows, or takes the gradient of the result back to them.
-template <typename T, bool kGradient>
+enum class PostLookup { kForward, kGradient, kWeightsGradient };
+
+// Combines gathered rows, or takes the gradient of the result back to them or to the weights.
+template <typename T, PostLookup kMode>
 class PostLookupOp : public OpKernel {
  public:
+  using B = typename Bits<T>::type;
+
   explicit PostLookupOp(OpKernelConstruction* context) : OpKernel(context) {
     std::string combiner;
     float max_norm = -1;
@@ -169,6 +177,7 @@ class PostLookupOp : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("max_norm", &max_norm));
     feature_.max_norm = max_norm < 0 ? -1 : max_norm;
     feature_.name = "the feature";
+    feature_.prune = feature_.fill = false;  // done before
   }
 
   void Compute(OpKernelContext* context) override {
@@ -178,7 +187,7 @@ class PostLookupOp : public OpKernel {
     const auto permutation = context->input(parts).flat<int64_t>();
     const auto positions = context->input(parts + 1).flat<int64_t>();
     const Tensor &splits = context->input(parts + 2), &weights = context->input(parts + 3);
-    embedding::Table<T> table;
+    embedding::Table<B> table;
     std::vector<int64_t> starts(1, 0);
     table.dim = gathered[0].dims() == 2 ? gathered[0].dim_size(1) : 0;
     for (const Tensor& part : gathered) {
@@ -187,9 +196,9 @@ class PostLookupOp : public OpKernel {
                       absl::StrCat("gathered rows must be matrices of one dim, got ", part.shape().DebugString())));
       starts.push_back(starts.back() + part.dim_size(0));
     }
-    std::vector<T> rows(starts.back() * table.dim);
+    std::vector<B> rows(starts.back() * table.dim);
     for (int p = 0; p < parts; ++p)
-      std::copy_n(gathered[p].flat<T>().data(), gathered[p].NumElements(), rows.data() + starts[p] * table.dim);
+      std::copy_n(DataOf<T>(gathered[p]), gathered[p].NumElements(), rows.data() + starts[p] * table.dim);
     table.partition = embedding::Partition({starts.back()}, false);
     table.parts.push_back(rows.data());
     std::vector<int64_t> ids(positions.size());
@@ -206,42 +215,53 @@ class PostLookupOp : public OpKernel {
                 absl::InvalidArgumentError(
                     absl::StrCat("weights must be as many as positions ", positions.size(), ", got ", weights.NumElements())));
     const int64_t num_rows = splits.NumElements() - 1;
-    embedding::Feature feature = feature_;
-    feature.prune = feature.fill = false;  // done before
-    const std::vector<embedding::Lookup<T, int64_t>> lookups = {
-        {ids.data(), weights.flat<T>().data(), splits.flat<int64_t>().data(), nullptr, num_rows}};
+    const std::vector<embedding::Lookup<B, int64_t>> lookups = {
+        {ids.data(), DataOf<T>(weights), splits.flat<int64_t>().data(), nullptr, num_rows}};
+    const B* gradient = nullptr;
+    if constexpr (kMode != PostLookup::kForward) {
+      const Tensor& given = context->input(parts + 4);
+      OP_REQUIRES(context, given.dims() == 2 && given.dim_size(0) == num_rows && given.dim_size(1) == table.dim,
+                  absl::InvalidArgumentError(absl::StrCat("the gradient must have shape [", num_rows, ", ", table.dim, "], got ",
+                                                          given.shape().DebugString())));
+      gradient = DataOf<T>(given);
+    }
     const auto parallel = ParallelOn(context);
-    if constexpr (!kGradient) {
+    if constexpr (kMode == PostLookup::kForward) {
       Tensor* pooled = nullptr;
       OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({num_rows, table.dim}), &pooled));
       OP_REQUIRES(context,
-                  (embedding::Forward<T, int64_t>({feature}, {table}, lookups, {{pooled->flat<T>().data(), table.dim}}, parallel,
+                  (embedding::Forward<B, int64_t>({feature_}, {table}, lookups, {{MutableDataOf<T>(pooled), table.dim}}, parallel,
                                                   &error)),
                   absl::InvalidArgumentError(error));
-    } else {
-      const Tensor& gradient = context->input(parts + 4);
-      OP_REQUIRES(context, gradient.dims() == 2 && gradient.dim_size(0) == num_rows && gradient.dim_size(1) == table.dim,
-                  absl::InvalidArgumentError(absl::StrCat("the gradient must have shape [", num_rows, ", ", table.dim, "], got ",
-                                                          gradient.shape().DebugString())));
-      const auto chunks = embedding::MakeChunks(lookups, embedding::kBackwardIdsPerChunk);
-      embedding::RowGradients<T> found({static_cast<int64_t>(ids.size())}, static_cast<int64_t>(chunks.size()));
+    } else if constexpr (kMode == PostLookup::kWeightsGradient) {
+      Tensor* out = nullptr;
+      OP_REQUIRES_OK(context, context->allocate_output(0, weights.shape(), &out));
+      std::memset(MutableDataOf<T>(out), 0, out->TotalBytes());
       OP_REQUIRES(context,
-                  (embedding::Scatter<T, int64_t>({feature}, {table.partition}, {0}, lookups,
-                                                  {{gradient.flat<T>().data(), table.dim}}, chunks, parallel, &found, &error)),
+                  (embedding::WeightGradient<B, int64_t>({feature_}, {table}, lookups, {{gradient, table.dim}},
+                                                         {MutableDataOf<T>(out)}, parallel, &error)),
                   absl::InvalidArgumentError(error));
+    } else {
+      const auto chunks = embedding::MakeChunks(lookups, embedding::kBackwardIdsPerChunk);
+      embedding::RowGradients<B> found({static_cast<int64_t>(ids.size())}, static_cast<int64_t>(chunks.size()));
+      OP_REQUIRES(context,
+                  (embedding::Scatter<B, int64_t>({feature_}, table.partition, lookups, {{gradient, table.dim}}, chunks, parallel,
+                                                  &found, &error)),
+                  absl::InvalidArgumentError(error));
+      found.Group(parallel);
       std::vector<int64_t> bucket_starts;
       const int64_t count = embedding::DistinctRows(found, 1, &bucket_starts)[0];
       std::vector<int64_t> indices(count);
-      std::vector<T> values(count * table.dim);
-      embedding::WriteRows<T, int64_t>(found, {{rows.data(), nullptr, nullptr, starts.back(), table.dim, feature.max_norm}},
+      std::vector<B> values(count * table.dim);
+      embedding::WriteRows<B, int64_t>(found, {{rows.data(), nullptr, nullptr, starts.back(), table.dim, feature_.max_norm}},
                                        {{indices.data(), values.data()}}, bucket_starts, parallel);
-      std::vector<T> dense(rows.size(), T(0));
+      std::vector<B> dense(rows.size(), B{});
       for (int64_t u = 0; u < count; ++u)
         std::copy_n(values.data() + u * table.dim, table.dim, dense.data() + indices[u] * table.dim);
       for (int p = 0; p < parts; ++p) {
         Tensor* out = nullptr;
         OP_REQUIRES_OK(context, context->allocate_output(p, gathered[p].shape(), &out));
-        std::copy_n(dense.data() + starts[p] * table.dim, out->NumElements(), out->flat<T>().data());
+        std::copy_n(dense.data() + starts[p] * table.dim, out->NumElements(), MutableDataOf<T>(out));
       }
     }
   }
@@ -261,7 +281,8 @@ REGISTER_OP("Nann>FusedEmbeddingPruneInvalidAndFillEmptyRows")
     .Output("row_splits: int64")
     .Output("kept_weights: T")
     .Output("row_is_empty: bool")
-    .Attr("T: {float, double}")
+    .Output("kept_positions: int64")
+    .Attr("T: {half, bfloat16, float, double}")
     .Attr("Tids: {int32, int64}")
     .Attr("combiner: string")
     .Attr("default_id: int")
@@ -270,7 +291,7 @@ REGISTER_OP("Nann>FusedEmbeddingPruneInvalidAndFillEmptyRows")
     .SetShapeFn(UnknownShape)
     .Doc(
         "Drops invalid ids and weights and fills empty rows, as Nann>FusedEmbeddingLookup does; row_is_empty is true for filled "
-        "rows, too.");
+        "rows, too; kept_positions are the places of the kept ids among the given ones, -1 for a filled one.");
 REGISTER_OP("Nann>FusedEmbeddingUniqueWithCounts")
     .Input("ids: Tids")
     .Output("unique_ids: Tids")
@@ -296,7 +317,7 @@ REGISTER_OP("Nann>FusedEmbeddingPostLookup")
     .Input("row_splits: int64")
     .Input("weights: T")
     .Output("pooled: T")
-    .Attr("T: {float, double}")
+    .Attr("T: {half, bfloat16, float, double}")
     .Attr("num_parts: int >= 1")
     .Attr("combiner: string")
     .Attr("max_norm: float")
@@ -310,12 +331,26 @@ REGISTER_OP("Nann>FusedEmbeddingPostLookupGrad")
     .Input("weights: T")
     .Input("gradient: T")
     .Output("gathered_gradients: num_parts * T")
-    .Attr("T: {float, double}")
+    .Attr("T: {half, bfloat16, float, double}")
     .Attr("num_parts: int >= 1")
     .Attr("combiner: string")
     .Attr("max_norm: float")
     .SetShapeFn(UnknownShape)
     .Doc("The gradient of Nann>FusedEmbeddingPostLookup with regard to the gathered rows.");
+REGISTER_OP("Nann>FusedEmbeddingPostLookupWeightsGrad")
+    .Input("gathered: num_parts * T")
+    .Input("permutation: int64")
+    .Input("positions: int64")
+    .Input("row_splits: int64")
+    .Input("weights: T")
+    .Input("gradient: T")
+    .Output("weights_gradient: T")
+    .Attr("T: {half, bfloat16, float, double}")
+    .Attr("num_parts: int >= 1")
+    .Attr("combiner: string")
+    .Attr("max_norm: float")
+    .SetShapeFn(UnknownShape)
+    .Doc("The gradient of Nann>FusedEmbeddingPostLookup with regard to the weights.");
 
 #define NANN_REGISTER_IDS(Id)                                                                                                    \
   REGISTER_KERNEL_BUILDER(Name("Nann>FusedEmbeddingUniqueWithCounts").Device(tensorflow::DEVICE_CPU).TypeConstraint<Id>("Tids"), \
@@ -335,12 +370,17 @@ REGISTER_OP("Nann>FusedEmbeddingPostLookupGrad")
                               .TypeConstraint<int64_t>("Tids"),                                                            \
                           PruneAndFillOp<T, int64_t>);                                                                     \
   REGISTER_KERNEL_BUILDER(Name("Nann>FusedEmbeddingPostLookup").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),     \
-                          PostLookupOp<T, false>);                                                                         \
+                          PostLookupOp<T, PostLookup::kForward>);                                                          \
   REGISTER_KERNEL_BUILDER(Name("Nann>FusedEmbeddingPostLookupGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), \
-                          PostLookupOp<T, true>);
+                          PostLookupOp<T, PostLookup::kGradient>);                                                         \
+  REGISTER_KERNEL_BUILDER(                                                                                                 \
+      Name("Nann>FusedEmbeddingPostLookupWeightsGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),              \
+      PostLookupOp<T, PostLookup::kWeightsGradient>);
 
 NANN_REGISTER_IDS(int32_t)
 NANN_REGISTER_IDS(int64_t)
+NANN_REGISTER_TYPE(Eigen::half)
+NANN_REGISTER_TYPE(Eigen::bfloat16)
 NANN_REGISTER_TYPE(float)
 NANN_REGISTER_TYPE(double)
 

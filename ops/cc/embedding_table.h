@@ -80,6 +80,9 @@ class Partition {
   bool mod_ = false;
 };
 
+inline float Root(float value) { return __builtin_sqrtf(value); }
+inline double Root(double value) { return __builtin_sqrt(value); }
+
 enum class Combiner { kSum, kMean, kSqrtn };
 
 struct Feature {
@@ -114,6 +117,31 @@ struct Resolved {
   std::vector<A> divisors;         // [rows]; 1 for combiner sum
 };
 
+// Resolves rows [begin, end) without weights or defaults, if no id needs to be dropped or refused.
+template <typename T, typename Id>
+bool ResolveAllValid(Combiner combiner, const Lookup<T, Id>& lookup, int64_t table_rows, int64_t begin, int64_t end,
+                     Resolved<T>* resolved) {
+  using A = Accumulator<T>;
+  const int64_t start = lookup.splits[begin], count = lookup.splits[end] - start;
+  const Id* const ids = lookup.ids + start;
+  int64_t* const out = resolved->ids.data();
+  bool valid = true;
+  for (int64_t k = 0; k < count; ++k) {
+    const int64_t id = static_cast<int64_t>(ids[k]);
+    valid &= static_cast<uint64_t>(id) < static_cast<uint64_t>(table_rows);
+    out[k] = id;
+  }
+  if (!valid) return false;
+  resolved->ids.resize(count);
+  const int64_t* const splits = lookup.splits + begin;
+  for (int64_t row = 0; row <= end - begin; ++row) resolved->offsets[row] = static_cast<int32_t>(splits[row] - start);
+  for (int64_t row = 0; row < end - begin; ++row) {
+    const A size = static_cast<A>(resolved->offsets[row + 1] - resolved->offsets[row]);
+    resolved->divisors[row] = combiner == Combiner::kSum ? A(1) : combiner == Combiner::kMean ? size : Root(size);
+  }
+  return true;
+}
+
 // Resolves rows [begin, end). The error names the feature and the id.
 template <typename T, typename Id>
 bool Resolve(const Feature& feature, const Lookup<T, Id>& lookup, const Partition& partition, int64_t begin, int64_t end,
@@ -128,6 +156,10 @@ bool Resolve(const Feature& feature, const Lookup<T, Id>& lookup, const Partitio
   resolved->divisors.resize(end - begin);
   if (weighted) resolved->weights.resize(most);
   if (want_positions) resolved->positions.resize(most);
+  if (!weighted && !fills && !want_positions && lookup.order == nullptr && most <= INT32_MAX &&
+      ResolveAllValid(feature.combiner, lookup, partition.num_rows(), begin, end, resolved)) {
+    return true;
+  }
   int64_t used = 0;
   resolved->offsets[0] = 0;
   for (int64_t row = begin; row < end; ++row) {
@@ -166,7 +198,7 @@ bool Resolve(const Feature& feature, const Lookup<T, Id>& lookup, const Partitio
     const A count = static_cast<A>(used - first);
     A divisor = 1;
     if (feature.combiner == Combiner::kMean) divisor = weighted ? sum : count;
-    if (feature.combiner == Combiner::kSqrtn) divisor = __builtin_sqrt(weighted ? squares : count);
+    if (feature.combiner == Combiner::kSqrtn) divisor = Root(weighted ? squares : count);
     resolved->divisors[row - begin] = divisor;
     resolved->offsets[row - begin + 1] = static_cast<int32_t>(used);
   }
@@ -200,15 +232,45 @@ std::vector<Chunk> MakeChunks(const std::vector<Lookup<T, Id>>& lookups, int64_t
   std::vector<Chunk> chunks;
   for (size_t f = 0; f < lookups.size(); ++f) {
     const Lookup<T, Id>& lookup = lookups[f];
-    int64_t begin = 0;
+    // Rows cost something, too: a chunk ends with the row in which ids and rows together reach a multiple of the size.
+    int64_t begin = 0, limit = 0;
     while (begin < lookup.num_rows) {
-      int64_t end = begin + 1;
-      while (end < lookup.num_rows && lookup.splits[end + 1] - lookup.splits[begin] + (end - begin) <= ids_per_chunk) ++end;
-      chunks.push_back({static_cast<int>(f), begin, end});
-      begin = end;
+      limit = (lookup.splits[begin] + begin) / ids_per_chunk * ids_per_chunk + ids_per_chunk;
+      int64_t low = begin + 1, high = lookup.num_rows;
+      while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (lookup.splits[middle] + middle >= limit) {
+          high = middle;
+        } else {
+          low = middle + 1;
+        }
+      }
+      chunks.push_back({static_cast<int>(f), begin, low});
+      begin = low;
     }
   }
   return chunks;
+}
+
+// Row splits of sparse indices of rank 2 whose rows ascend, which is what nearly all are: part of them, those that start at one
+// of the ids [begin, end). `end == num_ids` also gives those of the rows after the last id. False if the rows do not ascend or
+// leave the shape; SplitsOfIndices then takes the general way. Parts write disjoint splits as long as the rows ascend; where they
+// do not, the splits are thrown away, and the relaxed stores only keep the race harmless.
+inline bool SplitsOfAscendingIndices(const int64_t* indices, int64_t num_ids, int64_t num_rows, int64_t begin, int64_t end,
+                                     int64_t* splits) {
+  int64_t previous = begin == 0 ? -1 : indices[2 * (begin - 1)];
+  if (previous < -1 || previous >= num_rows || (begin > 0 && previous < 0)) return false;
+  for (int64_t k = begin; k < end; ++k) {
+    const int64_t row = indices[2 * k];
+    if (row == previous) continue;
+    if (row < previous || row >= num_rows) return false;
+    for (int64_t r = previous + 1; r <= row; ++r) __atomic_store_n(splits + r, k, __ATOMIC_RELAXED);
+    previous = row;
+  }
+  if (end == num_ids) {
+    for (int64_t r = previous + 1; r <= num_rows; ++r) __atomic_store_n(splits + r, num_ids, __ATOMIC_RELAXED);
+  }
+  return true;
 }
 
 // Row splits of sparse indices. `order` stays empty when the rows ascend.

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from ops import native
 from ops.embedding.features import Feature, make_group
+from ops.embedding.grouped import plain_attribute
 
 
 class Pruned(NamedTuple):
@@ -23,12 +24,14 @@ class Pruned(NamedTuple):
         row_splits: [B + 1] int64.
         weights: [k], ones where none were given.
         row_is_empty: [B] bool, true for filled rows, too.
+        positions: [k] int64 places of the kept ids among the given ones; -1 for a filled one.
     """
 
     ids: tf.Tensor
     row_splits: tf.Tensor
     weights: tf.Tensor
     row_is_empty: tf.Tensor
+    positions: tf.Tensor
 
 
 def _library() -> Any:
@@ -39,7 +42,7 @@ def _library() -> Any:
 
 
 def prune_and_fill(feature: Feature) -> Pruned:
-    """Drops invalid ids and weights and fills empty rows, as the options of the feature say."""
+    """Drops invalid ids and weights and fills empty rows, as the options of the feature say; the weights have a gradient."""
     group = make_group([feature], concat=False)
     weights = group.weights[0] if group.weights else tf.ones(tf.shape(group.ids[0]), group.dtype)
     found = _library().nann_fused_embedding_prune_invalid_and_fill_empty_rows(
@@ -89,10 +92,10 @@ def post_lookup(
     combiner: str,
     max_norm: float | None = None,
 ) -> tf.Tensor:
-    """Clips and combines gathered rows; differentiable with regard to them.
+    """Clips and combines gathered rows; differentiable with regard to them and to the weights.
 
     Args:
-        gathered: per part [u_p, dim], float32 or float64.
+        gathered: per part [u_p, dim] of one float dtype.
         permutation: of `partition_with_permutation`.
         positions: of `unique_with_counts`.
         pruned: of `prune_and_fill`.
@@ -117,18 +120,29 @@ def post_lookup(
 def _gradient(op: Any, gradient: tf.Tensor) -> list[Any]:
     parts = op.get_attr("num_parts")
     inputs = list(op.inputs)
-    combiner = op.get_attr("combiner")
-    found = _library().nann_fused_embedding_post_lookup_grad(
-        gathered=inputs[:parts],
-        permutation=inputs[parts],
-        positions=inputs[parts + 1],
-        row_splits=inputs[parts + 2],
-        weights=inputs[parts + 3],
-        gradient=tf.convert_to_tensor(gradient),
-        combiner=combiner.decode() if isinstance(combiner, bytes) else combiner,
-        max_norm=op.get_attr("max_norm"),
-    )
-    return [*found, None, None, None, None]
+    arguments = {
+        "gathered": inputs[:parts],
+        "permutation": inputs[parts],
+        "positions": inputs[parts + 1],
+        "row_splits": inputs[parts + 2],
+        "weights": inputs[parts + 3],
+        "gradient": tf.convert_to_tensor(gradient),
+        "combiner": plain_attribute(op.get_attr("combiner")),
+        "max_norm": op.get_attr("max_norm"),
+    }
+    found = _library().nann_fused_embedding_post_lookup_grad(**arguments)
+    weights = _library().nann_fused_embedding_post_lookup_weights_grad(**arguments)
+    return [*found, None, None, None, weights]
+
+
+@tf.RegisterGradient("Nann>FusedEmbeddingPruneInvalidAndFillEmptyRows")
+def _gradient_of_weights(op: Any, *gradients: tf.Tensor) -> list[Any]:
+    kept, positions = gradients[2], op.outputs[4]
+    if kept is None:
+        return [None] * 4
+    given = tf.where(positions >= 0)[:, 0]
+    size = tf.shape(op.inputs[3], out_type=tf.int64)
+    return [None, None, None, tf.scatter_nd(tf.gather(positions, given)[:, tf.newaxis], tf.gather(kept, given), size)]
 
 
 def staged_lookup(feature: Feature) -> tf.Tensor:
