@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from ops import native
 from ops.embedding.features import handle_of, is_variable
-from ops.embedding.grouped import native_library, shape_of
+from ops.embedding.grouped import has_gpu_kernels, native_library, shape_of
 
 _stock_only = contextvars.ContextVar("stock_only", default=False)
 
@@ -86,7 +86,7 @@ def position_gradients(dims: Sequence[int], ids: Sequence[Sequence[tf.Tensor]], 
     Returns:
         Per table the gradient of its rows, without row 0. Indices are distinct where the native library is there.
     """
-    library = None if _stock_only.get() else native.load_library()
+    library = None if _stock_only.get() or _gpu_without_kernels() else native.load_library()
     if library is None:
         return [_composite_gradient(dims, ids, gradients, number) for number in range(len(dims))]
     flat = _same_dtype([table_ids for lookup in ids for table_ids in lookup])
@@ -94,6 +94,11 @@ def position_gradients(dims: Sequence[int], ids: Sequence[Sequence[tf.Tensor]], 
         ids=flat, gradients=list(gradients), num_tables=len(dims), dims=list(dims)
     )
     return [tf.IndexedSlices(rows_values, rows) for rows_values, rows in zip(values, indices, strict=True)]
+
+
+def _gpu_without_kernels() -> bool:
+    """Whether the native op would copy gradients from a GPU to the CPU."""
+    return not has_gpu_kernels() and bool(tf.config.list_logical_devices("GPU"))
 
 
 def _composite_gradient(

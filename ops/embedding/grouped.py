@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.framework import kernels
 from tensorflow.python.ops import gen_resource_variable_ops
 
 from ops import native
@@ -58,13 +59,21 @@ def _restore_rank(ids: Any, pooled: tf.Tensor) -> tf.Tensor:
 
 
 @functools.cache
+def has_gpu_kernels() -> bool:
+    """Whether the native library is there and was built with CUDA."""
+    if native.load_library() is None:
+        return False
+    return any(kernel.device_type == "GPU" for kernel in kernels.get_registered_kernels_for_op(LOOKUP_RESOURCE).kernel)
+
+
+@functools.cache
 def _warn_of_gpu() -> None:
     logger.warning("tables on a GPU are looked up by stock ops there: the fused op has no GPU kernel in this build")
 
 
 def native_library(tables: Sequence[Any]) -> Any:
     """The native ops if they can serve these tables where they are, else None."""
-    if any("GPU" in (getattr(table, "device", "") or "").upper() for table in tables):
+    if any("GPU" in (getattr(table, "device", "") or "").upper() for table in tables) and not has_gpu_kernels():
         _warn_of_gpu()
         return None
     return native.load_library()

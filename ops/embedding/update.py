@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import tensorflow as tf
 from tensorflow.python.trackable.base import no_automatic_dependency_tracking
 
-from ops import native
 from ops.embedding import composite
 from ops.embedding.features import Feature, Group, is_variable, make_group
+from ops.embedding.grouped import native_library
 from ops.embedding_variable import OWNER
 
 
@@ -96,7 +96,7 @@ class FusedOptimizer(tf.Module, abc.ABC):
         slots = [self.slots_of(table) for table in group.tables]
         self.step.assign_add(1)
         options = self._option_vector()
-        library = native.load_library()
+        library = native_library(group.tables)
         if library is None:
             self._apply_composite(group, given, options)
             return
@@ -144,7 +144,7 @@ def update_rows(optimizer: str, table: Any, slots: Sequence[Any], gradient: tf.I
         gradient: values [n, dim] at indices [n], repeated ones are summed.
         options: [10] float64, see the op ``Nann>FusedEmbeddingUpdateRows``.
     """
-    library = native.load_library() if is_variable(table) and "GPU" not in (table.device or "").upper() else None
+    library = native_library([table]) if is_variable(table) else None
     if library is not None:
         library.nann_fused_embedding_update_rows(
             table=table.handle,
