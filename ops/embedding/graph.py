@@ -13,7 +13,7 @@ from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from ops import lookup as positions
-from ops.embedding import composite
+from ops.embedding import composite, functions
 from ops.embedding.features import Group, handle_of
 from ops.embedding.grouped import LOOKUP, LOOKUP_RESOURCE
 from ops.embedding_variable.stock import FrozenKeys
@@ -26,7 +26,15 @@ _ORIGIN = "_nann_fused_node"
 
 
 def tensor_form(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """A graph whose fused lookups read their variables by `ReadVariableOp` and take the values: the form that can be frozen."""
+    """A graph whose fused lookups read their variables by `ReadVariableOp` and take the values: the form that can be frozen.
+
+    Args:
+        graph_def: with the functions of its library, whose lookups are changed as well.
+    """
+    return functions.change_everywhere(graph_def, _tensor_form, TENSOR_FORM)
+
+
+def _tensor_form(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     result = tf.compat.v1.GraphDef()
     result.CopyFrom(graph_def)
     del result.node[:]
@@ -49,18 +57,23 @@ def tensor_form(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
 def defuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     """Replaces every fused lookup by stock ops with the same result; node names others refer to stay.
 
+    What it returns loads and runs where the native library is not: in another TensorFlow, in a server. Gradient and update ops are left
+    alone; graphs for serving have none.
+
     Args:
-        graph_def: of the main graph; functions in its library must hold no fused lookups.
+        graph_def: a graph, of a `tf.Graph`, a concrete function or a SavedModel's meta graph. Lookups in the functions of its library are
+            replaced, too; functions keep their names.
+
+    Returns:
+        A changed copy, or ``graph_def`` itself if it holds no fused lookup.
 
     Raises:
-        ValueError: a function of the library holds a fused lookup, or the rank of some segments is unknown.
+        ValueError: the rank of some segments is unknown.
     """
-    for function in graph_def.library.function:
-        if any(node.op in FUSED for node in function.node_def):
-            raise ValueError(f"function {function.signature.name} holds a fused lookup; inline functions before defuse")
-    if not any(node.op in FUSED for node in graph_def.node):
-        return graph_def
-    graph_def = tensor_form(graph_def)
+    return functions.change_everywhere(tensor_form(graph_def), _defuse, FUSED)
+
+
+def _defuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
     result = tf.compat.v1.GraphDef()
@@ -74,9 +87,7 @@ def defuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
         op = graph.get_operation_by_name(node.name)
         result.node.extend(_stock_nodes(node, op))
         moved.update({f"{node.name}:{number}": f"{node.name}/output_{number}" for number in range(1, len(op.outputs))})
-    for node in result.node:
-        for number, name in enumerate(node.input):
-            node.input[number] = moved.get(name, name)
+    functions.rename_inputs(result, moved)
     return result
 
 
@@ -120,12 +131,17 @@ def _nodes_in_place(node: Any, given: list[tuple[str, tf.DType, tf.TensorShape]]
 def _composite(op: Any, inputs: list[tf.Tensor]) -> list[tf.Tensor]:
     if op.type == POSITIONS:
         count = op.get_attr("num_tables")
+        for table, dim in zip(inputs[:count], op.get_attr("dims"), strict=True):
+            table.set_shape([None, dim])
         return [positions.lookup_by_stock_ops(inputs[:count], inputs[count:])]
     parts, features = op.get_attr("num_parts"), op.get_attr("num_features")
     lists = [inputs[:parts], *(inputs[parts + i * features : parts + (i + 1) * features] for i in range(3)), inputs[parts + 3 * features :]]
     tables, ids, segments, dense_shapes, weights = lists
     if any(tensor.shape.rank is None for tensor in segments):
         raise ValueError(f"the rank of the segments of {op.name} is unknown; set the shapes of the graph's inputs")
+    dims = [dim for dim, count in zip(op.get_attr("dims"), op.get_attr("table_parts"), strict=True) for _ in range(count)]
+    for table, dim in zip(tables, dims, strict=True):
+        table.set_shape([None, dim])
     attributes = {name: _attribute(op.node_def.attr[name]) for name in Group.ATTRIBUTES}
     return composite.lookup(Group(tables=tables, ids=ids, segments=segments, dense_shapes=dense_shapes, weights=weights, **attributes))
 
@@ -139,7 +155,18 @@ def _attribute(value: Any) -> Any:
 
 
 def fuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """Puts the lookups that `defuse` took apart together again, in their tensor form."""
+    """Puts the lookups that `defuse` took apart together again, in their tensor form; in functions, too.
+
+    `defuse` leaves the fused node as an attribute of the node that took its place; `fuse` looks for these and for nothing else, so stock
+    lookups that were never fused stay as they are.
+
+    Args:
+        graph_def: the result of `defuse`, or a graph made from it that kept its node names and attributes.
+    """
+    return functions.change_everywhere(graph_def, _fuse, attribute=_ORIGIN)
+
+
+def _fuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     origins = {}
     for node in graph_def.node:
         if _ORIGIN in node.attr:
@@ -157,9 +184,7 @@ def fuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
             result.node.add().CopyFrom(origins[node.name])
         elif node.name in reads or not any(node.name.startswith(f"{name}/") for name in origins):
             result.node.add().CopyFrom(node)
-    for node in result.node:
-        for number, name in enumerate(node.input):
-            node.input[number] = moved.get(name.removesuffix(":0"), name)
+    functions.rename_inputs(result, moved)
     return result
 
 
@@ -207,7 +232,7 @@ def freeze(function: Any, *, fused: bool = True) -> Any:
     graph = function.graph
     variables = {id(variable.handle): variable for variable in graph.variables}
     held = {placeholder.op.name: variables.get(id(captured)) for captured, placeholder in graph.captures}
-    changed = tensor_form(_keys_as_constants(graph.as_graph_def(), held))
+    changed = functions.with_new_names(tensor_form(_keys_as_constants(graph.as_graph_def(), held)))
     if not fused:
         changed = defuse(changed)
     left = {node.name for node in changed.node}
