@@ -1,0 +1,43 @@
+"""What the graph of a training step is made of."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nann.config import TrainConfig
+from nann.models import build_model
+from nann.training.step import TrainingStep, trained_variables
+from ops import native
+from ops.optimizers import LazyAdamW
+
+ITEMS, CATEGORIES = 30, 4
+FUSED = {"Nann>FusedEmbeddingPositionsResource", "Nann>FusedEmbeddingPositionsGrad", "Nann>FusedEmbeddingUpdateRows"}
+
+
+def traced_ops(fused):
+    config = TrainConfig(emb_dim=8, xla=False, fused=fused)
+    scorer = build_model(config, num_items=ITEMS, num_categories=CATEGORIES)
+    optimizer = LazyAdamW(trained_variables(scorer), fused=fused)
+    step = TrainingStep(
+        scorer,
+        optimizer,
+        config,
+        categories=tf.constant(np.arange(ITEMS + 1) % CATEGORIES + 1, tf.int32),
+        log_probability=tf.zeros([ITEMS + 1]),
+        replicas=1,
+    )
+    shapes = {"histories": [4, 5], "targets": [4], "negatives": [4, 6]}
+    batch = {name: tf.TensorSpec(shape, tf.int32, name=name) for name, shape in shapes.items()}
+    graph = tf.function(step, autograph=False).get_concrete_function(batch, tf.TensorSpec([], tf.float32)).graph.as_graph_def()
+    return {node.op for nodes in [graph.node, *(function.node_def for function in graph.library.function)] for node in nodes}
+
+
+@pytest.mark.skipif(native.load_library() is None, reason="the native library is not built; run `make install`")
+def test_a_step_looks_up_differentiates_and_updates_with_fused_ops():
+    found = traced_ops(fused=True)
+    assert found >= FUSED
+    assert not any(op.startswith("SparseSegment") for op in found)
+
+
+def test_without_fusion_a_step_holds_stock_ops_alone():
+    assert not any(op.startswith("Nann>") for op in traced_ops(fused=False))
