@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -58,12 +59,12 @@ def bandwidth_bytes_per_s() -> float:
 class Cell:
     """One table size, row size, number of features and combiner, with all variants."""
 
-    def __init__(self, *, rows: int, dim: int, features: int, combiner: str) -> None:
+    def __init__(self, *, rows: int, dim: int, features: int, combiner: str, ids_below: int | None = None) -> None:
         rng = np.random.default_rng(1)
-        self.name = f"{features} x [{rows:,}, {dim}] {combiner}"
+        self.name = f"{features} x [{rows:,}, {dim}] {combiner}" + (f", ids below {ids_below:,}" if ids_below else "")
         self.dim, self.combiner, self.features = dim, combiner, features
         self.initial = [rng.normal(size=(rows, dim)).astype(np.float32) for _ in range(features)]
-        self.lookups = [sparse_ids(rng, rows) for _ in range(features)]
+        self.lookups = [sparse_ids(rng, ids_below or rows) for _ in range(features)]
         self.distinct = sum(len(np.unique(values)) for _, values, _ in self.lookups)
         self.direction = tf.constant(rng.normal(size=(BATCH, dim * features)).astype(np.float32))
 
@@ -195,12 +196,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("build/embedding.json"))
     parser.add_argument("--quick", action="store_true", help="the two cells of the headline only")
     options = parser.parse_args()
-    grid = [
+    grid: list[dict[str, Any]] = [
         {"rows": 1_000_000, "dim": 32, "features": 1, "combiner": "mean"},
         {"rows": 100_000, "dim": 16, "features": 20, "combiner": "mean"},
     ]
     if not options.quick:
-        grid += [{"rows": 1_000, "dim": 32, "features": 1, "combiner": "mean"}]
+        # the same ids, whatever the size of the table
+        grid += [{"rows": rows, "dim": 32, "features": 1, "combiner": "mean", "ids_below": 1_000} for rows in (1_000, 1_000_000, 4_000_000)]
         grid += [{"rows": 1_000_000, "dim": dim, "features": 1, "combiner": "sum"} for dim in (8, 17, 64, 128)]
         grid += [{"rows": 1_000_000, "dim": 32, "features": 1, "combiner": "sqrtn"}]
     bandwidth = bandwidth_bytes_per_s()
