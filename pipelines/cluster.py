@@ -169,7 +169,7 @@ class Cluster:
         scope = {"experiment_id": self.experiment(experiment, create=False)} if experiment else {"namespace": self._server.namespace}
         found = []
         for run in self._pages("run", "list_runs", "runs", sort_by="created_at desc", **scope):
-            if not pipeline or _pipeline_of(run) == pipeline:
+            if not pipeline or pipeline_of(run) == pipeline:
                 found.append(run)
             if len(found) == limit:
                 break
@@ -247,7 +247,7 @@ def with_caching(spec: dict[str, Any], enabled: bool, *, inputs_known: bool = Fa
     return spec
 
 
-def _pipeline_of(run: Any) -> str:
+def pipeline_of(run: Any) -> str:
     """Name of the pipeline in the document a run was made from, or ""; the document may be wrapped, with one for Kubernetes beside it."""
     spec = run.pipeline_spec or {}
     return str(spec.get("pipeline_spec", spec).get("pipelineInfo", {}).get("name", ""))

@@ -191,12 +191,13 @@ def schedule(*, name: str, pipeline: str | None, dry_run: bool, **options: Any) 
 
 @click.command("unschedule")
 @click.argument("name")
+@click.option("--pipeline", type=PIPELINES, help="Only if it runs this pipeline.")
 @server_options
-def unschedule(*, name: str, **options: Any) -> None:
+def unschedule(*, name: str, pipeline: str | None, **options: Any) -> None:
     """Delete a schedule from the server; runs that it started go on."""
     from pipelines.schedules import remove_schedule
 
-    count = remove_schedule(_cluster(options), name)
+    count = remove_schedule(_cluster(options), name, f"nann-{pipeline}" if pipeline else "")
     click.echo(f"{name}: {count} deleted" if count else f"{name}: was not there")
 
 

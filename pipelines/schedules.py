@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.errors import ConfigError, validation_message
-from pipelines.cluster import Cluster
+from pipelines.cluster import Cluster, pipeline_of
 from pipelines.cron import CronError, parse_cron
 
 DIRECTORY = Path(__file__).parent / "schedules"
@@ -128,9 +128,9 @@ def put_schedule(cluster: Cluster, name: str, schedule: Schedule, spec: Mapping[
     return Outcome("unchanged" if same and len(there) == 1 else "replaced" if there else "created", kept)
 
 
-def remove_schedule(cluster: Cluster, name: str) -> int:
-    """Deletes all recurring runs of that name; returns how many there were."""
-    there = [found for found in cluster.schedules() if found.display_name == name]
+def remove_schedule(cluster: Cluster, name: str, pipeline: str = "") -> int:
+    """Deletes all recurring runs of that name, and of that pipeline if one is named; returns how many there were."""
+    there = [found for found in cluster.schedules() if found.display_name == name and pipeline in ("", pipeline_of(found))]
     for found in there:
         cluster.delete_schedule(found.recurring_run_id)
     return len(there)

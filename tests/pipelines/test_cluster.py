@@ -243,7 +243,9 @@ def test_schedule_and_unschedule_commands(stub: Any) -> None:
     assert "created" in nann(stub, "schedule", "nightly-training").stdout
     assert "unchanged" in nann(stub, "schedule", "nightly-training").stdout
     assert "nightly-training" in nann(stub, "list", "--schedules").stdout
-    assert nann(stub, "unschedule", "nightly-training").stdout == "nightly-training: 1 deleted\n"
+    other = nann(stub, "unschedule", "nightly-training", "--pipeline", "retraining")
+    assert other.stdout == "nightly-training: was not there\n"
+    assert nann(stub, "unschedule", "nightly-training", "--pipeline", "training").stdout == "nightly-training: 1 deleted\n"
     assert nann(stub, "unschedule", "nightly-training").stdout == "nightly-training: was not there\n"
 
 
