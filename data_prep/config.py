@@ -96,6 +96,11 @@ class ConvertConfig(_Config):
     item_columns: dict[str, str] = Field(
         default_factory=dict, description="where item and category lie in the items file: ROLE=COLUMN,...; default: item_id, category_id"
     )
+    item_features: dict[str, str] = Field(
+        default_factory=dict,
+        description="further columns of the items file that models may read: FEATURE=COLUMN,...; text, with any number of values per item",
+    )
+    feature_separator: str = Field("|", min_length=1, description="between two values of an item feature")
     items_header: Literal["auto", "yes", "no"] = Field("auto", description="whether a CSV items file starts with column names")
     users: Path | None = Field(None, description="table about the users, with a header or Parquet; becomes users.parquet, by their ids")
     user_columns: dict[str, str] = Field(
@@ -164,6 +169,15 @@ class ConvertConfig(_Config):
         names = value if isinstance(value, dict) else [part.partition("=")[0].strip() for part in str(value).split(",")]
         return parse_mapping(value, ("user", *names))
 
+    @field_validator("item_features", mode="before")
+    @classmethod
+    def _item_features(cls, value: Any) -> Any:
+        names = value if isinstance(value, dict) else [part.partition("=")[0].strip() for part in str(value).split(",")]
+        for name in names:
+            if name and not name.isidentifier():
+                raise ValueError(f"{name!r} is no name for an item feature; take letters, digits and _")
+        return parse_mapping(value, tuple(names))
+
     @field_validator("missing_category", mode="before")
     @classmethod
     def _number_as_text(cls, value: Any) -> Any:
@@ -208,8 +222,9 @@ class ConvertConfig(_Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> ConvertConfig:
-        if self.item_columns and self.items is None:
-            raise ValueError("item_columns is given without an items file; give items too")
+        for name in ("item_columns", "item_features"):
+            if getattr(self, name) and self.items is None:
+                raise ValueError(f"{name} is given without an items file; give items too")
         if self.user_columns and self.users is None:
             raise ValueError("user_columns is given without a users file; give users too")
         if self.min_time >= self.max_time:

@@ -24,6 +24,7 @@ from data_prep.config import RESOURCE_FIELDS, ConvertConfig, unix_seconds
 from data_prep.counting import Counts, count_events
 from data_prep.histories import duplicate_events
 from data_prep.incremental import extend_catalogue, read_base
+from data_prep.item_features import write_item_features
 from data_prep.items_table import categories_of_file, make_catalogue, no_categories, write_items
 from data_prep.parallel import ordered_map, worker_count
 from data_prep.partitions import PartitionEvents, Partitions, cut_partitions, load_partition, scatter_events, store_partition
@@ -61,6 +62,7 @@ class ConvertReport:
         items_with_changed_category: items seen with several categories; the latest counts.
         items_without_category: items without one.
         notes: further counters.
+        item_features: the items' side features in `item_features.parquet`, and the number of values of each.
         features: feature schema per split.
         compression: of the record files, "none" or "gzip".
         behavior_weights: kind and weight of training targets, in the order of their numbers in the records; empty without weights.
@@ -90,6 +92,7 @@ class ConvertReport:
     items_with_changed_category: int
     items_without_category: int
     notes: dict[str, int]
+    item_features: dict[str, int]
     features: dict[str, Any]
     compression: str
     behavior_weights: list[list[Any]]
@@ -304,13 +307,14 @@ def merge_shards(plan: Plan, work: Path, out_dir: Path, config: ConvertConfig, p
         splits = pa.DictionaryArray.from_arrays(pa.array(plan.role), pa.array(SPLITS)).dictionary_decode()
         columns = join_users(config.users, plan.user_ids, config)
         write_users(out_dir / "users.parquet", plan.user_ids, splits, plan.lengths, columns)
-    report = _report(plan, facts, config)
+    sizes = write_item_features(out_dir, config.items, plan.catalogue.item_ids, config) if config.items and config.item_features else {}
+    report = _report(plan, facts, config, sizes)
     (out_dir / "meta.json").write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     _log_end(report)
     return report
 
 
-def _report(plan: Plan, facts: Sequence[ShardFacts], config: ConvertConfig) -> ConvertReport:
+def _report(plan: Plan, facts: Sequence[ShardFacts], config: ConvertConfig, item_features: dict[str, int]) -> ConvertReport:
     catalogue, log = plan.catalogue, plan.facts
     user_id_type = type_name(plan.user_ids)
     num_samples = {split: sum(fact.num_samples[split] for fact in facts) for split in SPLITS}
@@ -342,6 +346,7 @@ def _report(plan: Plan, facts: Sequence[ShardFacts], config: ConvertConfig) -> C
         items_with_changed_category=log.items_with_changed_category,
         items_without_category=int((catalogue.category_rows[1:] == 0).sum()),
         notes=log.notes,
+        item_features=item_features,
         features={
             split: feature_schema(
                 config.layout if split == "train" else "sample", user_id_type, with_behaviors=plan.partitions.with_behaviors

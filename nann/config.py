@@ -8,6 +8,7 @@ names, types, defaults and help texts.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -47,6 +48,7 @@ class TrainConfig(StepConfig):
     evict_after: int = Field(
         0, ge=0, description="ev, adaptive: steps without being a target after which an own row is taken back when training ends; 0: never"
     )
+    inputs: tuple[str, ...] = Field((), description="item features of the dataset to read, by name; default: none")
     max_length: int = Field(20, ge=0, description="newest history items the model reads; 0: as many as converted")
     num_neg: int = Field(128, ge=1, description="sampled negatives: per sample, or per batch when shared")
     negatives: Literal["per-sample", "shared"] = Field(
@@ -63,6 +65,8 @@ class TrainConfig(StepConfig):
     epochs: float = Field(3, ge=0, description="passes over the training samples; 0: none, to carry a model over with --warm-start")
     max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: no limit")
     learning_rate: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
+    teacher: Path | None = Field(None, description="directory of a trained model of the same dataset, whose scores this one learns too")
+    teacher_weight: float = Field(0.5, ge=0, le=1, description="with a teacher: its part of the loss; the rest is that of the targets")
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate after warm-up: constant, or a cosine to 0")
     warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
@@ -106,20 +110,32 @@ GraphForm = Literal["native", "fused", "portable", "meta"]
 GRAPH_FORMS = "native, fused or portable, the SavedModels, or meta: 0.meta with frozen_graph.pb linked in"
 
 
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+
+
 class RewriteConfig(StepConfig):
     """Options of `nann rewrite`: the search baked into the exported retrieval graph."""
 
     ef: tuple[int, ...] = Field((400, 400, 200), description="running top-ef per level, from level 0 up")
     rounds: tuple[int, ...] = Field((8, 2, 1), description="rounds of expansion per level, from level 0 up")
     top_k: int = Field(200, ge=1, description="items returned per user")
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="of the scorer's tables and weights; half precision is exported with its measured cost in recall"
+    precision: Precision = Field(
+        "float32", description="of the scorer's weights, and of the tables; less than float32 is exported with its measured cost in recall"
     )
+    table_precision: Literal["as-precision", "float32", "bfloat16", "float16", "int8"] = Field(
+        "as-precision", description="of the tables (embeddings and item vectors), if another one than that of the weights"
+    )
+    prune: float = Field(0.0, ge=0, lt=1, description="share of the score network's hidden units to leave out, those of the least weight")
     precompute_mb: int = Field(
         0, ge=0, description="compute what depends on items alone at export, if the wider item table fits into this much memory; 0: do not"
     )
     start_level: int = Field(-1, ge=-1, description="the walk starts from all nodes of this level and above; -1: the index's own")
     xla: bool = Field(False, description="compile the scoring in the SavedModels with XLA, once per width of a grid, when it is first met")
+
+    @property
+    def precision_of_tables(self) -> Precision:
+        """Of the embedding tables and the item vectors."""
+        return self.precision if self.table_precision == "as-precision" else self.table_precision
 
     @field_validator("ef")
     @classmethod

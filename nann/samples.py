@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,26 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class FeatureLists:
+    """One feature of N items.
+
+    Attributes:
+        values: [V] int32 value rows 1..num_values, item after item.
+        row_splits: [N + 2] int64; item row r has ``values[row_splits[r]:row_splits[r + 1]]``, row 0 none.
+        num_values: K.
+    """
+
+    values: npt.NDArray[np.int32]
+    row_splits: npt.NDArray[np.int64]
+    num_values: int
+
+    @classmethod
+    def unknown(cls, *, num_items: int, num_entries: int, num_values: int) -> FeatureLists:
+        """Of the right sizes, to be filled from a checkpoint."""
+        return cls(np.zeros(num_entries, np.int32), np.zeros(num_items + 2, np.int64), num_values)
+
+
+@dataclass(frozen=True)
 class Items:
     """The catalogue (N items); arrays of size N + 1 are indexed by item row and hold a neutral entry at row 0.
 
@@ -81,6 +101,7 @@ class Items:
         weights: [N + 1] float64 share of all events.
         train_counts: [N + 1] int64 events of training users.
         num_categories: C, category rows are 1..C.
+        features: side features by name.
     """
 
     item_ids: npt.NDArray[Any]
@@ -88,6 +109,21 @@ class Items:
     weights: npt.NDArray[np.float64]
     train_counts: npt.NDArray[np.int64]
     num_categories: int
+    features: dict[str, FeatureLists] = field(default_factory=dict)
+
+    def chosen_features(self, names: tuple[str, ...]) -> dict[str, FeatureLists]:
+        """Some of the features.
+
+        Raises:
+            ValueError: there is none of that name.
+        """
+        for name in names:
+            if name not in self.features:
+                raise ValueError(
+                    f"there is no item feature {name!r}, there are {', '.join(self.features) or 'none'}; "
+                    "run `nann convert` with --item-features, or leave it out of --inputs"
+                )
+        return {name: self.features[name] for name in names}
 
 
 def load_meta(dataset: Path) -> dict[str, Any]:
@@ -118,7 +154,22 @@ def load_items(dataset: Path) -> Items:
         weights=column("weight", 0.0),
         train_counts=column("train_count", 0),
         num_categories=int(load_meta(dataset)["num_categories"]),
+        features=_load_features(dataset),
     )
+
+
+def _load_features(dataset: Path) -> dict[str, FeatureLists]:
+    """Reads ``item_features.parquet``, where there is one."""
+    path = dataset / "item_features.parquet"
+    if not path.is_file():
+        return {}
+    sizes, table = load_meta(dataset)["item_features"], pq.read_table(path)
+    features = {}
+    for name in table.column_names:
+        lists = table[name].combine_chunks()
+        row_splits = np.concatenate([[0], lists.offsets.to_numpy()]).astype(np.int64)
+        features[name] = FeatureLists(lists.flatten().to_numpy().astype(np.int32), row_splits, int(sizes[name]))
+    return features
 
 
 def load_histories(dataset: Path, *, times: bool = False) -> Histories:

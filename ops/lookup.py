@@ -15,8 +15,8 @@ from typing import Any
 import tensorflow as tf
 
 from ops import native
-from ops.embedding.features import handle_of, is_variable
-from ops.embedding.grouped import has_gpu_kernels, native_library, shape_of
+from ops.embedding.features import Feature, handle_of, is_variable
+from ops.embedding.grouped import grouped_lookup, has_gpu_kernels, native_library, shape_of
 
 _stock_only = contextvars.ContextVar("stock_only", default=False)
 
@@ -56,6 +56,19 @@ def lookup_positions(tables: Sequence[tf.Variable], ids: Sequence[tf.Tensor]) ->
             tables=[handle_of(table) for table in tables], ids=same, T=tables[0].dtype, dims=dims
         )
     return library.nann_fused_embedding_positions(tables=[tf.convert_to_tensor(table) for table in tables], ids=same, dims=dims)
+
+
+def lookup_bags(table: tf.Variable, ids: tf.RaggedTensor) -> tf.Tensor:
+    """Mean row of a table for each list of ids, by the fused lookup where it may be used.
+
+    Args:
+        table: [rows, dim].
+        ids: [n, *] in [0, rows).
+
+    Returns:
+        [n, dim]; zeros for an empty list. The gradient of the table is an `tf.IndexedSlices`.
+    """
+    return grouped_lookup([Feature(table=table, ids=ids, combiner="mean", prune=False)], fused=not _stock_only.get())[0]
 
 
 def _same_dtype(ids: Sequence[tf.Tensor]) -> list[tf.Tensor]:

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from ops import native
+from ops.packed_table import PackedTable
 
 
 def available() -> bool:
@@ -67,11 +68,11 @@ def expand_frontier(
     return after, candidates, splits
 
 
-def gather_candidates(item_embs: tf.Tensor, candidates: tf.Tensor, candidate_splits: tf.Tensor, widths: Sequence[int]) -> tf.Tensor:
+def gather_candidates(item_embs: PackedTable, candidates: tf.Tensor, candidate_splits: tf.Tensor, widths: Sequence[int]) -> tf.Tensor:
     """The vectors of each user's candidates, [B, W, D] float32, zeros after the last.
 
     Args:
-        item_embs: [N, D] float32.
+        item_embs: [N, D].
         candidates: [C] int64 positions, user by user.
         candidate_splits: [B + 1] int64.
         widths: ascending; W is the smallest that holds the longest list, beyond the last the next multiple of it.
@@ -81,7 +82,11 @@ def gather_candidates(item_embs: tf.Tensor, candidates: tf.Tensor, candidate_spl
     """
     with tf.device("/CPU:0"):
         return _library().nann_gather_candidates(
-            item_embs=item_embs, candidates=candidates, candidate_splits=candidate_splits, widths=list(widths)
+            item_embs=item_embs.values,
+            scales=tf.zeros([0]) if item_embs.scales is None else item_embs.scales,
+            candidates=candidates,
+            candidate_splits=candidate_splits,
+            widths=list(widths),
         )
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from nann.models import Scorer
-from nann.retrieval.tables import MakeVariable
+from nann.retrieval.tables import MakeVariable, make_table
 from ops.lookup import stock_ops
+from ops.packed_table import STORED, PackedTable, Precision, pack
+
+
+@dataclass(frozen=True)
+class _Capture:
+    """What the traced graph reads from outside: the placeholder's name, the variable's name (None: a constant), and the value."""
+
+    placeholder: str
+    name: str | None
+    value: Any
 
 
 class TracedHistory:
@@ -16,9 +28,10 @@ class TracedHistory:
 
     Args:
         scorer: the model.
+        precision: its embedding tables are stored in; they are read as float32.
     """
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer, *, precision: Precision = "float32") -> None:
         signature = [tf.TensorSpec([None, None], tf.int64)] * 2
         with stock_ops():  # the portable exports load in any TensorFlow
             traced = tf.function(scorer.history, input_signature=signature).get_concrete_function()
@@ -28,11 +41,49 @@ class TracedHistory:
         internal = {placeholder.name for _, placeholder in captures}
         self._inputs = [tensor.name for tensor in traced.graph.inputs if tensor.name not in internal]
         variables = {id(variable.handle): variable for variable in scorer.variables}
-        self._captured: list[tuple[str, str | None, Any]] = []
+        self._captured: list[_Capture] = []
+        self._packed: dict[str, PackedTable] = {}
         for captured, placeholder in captures:
             variable = variables.get(id(captured))
             name = None if variable is None else variable.name.split(":")[0].replace("/", "_")
-            self._captured.append((placeholder.name, name, captured.numpy() if variable is None else variable.numpy()))
+            value = captured.numpy() if variable is None else variable.numpy()
+            if variable is not None and precision != "float32" and self._is_table(placeholder.op.name, value):
+                self._packed[placeholder.name] = pack(value, precision)
+                self._read_packed(placeholder.op.name, self._packed[placeholder.name], precision)
+            self._captured.append(_Capture(placeholder.name, name, value))
+
+    def _is_table(self, placeholder: str, value: np.ndarray) -> bool:
+        """Whether a variable is a matrix that rows are gathered from, and nothing else."""
+        readers = [node for node in self._graph_def.node if placeholder in node.input]
+        return value.ndim == 2 and bool(readers) and all(node.op == "ResourceGather" for node in readers)
+
+    def _read_packed(self, placeholder: str, table: PackedTable, precision: Precision) -> None:
+        """Makes lookups read the packed values, and the scales through a placeholder of their own, and give float32 as before."""
+        if table.scales is not None:
+            scales = self._graph_def.node.add(name=f"{placeholder}_scales", op="Placeholder")
+            scales.attr["dtype"].type = tf.resource.as_datatype_enum
+        for node in [node for node in self._graph_def.node if node.op == "ResourceGather" and node.input[0] == placeholder]:
+            name = node.name
+            stored = self._graph_def.node.add()
+            stored.CopyFrom(node)
+            stored.name = f"{name}/stored"
+            stored.attr["dtype"].type = STORED[precision].as_datatype_enum
+            node.Clear()
+            node.name, node.op = name, "Cast"
+            node.input.append(stored.name)
+            node.attr["SrcT"].type, node.attr["DstT"].type = stored.attr["dtype"].type, tf.float32.as_datatype_enum
+            if table.scales is None:
+                continue
+            cast, scale = self._graph_def.node.add(), self._graph_def.node.add()
+            cast.CopyFrom(node)
+            cast.name = f"{name}/float"
+            scale.CopyFrom(stored)
+            scale.name, scale.input[0] = f"{name}/scale", f"{placeholder}_scales"
+            scale.attr["dtype"].type = tf.float32.as_datatype_enum
+            node.Clear()
+            node.name, node.op = name, "Mul"
+            node.input.extend([cast.name, scale.name])
+            node.attr["T"].type = tf.float32.as_datatype_enum
 
     def import_into(self, make: MakeVariable, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Adds it to the current graph.
@@ -46,8 +97,19 @@ class TracedHistory:
             The sequence [B, W, E] and the mask [B, W].
         """
         replaced = dict(zip(self._inputs, (item_rows, cate_rows), strict=True))
-        for placeholder, name, value in self._captured:
-            replaced[placeholder] = tf.constant(value) if name is None else make(f"scorer_{name}", value).handle
+        for capture in self._captured:
+            if capture.name is None:
+                replaced[capture.placeholder] = tf.constant(capture.value)
+            elif capture.placeholder in self._packed:
+                packed = self._packed[capture.placeholder]
+                # the scales as a matrix [rows, 1], to multiply looked-up rows [..., D]
+                scales = None if packed.scales is None else packed.scales[:, np.newaxis]
+                table = make_table(make, f"scorer_{capture.name}", PackedTable(packed.values, scales))
+                replaced[capture.placeholder] = table.values.handle
+                if scales is not None:
+                    replaced[capture.placeholder.replace(":0", "_scales:0")] = table.scales.handle
+            else:
+                replaced[capture.placeholder] = make(f"scorer_{capture.name}", capture.value).handle
         names = [tensor.name for tensor in self._outputs]
         sequence, mask = tf.import_graph_def(self._graph_def, input_map=replaced, return_elements=names, name="history")
         sequence.set_shape(self._outputs[0].shape)

@@ -19,6 +19,7 @@ from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, SAV
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph, NeighborLists
 from ops import retrieval as native_ops
+from ops.packed_table import PackedTable, unpack
 
 
 class ExportedRetrieval(Protocol):
@@ -145,7 +146,7 @@ def open_linked(meta_path: Path, graph_file: Path | None = None) -> LinkedRetrie
 
 
 def load_corpus(meta_path: Path) -> tuple[Embeddings, Graph]:
-    """The corpus in the checkpoint of a MetaGraph: item vectors and the levels of the graph that were exported.
+    """The corpus in the checkpoint of a MetaGraph: item vectors as they are served, and the levels of the graph that were exported.
 
     Raises:
         ArtifactError: the checkpoint cannot be read.
@@ -157,7 +158,9 @@ def load_corpus(meta_path: Path) -> tuple[Embeddings, Graph]:
         while f"neighbors_level_{len(levels)}_values" in names:
             stem = f"neighbors_level_{len(levels)}"
             levels.append(NeighborLists(values=reader.get_tensor(f"{stem}_values"), row_splits=reader.get_tensor(f"{stem}_row_splits")))
-        embeddings = Embeddings(item_rows=reader.get_tensor("item_rows"), vectors=reader.get_tensor("item_embs"))
+        scales = reader.get_tensor("item_embs_scales") if "item_embs_scales" in names else None
+        vectors = unpack(PackedTable(reader.get_tensor("item_embs"), scales))
+        embeddings = Embeddings(item_rows=reader.get_tensor("item_rows"), vectors=vectors)
         enter_points = reader.get_tensor("enter_points")[reader.get_tensor("enter_as_built")]
         return embeddings, Graph(enter_points=enter_points, levels=tuple(levels))
     except (ValueError, tf.errors.OpError) as error:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nann.config import Precision
 from nann.export.freeze import FrozenScorer, user_state_names
 from nann.index.embeddings import Embeddings
 from ops import graph_optimizer, graph_passes
@@ -18,7 +19,12 @@ HALF = {"bfloat16": tf.bfloat16, "float16": tf.float16}
 
 
 def optimize_scorer(
-    frozen: tf.compat.v1.GraphDef, *, num_items: int, num_categories: int, precision: str = "float32"
+    frozen: tf.compat.v1.GraphDef,
+    *,
+    num_items: int,
+    num_categories: int,
+    precision: Precision = "float32",
+    table_precision: Precision = "float32",
 ) -> tuple[tf.compat.v1.GraphDef, list[dict[str, Any]]]:
     """Runs the passes over a frozen scorer; its named nodes stay.
 
@@ -26,14 +32,15 @@ def optimize_scorer(
         frozen: of `freeze_scorer`.
         num_items: item rows of the check's histories are 1..num_items.
         num_categories: category rows are 1..num_categories.
-        precision: "float32", or "bfloat16" or "float16" for tables and weights.
+        precision: of the weights.
+        table_precision: of the tables.
 
     Returns:
         The graph and one record per pass: nodes, FLOPs and bytes before and after, and the largest difference of any output on random
         histories and items.
 
     Raises:
-        PassError: a pass changes the scores by more than 1e-5 of the largest (half precision: 0.1).
+        PassError: a pass changes the scores by more than 1e-5 of the largest (lower precision: 0.1).
     """
     exact = [
         graph_passes.remove_identities,
@@ -43,8 +50,10 @@ def optimize_scorer(
         graph_passes.merge_common_subexpressions,
     ]
     passes: list[tuple[Any, float]] = [(function, EXACT_TOLERANCE) for function in exact]
-    if precision != "float32":
-        passes.append((partial(graph_passes.half_precision, dtype=HALF[precision]), HALF_TOLERANCE))
+    both = precision == table_precision
+    for name, tables, products in ((table_precision, True, both), (precision, both, True))[: 1 if both else 2]:
+        if name != "float32":
+            passes.append((_lower_precision(name, tables=tables, products=products), HALF_TOLERANCE))
     outputs = ["history", "history_mask", *user_state_names(frozen), "scores"]
     width = next(node for node in frozen.node if node.name == "item_embs").attr["shape"].shape.dim[-1].size
     rng = np.random.default_rng(0)
@@ -60,6 +69,12 @@ def optimize_scorer(
     return changed, [report.as_dict() for report in reports]
 
 
+def _lower_precision(precision: Precision, *, tables: bool, products: bool) -> Any:
+    if precision == "int8":
+        return partial(graph_passes.int8_precision, tables=tables, products=products)
+    return partial(graph_passes.half_precision, dtype=HALF[precision], tables=tables, products=products)
+
+
 def kept_of_the_best(
     before: tf.compat.v1.GraphDef,
     after: tf.compat.v1.GraphDef,
@@ -67,6 +82,7 @@ def kept_of_the_best(
     histories: np.ndarray,
     categories: np.ndarray,
     item_embs: np.ndarray,
+    changed_item_embs: np.ndarray,
     top_k: int,
 ) -> float:
     """Share of the exact top K of one scorer that is in the exact top K of another: what a change of precision costs in recall.
@@ -77,12 +93,13 @@ def kept_of_the_best(
         histories: [B, L] item rows.
         categories: [B, L] category rows.
         item_embs: [N, D] vectors of the corpus.
+        changed_item_embs: the same as the changed scorer meets them.
         top_k: K; at most N.
     """
     best = []
-    for frozen in (before, after):
+    for frozen, vectors in ((before, item_embs), (after, changed_item_embs)):
         scorer = FrozenScorer(frozen)
-        scores = np.asarray(scorer.score(scorer.user_state(tf.constant(histories), tf.constant(categories)), item_embs[np.newaxis]))
+        scores = np.asarray(scorer.score(scorer.user_state(tf.constant(histories), tf.constant(categories)), vectors[np.newaxis]))
         best.append(np.argsort(-scores, axis=1, kind="stable")[:, :top_k])
     shared = [len(np.intersect1d(a, b)) / max(1, min(top_k, len(item_embs))) for a, b in zip(*best, strict=True)]
     return float(np.mean(shared)) if shared else 1.0

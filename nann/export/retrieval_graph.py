@@ -21,6 +21,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from nann.config import Precision
 from nann.export.catalogue import Catalogue, CatalogueLookup
 from nann.export.freeze import ENCODE_USER, PARAMETERS, SCORE, cut_networks, lower_frozen, static_types, user_state_names
 from nann.export.history_graph import TracedHistory
@@ -99,6 +100,7 @@ class RetrievalParts:
         graph: built from these embeddings.
         search: the defaults of the search; as many levels of the graph are kept as it names.
         compiled: score with XLA, on a grid of widths, in the SavedModels; the MetaGraph is never compiled.
+        table_precision: the embedding tables and the item vectors are stored in.
     """
 
     scorer: HistoryScorer
@@ -109,14 +111,15 @@ class RetrievalParts:
     graph: Graph
     search: SearchParameters
     compiled: bool = False
+    table_precision: Precision = "float32"
 
 
 def write_retrieval_graph(directory: Path, parts: RetrievalParts) -> None:
     """Writes ``0.meta``, ``0.index``, ``0.data-00000-of-00001``, ``saved_model/portable/1``, ``saved_model/native/1`` and
     ``saved_model/fused/1``.
 
-    Without the native library the last two are left out, and the last one where the scorer has an operation that a program has no form
-    of; a warning names it.
+    Without the native library the last two are left out, and the last one where item vectors are not stored in float32, or the scorer has
+    an operation that a program has no form of; a warning says so.
 
     Args:
         directory: where to write; must exist.
@@ -131,7 +134,9 @@ def write_retrieval_graph(directory: Path, parts: RetrievalParts) -> None:
     write_saved_model(directory / PORTABLE, meta, prefix)
     if native_ops.available():
         write_saved_model(directory / NATIVE, _export(parts, NativeWalk(widths), compiled=parts.compiled), prefix)
-    if scoring.available():
+    if parts.table_precision != "float32":
+        logger.warning("%s is left out: it reads item vectors in float32, they are stored in %s", FUSED, parts.table_precision)
+    elif scoring.available():
         try:
             lowered = lower_frozen(parts.frozen)
         except LoweringError as error:
@@ -144,12 +149,14 @@ def _export(
     parts: RetrievalParts, walk: Walk | LoweredScorer, *, compiled: bool = False, checkpoint: Path | None = None
 ) -> tf.compat.v1.MetaGraphDef:
     """Builds the graph, writes its variables into a checkpoint if one is named, and returns the MetaGraph with its signatures."""
-    history, lookup = TracedHistory(parts.scorer.scorer), CatalogueLookup(parts.catalogue)
+    history, lookup = TracedHistory(parts.scorer.scorer, precision=parts.table_precision), CatalogueLookup(parts.catalogue)
     networks = cut_networks(parts.frozen)
     state_shapes = [shape for shape, _ in static_types(parts.frozen, user_state_names(parts.frozen))]
     variables = _Variables()
     with tf.Graph().as_default() as graph:
-        tables = SearchTables.create(parts.embeddings, parts.graph, max_levels=len(parts.search.ef), make=variables.make)
+        tables = SearchTables.create(
+            parts.embeddings, parts.graph, max_levels=len(parts.search.ef), make=variables.make, precision=parts.table_precision
+        )
         lookup.create(variables.make)
         item_ids, cate_ids = _inputs(lookup)
         search = _search_inputs(parts.search)

@@ -9,26 +9,42 @@ import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.errors import ArtifactError
-from nann.models.families import load_class, require_interface, source_digest
+from nann.models.families import load_class, require_features, require_interface, source_digest
 from nann.models.item_vectors import ItemEncoder
-from nann.models.scorer import Scorer, UserState
+from nann.models.pruning import prune_score_network
+from nann.models.scorer import Features, Scorer, UserState
 from nann.models.tables import TableOptions
+from nann.samples import FeatureLists
 
-__all__ = ["ItemEncoder", "Scorer", "UserState", "build_model", "load_class", "load_model", "save_model", "source_digest"]
+__all__ = [
+    "ItemEncoder",
+    "Scorer",
+    "UserState",
+    "build_model",
+    "load_class",
+    "load_model",
+    "prune_score_network",
+    "save_model",
+    "source_digest",
+]
 
 
-def build_model(config: TrainConfig, *, num_items: int, num_categories: int) -> Scorer:
+def build_model(config: TrainConfig, *, num_items: int, num_categories: int, features: Features | None = None) -> Scorer:
     """A scorer with initial values drawn from the config's seed.
 
     Args:
         config: names the scorer, the embedding size and the seed.
         num_items: item rows are 1..num_items.
         num_categories: category rows are 1..num_categories.
+        features: side features of the items by name.
 
     Raises:
         ModelError: a class of the user's own cannot be imported, or does not work together.
     """
-    scorer = load_class(config.scorer).from_config(config, num_items=num_items, num_categories=num_categories)
+    if features:
+        require_features(config.scorer)
+    more = {"features": features} if features else {}
+    scorer = load_class(config.scorer).from_config(config, num_items=num_items, num_categories=num_categories, **more)
     require_interface(scorer, config.scorer)
     if config.embedding != "static":
         scorer.grow_tables(TableOptions(config.promote_after, config.shared_rows if config.embedding == "adaptive" else 0))
@@ -45,12 +61,13 @@ def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_leng
         scorer.item_table.forget_slots()
         scorer.category_table.forget_slots()
     description = {
-        "train": config.model_dump(),
+        "train": config.model_dump(exclude={"teacher"}),
         "num_items": scorer.num_items,
         "num_categories": scorer.num_categories,
         "item_dim": scorer.item_dim,
         "max_length": max_length,
         "source_sha256": source_digest(config.scorer),
+        "features": {name: part.describe() for name, part in zip(config.inputs, scorer.features, strict=True)},
     }
     tf.train.Checkpoint(scorer=scorer).write(str(directory / "weights"))
     (directory / "config.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -72,7 +89,9 @@ def load_model(directory: Path, *, trainable: bool = False) -> Scorer:
         config = TrainConfig(**description["train"])
         if source_digest(config.scorer) != description.get("source_sha256"):
             raise ArtifactError(f"the sources of {config.scorer} were changed since {directory} was trained; run `nann train` again")
-        scorer = build_model(config, num_items=description["num_items"], num_categories=description["num_categories"])
+        num_items = description["num_items"]
+        features = {name: FeatureLists.unknown(num_items=num_items, **description["features"][name]) for name in config.inputs}
+        scorer = build_model(config, num_items=num_items, num_categories=description["num_categories"], features=features)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{directory} holds no model ({error}); run `nann train` again") from error
     tf.train.Checkpoint(scorer=scorer).read(str(directory / "weights")).assert_consumed()

@@ -51,8 +51,18 @@ def load_class(name: str) -> type[Scorer]:
         raise ModelError(f"{name} is no scorer; derive it from nann.models.Scorer, as docs/models.md shows")
     if missing := sorted(getattr(found, "__abstractmethods__", ())):
         raise ModelError(f"{name} leaves out {', '.join(missing)}; a scorer has to define what nann.models.Scorer declares")
-    _require_arguments(name, found)
+    _require_arguments(name, found, ARGUMENTS)
     return found
+
+
+def require_features(name: str) -> None:
+    """Refuses side features for a class that does not take them.
+
+    Raises:
+        ModelError: it does not.
+    """
+    if name not in SCORERS:
+        _require_arguments(name, load_class(name), (*ARGUMENTS, "features"))
 
 
 def source_digest(name: str) -> str | None:
@@ -112,12 +122,12 @@ def _scorers_in(module: object) -> list[str]:
     return sorted(name for name, value in vars(module).items() if inspect.isclass(value) and issubclass(value, Scorer))
 
 
-def _require_arguments(name: str, found: type[Scorer]) -> None:
+def _require_arguments(name: str, found: type[Scorer], arguments: tuple[str, ...]) -> None:
     if found.from_config.__func__ is not Scorer.from_config.__func__:  # type: ignore[attr-defined]
         return
     try:
-        inspect.signature(found).bind(**dict.fromkeys(ARGUMENTS))
+        inspect.signature(found).bind(**dict.fromkeys(arguments))
     except TypeError as error:
         raise ModelError(
-            f"{name} cannot be made with the arguments {', '.join(ARGUMENTS)} ({error}); accept them, or override from_config"
+            f"{name} cannot be made with the arguments {', '.join(arguments)} ({error}); accept them, or override from_config"
         ) from error

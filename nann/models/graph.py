@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.models.layers import Dense, Mlp, PRelu
-from nann.models.scorer import NETWORK_SIZE, ItemMatch, PooledInterest, Scorer, UserState, inner_product
+from nann.models.scorer import NETWORK_SIZE, Features, ItemMatch, PooledInterest, Scorer, UserState, inner_product
 from nann.neighborhood import NeighborhoodShape
 
 
@@ -29,14 +29,23 @@ class GraphScorer(Scorer):
     `encode_item` takes rows [n] as well, for items without neighbours.
 
     Args:
-        num_items, num_categories, emb_dim, seed: as for every scorer.
+        num_items, num_categories, emb_dim, seed, features: as for every scorer.
         neighborhood: of the samples.
     """
 
     neighborhood: NeighborhoodShape
 
-    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, neighborhood: NeighborhoodShape) -> None:
-        super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="graph")
+    def __init__(
+        self,
+        *,
+        num_items: int,
+        num_categories: int,
+        emb_dim: int,
+        seed: int,
+        neighborhood: NeighborhoodShape,
+        features: Features | None = None,
+    ) -> None:
+        super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="graph", features=features)
         self.neighborhood = neighborhood
         size = self.embedded_dim
         self.near_items = Dense(size, NETWORK_SIZE, self.seeds, name="near_items")
@@ -56,10 +65,17 @@ class GraphScorer(Scorer):
         return NeighborhoodShape(items=config.graph_items, users=config.graph_users, user_items=config.graph_user_items)
 
     @classmethod
-    def from_config(cls, config: TrainConfig, *, num_items: int, num_categories: int) -> Self:
+    def from_config(cls, config: TrainConfig, *, num_items: int, num_categories: int, features: Features | None = None) -> Self:
         """A scorer with the options of a training."""
         shape = cls.neighborhood_of(config)
-        return cls(num_items=num_items, num_categories=num_categories, emb_dim=config.emb_dim, seed=config.seed, neighborhood=shape)
+        return cls(
+            num_items=num_items,
+            num_categories=num_categories,
+            emb_dim=config.emb_dim,
+            seed=config.seed,
+            neighborhood=shape,
+            features=features,
+        )
 
     def item_network(self, embedded: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The item vector e_v [..., D] of raw embeddings [..., 1 + S, E] of items and their neighbours."""

@@ -1,7 +1,7 @@
 """The scorers: how a user's history and an item become one logit.
 
-One interface for training, extraction, index, export and evaluation (B users, L history positions, E = 2 emb_dim, n candidates,
-D = item_dim):
+One interface for training, extraction, index, export and evaluation (B users, L history positions, E = 2 emb_dim and more with side
+features, n candidates, D = item_dim):
 
 - `history(item_rows, cate_rows)` -> sequence [B, L, E], mask [B, L]: the only place that touches the embedding tables for the user;
 - `embed_items(item_rows, cate_rows)` -> [..., E], `item_network(embedded)` -> [..., D]; together `encode_item`: the vector e_v that is
@@ -16,18 +16,22 @@ from __future__ import annotations
 
 import abc
 import functools
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import tensorflow as tf
 
 from nann.config import TrainConfig
+from nann.models.item_features import FeatureEmbedding
 from nann.models.layers import BatchNorm, Dense, Mlp, PRelu, Seeds
 from nann.models.tables import GrowingTable, StaticTable, Table, TableOptions
 from nann.neighborhood import NeighborhoodShape
+from nann.samples import FeatureLists
 from ops.lookup import lookup_positions
 
 UserState = tuple[tf.Tensor, ...]
 TableRows = tuple[tuple[tf.Tensor, tf.Tensor], ...]
+Features = Mapping[str, FeatureLists]
 
 NETWORK_SIZE = 64
 ATTENTION_HIDDEN = 128
@@ -45,9 +49,10 @@ class Scorer(tf.Module, abc.ABC):
         num_categories: category rows are 1..num_categories; row 0 is missing.
         emb_dim: size of the item embedding and of the category embedding.
         seed: of the initial values.
+        features: side features of the items by name, each with an embedding of its own.
 
     Attributes:
-        embedded_dim: E, size of a history item and of what `item_network` reads, 2 emb_dim.
+        embedded_dim: E, size of a history item and of what `item_network` reads: emb_dim for item, category and each feature.
         item_dim: D, size of an item vector.
         seeds: of the layers' initial values, in the order the layers are made.
         compiles: whether XLA may compile its training step.
@@ -57,14 +62,17 @@ class Scorer(tf.Module, abc.ABC):
     neighborhood: NeighborhoodShape | None = None
     compiles: bool = True
 
-    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, name: str) -> None:
+    def __init__(
+        self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, name: str, features: Features | None = None
+    ) -> None:
         super().__init__(name=name)
         self.num_items, self.num_categories, self.emb_dim = num_items, num_categories, emb_dim
-        self.embedded_dim = 2 * emb_dim
+        self.embedded_dim = (2 + len(features or {})) * emb_dim
         self.item_dim = NETWORK_SIZE
         self.seeds = Seeds(seed)
         self.item_table: Table = StaticTable(num_items, emb_dim, self.seeds.next(), "item_table")
         self.category_table: Table = StaticTable(num_categories, emb_dim, self.seeds.next(), "category_table")
+        self.features = [FeatureEmbedding(lists, emb_dim, self.seeds, name=feature) for feature, lists in (features or {}).items()]
         self.item_mlp = Mlp(
             (self.embedded_dim, NETWORK_SIZE, NETWORK_SIZE, self.item_dim), self.seeds, batch_norm=True, name="item_network"
         )
@@ -76,9 +84,10 @@ class Scorer(tf.Module, abc.ABC):
         return None
 
     @classmethod
-    def from_config(cls, config: TrainConfig, *, num_items: int, num_categories: int) -> Self:
+    def from_config(cls, config: TrainConfig, *, num_items: int, num_categories: int, features: Features | None = None) -> Self:
         """A scorer with the options of a training; classes with further arguments override it."""
-        return cls(num_items=num_items, num_categories=num_categories, emb_dim=config.emb_dim, seed=config.seed)  # type: ignore[call-arg]
+        more: dict[str, Any] = {"features": features} if features else {}
+        return cls(num_items=num_items, num_categories=num_categories, emb_dim=config.emb_dim, seed=config.seed, **more)
 
     def grow_tables(self, options: TableOptions) -> None:
         """Replaces the tables by ones that grow; before the optimizer is made."""
@@ -89,8 +98,14 @@ class Scorer(tf.Module, abc.ABC):
 
     @property
     def tables(self) -> tuple[tf.Variable, ...]:
-        """Per level of the tables the items' variable [rows, emb_dim] and the categories'; row 0 of each is never read."""
-        return tuple(variable for level in zip(self.item_table.levels, self.category_table.levels, strict=True) for variable in level)
+        """Per level the items' variable [rows, emb_dim] and the categories', then those of the features; row 0 is never read."""
+        levels = zip(self.item_table.levels, self.category_table.levels, strict=True)
+        return *(variable for level in levels for variable in level), *self.feature_tables
+
+    @property
+    def feature_tables(self) -> tuple[tf.Variable, ...]:
+        """The embedding tables of the side features."""
+        return tuple(feature.table for feature in self.features)
 
     def table_rows(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> TableRows:
         """Per level of the tables where the embeddings [...] of items and categories lie; 0 where not on that level."""
@@ -125,10 +140,17 @@ class Scorer(tf.Module, abc.ABC):
         tables = {id(table) for table in self.tables}
         return tuple(variable for variable in self.trainable_variables if id(variable) not in tables)
 
+    @property
+    def learned_variables(self) -> tuple[tf.Variable, ...]:
+        """All variables but those that hold a dataset's lists of features."""
+        lists = {id(variable) for feature in self.features for variable in (feature.values, feature.row_splits)}
+        return tuple(variable for variable in self.variables if id(variable) not in lists)
+
     def embed_items(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tf.Tensor:
         """Raw embeddings [..., E] of rows [...]; zeros where a row is 0."""
-        levels = zip(self.tables[::2], self.tables[1::2], self.table_rows(item_rows, cate_rows), strict=True)
-        return functools.reduce(tf.add, [lookup_positions((items, categories), rows) for items, categories, rows in levels])
+        levels = zip(self.item_table.levels, self.category_table.levels, self.table_rows(item_rows, cate_rows), strict=True)
+        embedded = functools.reduce(tf.add, [lookup_positions((items, categories), rows) for items, categories, rows in levels])
+        return tf.concat([embedded, *(feature(item_rows) for feature in self.features)], axis=-1) if self.features else embedded
 
     def item_network(self, embedded: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The item vector e_v [..., D] of raw embeddings [..., E]."""
@@ -212,8 +234,10 @@ class ItemMatch(tf.Module):
 class TwoSidedScorer(Scorer):
     """Inner product of a user vector and the item vector: classic embedding retrieval."""
 
-    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int) -> None:
-        super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="two_sided")
+    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, features: Features | None = None) -> None:
+        super().__init__(
+            num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="two_sided", features=features
+        )
         self.interest = PooledInterest(self.embedded_dim, self.item_dim, self.seeds)
 
     def encode_user(self, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
@@ -253,8 +277,10 @@ class ScoreNetwork(tf.Module):
 class PoolScorer(Scorer):
     """Score network over the pooled history and the item vector, plus their inner product: no attention."""
 
-    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int) -> None:
-        super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="nann_pool")
+    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, features: Features | None = None) -> None:
+        super().__init__(
+            num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="nann_pool", features=features
+        )
         self.interest = PooledInterest(self.embedded_dim, self.item_dim, self.seeds)
         self.user_first = Dense(self.item_dim, SCORE_SIZES[0], self.seeds, name="user_first")
         self.item_first = Dense(self.item_dim, SCORE_SIZES[0], self.seeds, use_bias=False, name="item_first")
@@ -281,8 +307,8 @@ class AttentionScorer(Scorer):
     score network's first layer into the values.
     """
 
-    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int) -> None:
-        super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="nann")
+    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, features: Features | None = None) -> None:
+        super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="nann", features=features)
         self.query_first = Dense(self.item_dim, ATTENTION_HIDDEN, self.seeds, name="query_first")
         self.query_activation = PRelu(ATTENTION_HIDDEN, name="query_activation")
         self.query_second = Dense(ATTENTION_HIDDEN, ATTENTION_SIZE, self.seeds, name="query_second")

@@ -84,14 +84,14 @@ def beam_search(score: Score, user_state: UserState, tables: SearchTables, searc
     entries, walked = start(tables, search.start_level)
     num_entries = tf.size(entries, tf.int64)
     # Read once: a variable that is also gathered from directly (ResourceGather) is copied as a whole by every read.
-    item_embs = tf.convert_to_tensor(tables.item_embs)
+    item_embs = tables.item_embs.read()
 
-    visited = walk.start(entries, batch, item_embs.shape[0])
+    visited = walk.start(entries, batch, item_embs.values.shape[0])
     positions, scores, _ = walk.merge(
         tf.fill(pool, tf.constant(-1, tf.int64)),
         tf.fill(pool, NEGATIVE_INFINITY),
         Lists(tf.tile(entries, batch[tf.newaxis]), tf.range(batch + 1) * num_entries),
-        score(user_state, tf.gather(item_embs, entries)[tf.newaxis]),
+        score(user_state, item_embs.gather(entries)[tf.newaxis]),
         tf.constant(0, tf.int64),
     )
     items_scored = tf.fill([batch], num_entries)

@@ -23,7 +23,7 @@ def fused_search(
         program: of the scorer, see `ops.scoring_program`.
         parameters: of the program, for these users.
         user_state: tensors with leading axis B.
-        tables: of the corpus.
+        tables: of the corpus, item vectors in float32.
         search: the parameters; levels the tables do not have are not walked.
 
     Returns:
@@ -39,7 +39,7 @@ def fused_search(
         ef=tf.maximum(search.ef, 1),
         rounds=tf.concat([tf.where(walked[:levels], search.rounds[:levels], 0), search.rounds[levels:]], axis=0),
         enter_points=entries,
-        item_embs=tf.convert_to_tensor(tables.item_embs),
+        item_embs=tables.item_embs.read().values,
         neighbor_values=[tf.convert_to_tensor(values) for values in tables.neighbor_values[:levels]],
         neighbor_row_splits=[tf.convert_to_tensor(splits) for splits in tables.neighbor_row_splits[:levels]],
     )

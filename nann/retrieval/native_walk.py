@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from nann.retrieval.walk import WIDTHS, Lists
 from ops import retrieval
+from ops.packed_table import PackedTable
 
 
 class NativeWalk:
@@ -32,7 +33,7 @@ class NativeWalk:
         after, values, splits = retrieval.expand_frontier(visited, frontier.values, frontier.row_splits, links, row_splits)
         return after, Lists(values, splits)
 
-    def gather(self, item_embs: tf.Tensor, candidates: Lists) -> tf.Tensor:
+    def gather(self, item_embs: PackedTable, candidates: Lists) -> tf.Tensor:
         """See `Walk.gather`; zeros after the last candidate."""
         return retrieval.gather_candidates(item_embs, candidates.values, candidates.row_splits, self._widths)
 

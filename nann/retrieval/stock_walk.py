@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from nann.retrieval.walk import NEGATIVE_INFINITY, WIDTHS, Lists, padded_width
+from ops.packed_table import PackedTable
 
 
 class StockWalk:
@@ -47,10 +48,10 @@ class StockWalk:
         lengths = tf.math.unsorted_segment_sum(tf.ones_like(users), users, batch)
         return _mark(visited, keys), Lists(keys - users * count, _row_splits(lengths))
 
-    def gather(self, item_embs: tf.Tensor, candidates: Lists) -> tf.Tensor:
+    def gather(self, item_embs: PackedTable, candidates: Lists) -> tf.Tensor:
         """See `Walk.gather`; after the last candidate comes item 0."""
         longest = tf.reduce_max(tf.concat([candidates.row_splits[1:] - candidates.row_splits[:-1], [0]], axis=0))
-        return tf.gather(item_embs, _dense(candidates, padded_width(longest, self._widths), 0))
+        return item_embs.gather(_dense(candidates, padded_width(longest, self._widths), 0))
 
     def merge(
         self, positions: tf.Tensor, scores: tf.Tensor, candidates: Lists, new_scores: tf.Tensor, ef: tf.Tensor

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
+from ops.packed_table import PackedTable
+
 NEGATIVE_INFINITY = float("-inf")
 # The CPU kernels (oneDNN) build and keep code for every shape they meet: with widths as they come, a call took 1.5 times as long
 # (9,500 of 42,000 items scored, one user) and left 5 MB behind, up to the kernels' own limit.
@@ -36,7 +38,7 @@ class Walk(Protocol):
     def expand(self, visited: tf.Tensor, frontier: Lists, links: tf.Tensor, row_splits: tf.Tensor) -> tuple[tf.Tensor, Lists]:
         """The record after, and the neighbours of each frontier that were not visited: distinct, in the order they are met."""
 
-    def gather(self, item_embs: tf.Tensor, candidates: Lists) -> tf.Tensor:
+    def gather(self, item_embs: PackedTable, candidates: Lists) -> tf.Tensor:
         """The vectors [B, W, D] of the candidates; what comes after a user's last candidate has no meaning."""
 
     def merge(

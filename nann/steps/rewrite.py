@@ -18,9 +18,10 @@ from nann.export.passes import kept_of_the_best, optimize_scorer, precompute
 from nann.export.retrieval_graph import FUSED, META_NAME, NATIVE, PORTABLE, SAVED_MODELS, digest_of
 from nann.export.warmup import write_warmup_requests
 from nann.index import Embeddings, Graph, load_embeddings, load_graph
-from nann.models import Scorer, load_max_length, load_model
+from nann.models import Scorer, load_max_length, load_model, prune_score_network
 from nann.retrieval import HistoryScorer, SearchParameters, plan_walk
 from nann.samples import Items, load_items, load_samples
+from ops.packed_table import pack, unpack
 
 REPORT_NAME = "rewrite_report.json"
 RECALL_USERS = 20
@@ -71,12 +72,18 @@ def rewrite(
         raise ArtifactError(f"the search cannot be exported: {error}") from error
     history_scorer = HistoryScorer(scorer, max_length=load_max_length(model))
     as_trained = freeze_scorer(history_scorer)
-    frozen, passes = optimize_scorer(
-        as_trained, num_items=catalogue.num_items, num_categories=catalogue.num_categories, precision=config.precision
+    report: dict[str, Any] = {"precision": config.precision, "table_precision": config.precision_of_tables}
+    if config.prune:
+        report["pruned"] = prune_score_network(scorer, config.prune)
+    frozen, report["passes"] = optimize_scorer(
+        freeze_scorer(history_scorer) if config.prune else as_trained,
+        num_items=catalogue.num_items,
+        num_categories=catalogue.num_categories,
+        precision=config.precision,
+        table_precision=config.precision_of_tables,
     )
-    report: dict[str, Any] = {"passes": passes, "precision": config.precision}
-    if config.precision != "float32":
-        report["kept_of_the_best"] = _recall_cost(as_trained, frozen, dataset, items, corpus, top_k=config.top_k)
+    if config.prune or {config.precision, config.precision_of_tables} != {"float32"}:
+        report["kept_of_the_best"] = _recall_cost(as_trained, frozen, dataset, items, corpus, config)
     if config.precompute_mb:
         frozen, corpus, report["precompute"] = precompute(frozen, corpus, max_table_bytes=config.precompute_mb * 2**20)
     with writer as directory:
@@ -92,6 +99,7 @@ def rewrite(
             graph=graph,
             search=search,
             compiled=config.xla,
+            table_precision=config.precision_of_tables,
         )
         write_retrieval_graph(directory, parts)
         _write_warmup(directory, dataset, items)
@@ -113,14 +121,22 @@ def rewrite(
 
 
 def _recall_cost(
-    before: tf.compat.v1.GraphDef, after: tf.compat.v1.GraphDef, dataset: Path, items: Items, corpus: Embeddings, *, top_k: int
+    before: tf.compat.v1.GraphDef, after: tf.compat.v1.GraphDef, dataset: Path, items: Items, corpus: Embeddings, config: RewriteConfig
 ) -> float | None:
     """Share of the exact top K that a changed scorer keeps, over some validation users; None without any."""
     histories = load_samples(dataset, "validate").histories[:RECALL_USERS].astype("int64")
     if not len(histories):
         return None
     categories = items.category_rows[histories].astype("int64")
-    return kept_of_the_best(before, after, histories=histories, categories=categories, item_embs=corpus.vectors, top_k=top_k)
+    return kept_of_the_best(
+        before,
+        after,
+        histories=histories,
+        categories=categories,
+        item_embs=corpus.vectors,
+        changed_item_embs=unpack(pack(corpus.vectors, config.precision_of_tables)),
+        top_k=config.top_k,
+    )
 
 
 def _log_passes(report: dict[str, Any]) -> None:
@@ -143,7 +159,7 @@ def _log_passes(report: dict[str, Any]) -> None:
             *(f"{number:,.0f}" for number in (*made["flops_per_item"], *made["table_bytes"])),
         )
     if report.get("kept_of_the_best") is not None:
-        logger.info("%s keeps %.4f of the exact top K of float32", report["precision"], report["kept_of_the_best"])
+        logger.info("what is served keeps %.4f of the exact top K of the model as trained", report["kept_of_the_best"])
 
 
 def _write_warmup(directory: Path, dataset: Path, items: Items) -> None:

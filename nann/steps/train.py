@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact
+from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import TrainConfig
 from nann.errors import TrainingError
 from nann.models import load_class, save_model, source_digest
 from nann.neighborhood import NeighborSampler, build_graph
 from nann.samples import Histories, Samples, load_histories, load_items, load_meta, load_samples
 from nann.training.batches import BatchSource, NoiseSampler
+from nann.training.distillation import Teacher
 from nann.training.loop import train_scorer
 from nann.training.warm_start import load_earlier_model, require_continuation, save_optimizer
 
@@ -42,7 +43,8 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
         overwrite: replace a differing artifact.
 
     Raises:
-        ArtifactError: the dataset or the earlier model is unusable, they do not go together, or ``model`` holds something else.
+        ArtifactError: the dataset, the earlier model or the teacher is unusable, they do not go together, or ``model`` holds something
+            else.
         ModelError: ``config.scorer`` names a class that cannot be imported or used.
         TrainingError: there is nothing to train on, or a loss is not finite.
     """
@@ -61,7 +63,13 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
     inputs["dataset"] = source_artifact  # after the earlier model, whose lineage names another
     if (digest := source_digest(config.scorer)) is not None:
         inputs[f"source:{config.scorer}"] = digest
-    writer = ArtifactWriter(model, step="train", params=config.model_dump(), inputs=inputs, resumable=True, overwrite=overwrite)
+    if config.teacher is not None:
+        teacher_artifact = open_artifact(config.teacher, step="train")
+        require_same_ancestor("dataset", source_artifact, teacher_artifact)
+        inputs["teacher"] = teacher_artifact
+    writer = ArtifactWriter(
+        model, step="train", params=config.model_dump(exclude={"teacher"}), inputs=inputs, resumable=True, overwrite=overwrite
+    )
     if writer.is_current:
         return writer.current()
     items, histories, meta = load_items(dataset), load_histories(dataset), load_meta(dataset)
@@ -72,6 +80,10 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             f"--embedding {config.embedding} trains on one replica, and there are {strategy.num_replicas_in_sync}; "
             "take --embedding static, or make one device visible (CUDA_VISIBLE_DEVICES)"
         )
+    try:
+        items.chosen_features(config.inputs)
+    except ValueError as error:
+        raise TrainingError(f"{dataset}: {error}") from error
     try:
         sampler = NoiseSampler(items.train_counts)
         source = BatchSource(
@@ -104,6 +116,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             strategy=strategy,
             directory=directory,
             earlier=None if warm_start is None else load_earlier_model(warm_start),
+            teacher=Teacher(config.teacher, items.category_rows, histories, compiled=config.xla) if config.teacher else None,
         )
         save_model(trained.scorer, directory, config=config, max_length=max_length, keep_moments=config.keep_moments)
         if config.keep_moments:

@@ -19,6 +19,7 @@ from nann.errors import TrainingError
 from nann.models import Scorer, build_model
 from nann.samples import Items, Samples
 from nann.training.batches import Batches
+from nann.training.distillation import Teacher
 from nann.training.step import TrainingStep, trained_variables
 from nann.training.validation import RecallProbe
 from nann.training.warm_start import EarlierModel, carry_over
@@ -68,6 +69,7 @@ def train_scorer(
     strategy: tf.distribute.Strategy,
     directory: Path,
     earlier: EarlierModel | None = None,
+    teacher: Teacher | None = None,
 ) -> Trained:
     """Trains a scorer, from the newest checkpoint in ``directory`` when there is one.
 
@@ -81,13 +83,19 @@ def train_scorer(
         strategy: where the replicas are; ``source`` must yield their global batch.
         directory: receives ``checkpoints/``, ``events/`` and ``training.jsonl``.
         earlier: the model to go on from; None to begin with initial values.
+        teacher: whose scores the scorer learns too, or None.
 
     Raises:
         TrainingError: a loss is not finite.
     """
     records = Records(directory)
     with strategy.scope():
-        scorer = build_model(config, num_items=len(items.category_rows) - 1, num_categories=items.num_categories)
+        scorer = build_model(
+            config,
+            num_items=len(items.category_rows) - 1,
+            num_categories=items.num_categories,
+            features=items.chosen_features(config.inputs),
+        )
         optimizer = LazyAdamW(trained_variables(scorer), weight_decay=config.weight_decay, fused=config.fused)
     if config.item_init != 1:
         scorer.item_table.scale(config.item_init)
@@ -109,6 +117,7 @@ def train_scorer(
         categories=tf.constant(items.category_rows),
         log_probability=tf.constant(log_probability),
         replicas=strategy.num_replicas_in_sync,
+        teacher=teacher,
     )
     distributed = _distributed(source, start, config, strategy)
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.models import Scorer
+from nann.training.distillation import distillation_loss
 
 
 def candidate_loss(logits: tf.Tensor, log_expected: tf.Tensor, is_target: tf.Tensor, ignored: tf.Tensor, kind: str) -> tf.Tensor:
@@ -70,6 +71,7 @@ def loss_and_gradients(
     is_target: tf.Tensor,
     ignored: tf.Tensor,
     scale: tf.Tensor,
+    teacher_logits: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...], tf.Tensor, tf.Tensor]:
     """One forward and backward pass over looked-up embeddings, so that it compiles as one XLA program of fixed shapes.
 
@@ -83,6 +85,7 @@ def loss_and_gradients(
         is_target: [B, n] bool.
         ignored: [B, n] bool.
         scale: scalar the mean over B is multiplied by before differentiation (1 / replicas).
+        teacher_logits: [B, n] a teacher's scores of the candidates; ``teacher_weight`` of the loss is then the divergence from them.
 
     Returns:
         loss (scalar mean over B, without the adversarial part), divergence (scalar), gradients of the network variables, gradient of
@@ -98,6 +101,9 @@ def loss_and_gradients(
             inner.watch(items)
             logits = tf.cast(scorer.score(user_state, items, training=True), tf.float32)
             loss = tf.reduce_mean(candidate_loss(logits, log_expected, is_target, ignored, config.loss))
+            if teacher_logits is not None:
+                distilled = tf.reduce_mean(distillation_loss(logits, teacher_logits, log_expected, ignored))
+                loss = (1.0 - config.teacher_weight) * loss + config.teacher_weight * distilled
         total, divergence = loss, tf.zeros([])
         if config.adv_eps > 0:
             direction = tf.sign(tf.stop_gradient(_over_replicas(inner.gradient(loss, items))))

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.models import Scorer
+from nann.training.distillation import Teacher
 from nann.training.objective import loss_and_gradients
 from ops.lookup import position_gradients, stock_ops
 from ops.optimizers import LazyAdamW
@@ -25,11 +26,21 @@ class TrainingStep:
         categories: [num_items + 1] int32 category row by item row.
         log_probability: [num_items + 1] float32 log of the noise probability by item row.
         replicas: number of replicas in sync.
+        teacher: whose scores the scorer learns too, or None.
     """
 
     def __init__(
-        self, scorer: Scorer, optimizer: LazyAdamW, config: TrainConfig, *, categories: tf.Tensor, log_probability: tf.Tensor, replicas: int
+        self,
+        scorer: Scorer,
+        optimizer: LazyAdamW,
+        config: TrainConfig,
+        *,
+        categories: tf.Tensor,
+        log_probability: tf.Tensor,
+        replicas: int,
+        teacher: Teacher | None = None,
     ) -> None:
+        self._teacher = teacher
         self._scorer, self._optimizer, self._config = scorer, optimizer, config
         self._categories, self._log_probability, self._replicas = categories, log_probability, replicas
         # Replicas exchange batch statistics inside. TensorFlow 2.21 can do that in a nested function only under XLA, and under XLA only
@@ -80,13 +91,16 @@ class TrainingStep:
         log_expected = tf.gather(self._log_probability, candidates) + tf.math.log(tf.cast(expected, tf.float32))
         scorer.count(targets, tf.gather(self._categories, targets))
         history_categories = tf.gather(self._categories, histories)
-        sequence, mask = scorer.history(histories, history_categories)
+        taught = None if self._teacher is None else self._teacher.logits(histories, history_categories, candidates)
         if near_targets is not None:
             # each candidate, then its neighbours
             near_targets = near_targets[tf.newaxis] if self._config.negatives == "shared" else near_targets[:, tf.newaxis]
             candidates = tf.concat([candidates[..., tf.newaxis], tf.concat([near_targets, near_negatives], axis=1)], axis=-1)
         candidate_categories = tf.gather(self._categories, candidates)
-        embedded = scorer.embed_items(candidates, candidate_categories)
+        with tf.GradientTape(watch_accessed_variables=False) as feature_tape:
+            feature_tape.watch(scorer.feature_tables)
+            sequence, mask = scorer.history(histories, history_categories)
+            embedded = scorer.embed_items(candidates, candidate_categories)
         loss, divergence, network_gradients, sequence_gradient, embedded_gradient = self._differentiate(
             scorer,
             self._config,
@@ -97,14 +111,15 @@ class TrainingStep:
             is_target=is_target,
             ignored=ignored,
             scale=tf.constant(1.0 / self._replicas),
+            teacher_logits=taught,
         )
+        looked_up = [sequence_gradient, embedded_gradient]
+        of_tables = [gradient[..., : 2 * scorer.emb_dim] for gradient in looked_up] if scorer.features else looked_up
         # row 0 is padding, or the id's row is on the other level: no table learns from it
         rows = zip(scorer.table_rows(histories, history_categories), scorer.table_rows(candidates, candidate_categories), strict=True)
-        table_gradients = [
-            gradient
-            for of_level in rows
-            for gradient in position_gradients([scorer.emb_dim] * 2, of_level, [sequence_gradient, embedded_gradient])
-        ]
+        table_gradients = [gradient for of_level in rows for gradient in position_gradients([scorer.emb_dim] * 2, of_level, of_tables)]
+        if scorer.features:
+            table_gradients += feature_tape.gradient([sequence, embedded], scorer.feature_tables, output_gradients=looked_up)
         self._optimizer.apply([*table_gradients, *network_gradients], learning_rate)
         return loss, divergence
 

@@ -23,7 +23,7 @@ from ops.optimizers import LazyAdamW
 
 OPTIMIZER_NAME = "optimizer"
 # What must be equal for one model's weights to fit into the other.
-ARCHITECTURE = ("scorer", "emb_dim", "embedding", "shared_rows")
+ARCHITECTURE = ("scorer", "emb_dim", "embedding", "shared_rows", "inputs")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def require_continuation(model: Artifact, dataset: Artifact, config: TrainConfig
             "run `nann convert` again with --base the model's dataset, or train without --warm-start"
         )
     for name in ARCHITECTURE:
-        earlier, wanted = model.params[name], getattr(config, name)
+        earlier, wanted = model.params.get(name), config.model_dump(mode="json")[name]
         if earlier != wanted:
             option = name.replace("_", "-")
             raise ArtifactError(
@@ -119,10 +119,10 @@ def carry_over(earlier: EarlierModel, scorer: Scorer, optimizer: LazyAdamW) -> d
 
 
 def _of_fixed_size(scorer: Scorer) -> list[tf.Variable]:
-    """The variables but those of tables that grow with the ids met, which are keyed by rows of the catalogue."""
+    """The learned variables but those of tables that grow with the ids met, which are keyed by rows of the catalogue."""
     tables = (scorer.item_table, scorer.category_table)
     grown = {id(variable) for table in tables if isinstance(table, GrowingTable) for variable in table.grown}
-    return [variable for variable in scorer.variables if id(variable) not in grown]
+    return [variable for variable in scorer.learned_variables if id(variable) not in grown]
 
 
 def _assign_first_rows(sources: Sequence[tf.Variable], targets: Sequence[tf.Variable]) -> None:

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "ops/cc/retrieval_walk.h"
@@ -145,6 +146,15 @@ class ExpandFrontierOp : public OpKernel {
   }
 };
 
+// Rows of a table in any of its types, as float.
+inline void DecodeRow(const float* from, float, int64_t dim, float* to) { std::memcpy(to, from, dim * sizeof(float)); }
+
+template <typename T>
+void DecodeRow(const T* from, float scale, int64_t dim, float* to) {
+  for (int64_t i = 0; i < dim; ++i) to[i] = static_cast<float>(from[i]) * scale;
+}
+
+template <typename T>
 class GatherCandidatesOp : public OpKernel {
  public:
   explicit GatherCandidatesOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -154,10 +164,15 @@ class GatherCandidatesOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* context) override {
-    const Tensor &item_embs = context->input(0), &candidates = context->input(1), &splits = context->input(2);
+    const Tensor &item_embs = context->input(0), &scales = context->input(1);
+    const Tensor &candidates = context->input(2), &splits = context->input(3);
     OP_REQUIRES_OK(context, CheckRagged("candidates", candidates, splits));
     OP_REQUIRES(context, TensorShapeUtils::IsMatrix(item_embs.shape()),
                 absl::InvalidArgumentError(absl::StrCat("item_embs must be [N, D], got ", item_embs.shape().DebugString())));
+    constexpr bool kScaled = std::is_same<T, int8_t>::value;
+    OP_REQUIRES(context, scales.dims() == 1 && scales.dim_size(0) == (kScaled ? item_embs.dim_size(0) : 0),
+                absl::InvalidArgumentError(absl::StrCat("scales must be [", kScaled ? item_embs.dim_size(0) : 0,
+                                                        "] for this type, got ", scales.shape().DebugString())));
     const int64_t num_items = item_embs.dim_size(0), dim = item_embs.dim_size(1), batch = splits.NumElements() - 1;
     const auto positions = candidates.flat<int64_t>();
     const auto offsets = splits.flat<int64_t>();
@@ -170,7 +185,8 @@ class GatherCandidatesOp : public OpKernel {
     const int64_t width = PaddedWidth(longest);
     Tensor* items = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({batch, width, dim}), &items));
-    const float* const table = item_embs.flat<float>().data();
+    const T* const table = item_embs.flat<T>().data();
+    const float* const row_scales = scales.flat<float>().data();
     float* const out = items->flat<float>().data();
     const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
     tensorflow::Shard(workers.num_threads, workers.workers, batch * width, kCyclesPerRow + dim / 4,
@@ -178,7 +194,8 @@ class GatherCandidatesOp : public OpKernel {
                         for (int64_t row = begin; row < end; ++row) {
                           const int64_t user = row / width, at = offsets(user) + row % width;
                           if (at < offsets(user + 1)) {
-                            std::memcpy(out + row * dim, table + positions(at) * dim, dim * sizeof(float));
+                            const int64_t position = positions(at);
+                            DecodeRow(table + position * dim, kScaled ? row_scales[position] : 1.0f, dim, out + row * dim);
                           } else {
                             std::memset(out + row * dim, 0, dim * sizeof(float));
                           }
@@ -244,7 +261,14 @@ class MergeTopEfOp : public OpKernel {
 
 REGISTER_KERNEL_BUILDER(Name("Nann>StartWalk").Device(tensorflow::DEVICE_CPU), StartWalkOp);
 REGISTER_KERNEL_BUILDER(Name("Nann>ExpandFrontier").Device(tensorflow::DEVICE_CPU), ExpandFrontierOp);
-REGISTER_KERNEL_BUILDER(Name("Nann>GatherCandidates").Device(tensorflow::DEVICE_CPU), GatherCandidatesOp);
+#define NANN_REGISTER_GATHER(type)                                                                                \
+  REGISTER_KERNEL_BUILDER(Name("Nann>GatherCandidates").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"), \
+                          GatherCandidatesOp<type>)
+NANN_REGISTER_GATHER(float);
+NANN_REGISTER_GATHER(Eigen::half);
+NANN_REGISTER_GATHER(tensorflow::bfloat16);
+NANN_REGISTER_GATHER(int8_t);
+#undef NANN_REGISTER_GATHER
 REGISTER_KERNEL_BUILDER(Name("Nann>MergeTopEf").Device(tensorflow::DEVICE_CPU), MergeTopEfOp);
 
 }  // namespace

@@ -79,14 +79,16 @@ candidate_splits: [B + 1] as frontier_splits.
 )doc");
 
 REGISTER_OP("Nann>GatherCandidates")
-    .Input("item_embs: float")
+    .Input("item_embs: T")
+    .Input("scales: float")
     .Input("candidates: int64")
     .Input("candidate_splits: int64")
+    .Attr("T: {float, half, bfloat16, int8} = DT_FLOAT")
     .Attr("widths: list(int) >= 1")
     .Output("items: float")
     .SetShapeFn([](InferenceContext* context) -> absl::Status {
-      TF_RETURN_IF_ERROR(RequireRanks(context, {2, 1, 1}));
-      DimensionHandle batch = context->Dim(context->input(2), 0);
+      TF_RETURN_IF_ERROR(RequireRanks(context, {2, 1, 1, 1}));
+      DimensionHandle batch = context->Dim(context->input(3), 0);
       TF_RETURN_IF_ERROR(context->Subtract(batch, 1, &batch));
       context->set_output(0, context->MakeShape({batch, context->UnknownDim(), context->Dim(context->input(0), 1)}));
       return absl::OkStatus();
@@ -95,6 +97,7 @@ REGISTER_OP("Nann>GatherCandidates")
 Reads the vectors of each user's candidates into one dense block for scoring.
 
 item_embs: [N, D].
+scales: [N] what the rows of an int8 table are multiplied by; [0] for the other types.
 candidates: [C] positions in 0..N - 1, user by user.
 candidate_splits: [B + 1] row splits of the candidates.
 widths: ascending, at least 1 each: allowed widths of the block, see `items`.

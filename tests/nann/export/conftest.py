@@ -47,7 +47,14 @@ class Exported:
 
 
 def export(
-    directory: Path, *, scorer: str = "nann", num_items: int = 300, strings: bool = False, seed: int = 1, compiled: bool = False
+    directory: Path,
+    *,
+    scorer: str = "nann",
+    num_items: int = 300,
+    strings: bool = False,
+    seed: int = 1,
+    compiled: bool = False,
+    table_precision: str = "float32",
 ) -> Exported:
     model = build_model(TrainConfig(scorer=scorer, seed=seed, emb_dim=8), num_items=num_items, num_categories=NUM_CATEGORIES)
     category_rows = np.arange(num_items + 1) % (NUM_CATEGORIES + 1)
@@ -72,6 +79,7 @@ def export(
         graph=graph,
         search=SearchParameters(**SEARCH),
         compiled=compiled,
+        table_precision=table_precision,
     )
     write_retrieval_graph(directory, parts)
     return Exported(directory, history_scorer, catalogue, embeddings, graph)

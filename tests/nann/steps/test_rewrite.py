@@ -9,14 +9,15 @@ import pytest
 import tensorflow as tf
 
 from nann.artifacts import ArtifactWriter, open_artifact
-from nann.config import BuildIndexConfig, ExtractConfig, RewriteConfig, TrainConfig
+from nann.config import BuildIndexConfig, EvaluateConfig, ExtractConfig, RewriteConfig, TrainConfig
 from nann.errors import ArtifactError
-from nann.export import load_frozen_scorer, open_portable
+from nann.export import load_corpus, load_frozen_scorer, open_portable
 from nann.index import load_embeddings, load_graph
 from nann.models import build_model, load_max_length, load_model, save_model
 from nann.retrieval import BeamRetriever, HistoryScorer
 from nann.samples import load_items, load_samples
 from nann.steps.build_index import build_index
+from nann.steps.evaluate import evaluate
 from nann.steps.extract import extract
 from nann.steps.rewrite import rewrite
 from ops import retrieval as native_ops
@@ -100,7 +101,7 @@ def test_another_scorer_goes_the_same_way(untrained_run: Any, tmp_path: Path) ->
 def test_the_passes_are_reported_and_the_scores_stay(untrained_run: Any) -> None:
     report = json.loads((untrained_run.converted_model / "rewrite_report.json").read_text())
     names = [entry["pass"] for entry in report["passes"]]
-    assert names == ["remove_identities", "fold_constants", "fold_batch_norms", "merge_common_subexpressions"]
+    assert names == ["remove_identities", "fold_constants", "fold_batch_norms", "shorten_prelu", "merge_common_subexpressions"]
     assert all(entry["nodes"]["after"] < entry["nodes"]["before"] for entry in report["passes"])
     assert max(entry["max_difference"] for entry in report["passes"]) < 1e-4
     model = load_model(untrained_run.artifacts["model"])
@@ -118,8 +119,35 @@ def test_half_precision_is_exported_with_its_cost(untrained_run: Any, tmp_path: 
     report = json.loads((tmp_path / "half" / "rewrite_report.json").read_text())
     assert report["passes"][-1]["pass"] == "half_precision"
     assert 0.8 < report["kept_of_the_best"] <= 1.0
-    sizes = [(path / "frozen_graph.pb").stat().st_size for path in (tmp_path / "half", untrained_run.converted_model)]
-    assert sizes[0] < 0.7 * sizes[1]
+    for name in ("frozen_graph.pb", "0.data-00000-of-00001"):
+        sizes = [(path / name).stat().st_size for path in (tmp_path / "half", untrained_run.converted_model)]
+        assert sizes[0] < 0.8 * sizes[1], name
+
+
+def test_less_is_served_with_its_cost(untrained_run: Any, tmp_path: Path) -> None:
+    """int8 tables, half-precision weights and fewer units at once, evaluated as any other graph."""
+    config = RewriteConfig(ef=(30, 20), rounds=(4, 1), top_k=20, precision="bfloat16", table_precision="int8", prune=0.25)
+    rewrite(**untrained_run.artifacts, converted_model=tmp_path / "less", config=config)
+    report = json.loads((tmp_path / "less" / "rewrite_report.json").read_text())
+    assert [entry["pass"] for entry in report["passes"][-2:]] == ["int8_precision", "half_precision"]
+    assert report["pruned"]["units"] == [96, 48, 24]
+    assert 0.5 < report["kept_of_the_best"] < 1.0
+    dataset = untrained_run.artifacts["dataset"]
+    figures = evaluate(
+        converted_model=tmp_path / "less",
+        dataset=dataset,
+        evaluation=tmp_path / "evaluation",
+        config=EvaluateConfig(ks=(20,), baselines=False, curve_users=0, max_users=10),
+    ).metrics
+    assert figures["coverage@20"] > 0.5
+    histories = load_samples(dataset, "test").histories[:6].astype(np.int64)
+    categories = load_items(dataset).category_rows[histories].astype(np.int64)
+    frozen = load_frozen_scorer(tmp_path / "less" / "frozen_graph.pb")
+    embeddings, _ = load_corpus(tmp_path / "less" / "0.meta")
+    served = open_portable(tmp_path / "less").run("debug", item_ids=histories, cate_ids=categories)
+    scores = np.asarray(frozen.score(frozen.user_state(histories, categories), embeddings.vectors[np.newaxis]))
+    found = np.take_along_axis(scores, served["top_k_item_ids"] - 1, axis=1)
+    np.testing.assert_allclose(found, served["top_k_scores"], rtol=1e-4, atol=1e-4)
 
 
 def test_the_items_part_can_be_computed_ahead(untrained_run: Any, tmp_path: Path) -> None:

@@ -86,6 +86,40 @@ def test_half_precision(graph_def: Any, dtype: tf.DType) -> None:
     assert len(tables) == 3
 
 
+def test_int8_precision(graph_def: Any) -> None:
+    tidy = graph_passes.remove_identities(graph_def, outputs=OUTPUTS)
+    packed, [report] = graph_passes.run_passes(tidy, [(graph_passes.int8_precision, 0.05)], outputs=OUTPUTS, feeds=FEEDS)
+    assert report.name == "int8_precision"
+    assert 0 < report.max_difference < 0.3
+    stored = [node for node in packed.node if node.op == "Const" and node.attr["dtype"].type == tf.int8.as_datatype_enum]
+    assert len(stored) == 3  # a table and two weight matrices
+    assert sum(tf.make_ndarray(node.attr["value"].tensor).nbytes for node in stored) == 6 * 8 + 8 * 4 + 50 * 8
+    twice = graph_passes.int8_precision(packed, outputs=OUTPUTS)
+    assert twice == packed
+
+    # the same numbers in the same order, by hand: rows of the table, columns of the weights
+    def near(value: np.ndarray, axis: int) -> np.ndarray:
+        scale = np.abs(value).max(axis=axis, keepdims=True) / 127
+        return np.rint(value / scale) * scale
+
+    x, hidden_scale = FEEDS["x"], weights(8) / np.sqrt(np.float32(1.5)) / np.sqrt(weights(8) ** 2 + 1)
+    hidden = (x @ near(weights(6, 8), 0) + weights(8)) * hidden_scale + (weights(8) - weights(8) * hidden_scale)
+    twice_looked_up = 2 * np.tanh(near(weights(50, 8), 1)[FEEDS["ids"]])
+    expected = ((np.maximum(hidden, 0) + twice_looked_up) @ near(weights(8, 4), 0)).sum(axis=1)
+    np.testing.assert_allclose(evaluate(packed, ["scores:0"], FEEDS)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["int8_precision", "half_precision"])
+def test_tables_and_products_apart(graph_def: Any, name: str) -> None:
+    tidy = graph_passes.remove_identities(graph_def, outputs=OUTPUTS)
+    function = getattr(graph_passes, name)
+    tables = ops_of(function(tidy, outputs=OUTPUTS, products=False))["Cast"]
+    products = ops_of(function(tidy, outputs=OUTPUTS, tables=False))["Cast"]
+    assert ops_of(function(tidy, outputs=OUTPUTS))["Cast"] == tables + products
+    assert tables
+    assert products
+
+
 def test_a_pass_that_changes_the_result_is_refused(graph_def: Any) -> None:
     def wrong(graph_def: Any, *, outputs: Any) -> Any:
         changed = tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString())

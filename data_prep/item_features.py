@@ -1,0 +1,128 @@
+"""Side features of the items from the items file: categorical, with any number of values per item.
+
+`item_features.parquet`, a row per item in the order of item_row: per feature a column, list<int32> of value rows (1..K, distinct, as
+listed; an empty list where the item has none). `feature_values.parquet`: `feature` string, `value_row` int64, `value` string, `items` int64
+(items with it). Values go by (items descending, value ascending); those of an earlier dataset keep their rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from data_prep.bad_rows import BadRows
+from data_prep.columns import ITEM_CATEGORIES
+from data_prep.config import ConvertConfig
+from data_prep.errors import DataError
+from data_prep.log_reader import FileOptions, read_tables
+from data_prep.parsing import parse_ids
+from data_prep.vocabulary import Ids, find_ids, popularity_rows, take_ids, type_name
+
+FEATURES_NAME, VALUES_NAME = "item_features.parquet", "feature_values.parquet"
+_ROLE = "feature "  # no role of the log begins so
+logger = logging.getLogger(__name__)
+
+
+def write_item_features(out_dir: Path, path: Path, item_ids: Ids, config: ConvertConfig) -> dict[str, int]:
+    """Reads the features of `config.item_features` and writes both files.
+
+    Args:
+        out_dir: directory to write into.
+        path: CSV, gzip CSV or Parquet file; of an item listed several times the last line counts.
+        item_ids: [N] the catalogue's ids, item_row 1 first.
+        config: its `item_features`, `item_columns`, `delimiter`, `feature_separator`, `id_type` and limits apply.
+
+    Returns:
+        Feature -> number of its values, K.
+
+    Raises:
+        DataError: the file cannot be used, lacks a column, or its ids are of another type.
+    """
+    ids, texts = _read(path, item_ids, config)
+    order = np.argsort(item_ids, kind="stable") if isinstance(item_ids, np.ndarray) else pc.sort_indices(item_ids).to_numpy()
+    place = find_ids(take_ids(item_ids, order), ids)
+    listed = np.flatnonzero(place >= 0)
+    source = np.full(len(item_ids), -1)
+    source[order[place[listed]]] = listed  # a repeated index keeps the last value
+    known = _known_values(config.base)
+    columns, values, sizes = {}, [], {}
+    for name, text in texts.items():
+        lists, vocabulary, counts = _coded(text, source, config.feature_separator, known.get(name, []))
+        columns[name] = lists
+        sizes[name] = len(vocabulary)
+        rows = pa.array(np.arange(1, len(vocabulary) + 1), pa.int64())
+        values.append(pa.table({"feature": [name] * len(vocabulary), "value_row": rows, "value": vocabulary, "items": counts}))
+        logger.info("%s: %s values, %s of %s items have one", name, f"{len(vocabulary):,}", f"{_filled(lists):,}", f"{len(item_ids):,}")
+    pa.parquet.write_table(pa.table(columns), out_dir / FEATURES_NAME, compression="zstd")
+    pa.parquet.write_table(pa.concat_tables(values), out_dir / VALUES_NAME, compression="zstd")
+    return sizes
+
+
+def _read(path: Path, item_ids: Ids, config: ConvertConfig) -> tuple[Ids, dict[str, pa.Array]]:
+    """The ids of the file's usable rows, and the text of each feature beside them."""
+    item = config.item_columns.get("item", ITEM_CATEGORIES.names["item"])
+    roles = {name: _ROLE + name for name in config.item_features}
+    mapping = {"item": item, **{roles[name]: column for name, column in config.item_features.items()}}
+    bad = BadRows(config.max_bad_rows, config.max_bad_share)
+    options = FileOptions(mapping, ITEM_CATEGORIES, config.items_header, config.delimiter, text_roles=frozenset(roles.values()))
+    table = read_tables([path], options, bad)
+    is_string = type_name(item_ids) == "string"
+    parsed = parse_ids(table.columns["item"], "string" if is_string else config.id_type)
+    if parsed.is_string != is_string:
+        raise DataError(f"{path}: its item ids are strings, those of the log integers; check item_columns, or give id_type string")
+    rows = np.flatnonzero(~(parsed.bad | parsed.missing))
+    taken = pa.array(rows)
+    texts = {name: pa.chunked_array([chunk.cast(pa.string()) for chunk in table.columns[role]]).take(taken) for name, role in roles.items()}
+    return take_ids(parsed.values, rows), {name: text.combine_chunks() for name, text in texts.items()}
+
+
+def _known_values(base: Path | None) -> dict[str, list[str]]:
+    """Feature -> values of an earlier dataset, in the order of their rows."""
+    if base is None or not (base / VALUES_NAME).is_file():
+        return {}
+    known: dict[str, list[str]] = {}
+    for row in pa.parquet.read_table(base / VALUES_NAME, columns=["feature", "value"]).to_pylist():
+        known.setdefault(row["feature"], []).append(row["value"])
+    return known
+
+
+def _coded(text: pa.Array, source: np.ndarray, separator: str, known: list[str]) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Lists of value rows per item, all values in the order of their rows, and the items that have each.
+
+    Args:
+        text: [n] the values of each line, separated.
+        source: [N] line of each item, -1 without.
+        separator: between two values.
+        known: values that have rows already.
+    """
+    per_item = text.take(pa.array(source, mask=source < 0))
+    lists = pc.split_pattern(pc.fill_null(per_item, ""), separator)
+    owners = pc.list_parent_indices(lists).to_numpy()
+    flat = pc.utf8_trim_whitespace(pc.list_flatten(lists))
+    filled = pc.not_equal(flat, "").to_numpy(zero_copy_only=False)
+    owners, encoded = owners[filled], pc.dictionary_encode(flat.filter(pa.array(filled)))
+    codes = encoded.indices.to_numpy()
+    pairs = owners * max(1, len(encoded.dictionary)) + codes
+    _, first = np.unique(pairs, return_index=True)
+    first.sort()
+    owners, codes = owners[first], codes[first]
+    found = encoded.dictionary.to_pylist()
+    counts = np.bincount(codes, minlength=len(found))
+    new = sorted(set(found) - set(known))
+    number = {value: code for code, value in enumerate(found)}
+    new_counts = np.array([counts[number[value]] for value in new], np.int64)
+    vocabulary = [*known, *(new[place] for place in popularity_rows(new_counts)[0])]
+    row_of_value = {value: row for row, value in enumerate(vocabulary, 1)}
+    rows = np.array([row_of_value[value] for value in found], np.int32)[codes] if found else np.zeros(0, np.int32)
+    splits = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(source)))])
+    items = np.bincount(rows, minlength=len(vocabulary) + 1)[1:]
+    return pa.ListArray.from_arrays(pa.array(splits, pa.int32()), pa.array(rows)), pa.array(vocabulary, pa.string()), pa.array(items)
+
+
+def _filled(lists: pa.Array) -> int:
+    return int(pc.sum(pc.greater(pc.list_value_length(lists), 0)).as_py() or 0)

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nann.config import TrainConfig
+from nann.errors import ModelError
+from nann.models import build_model, prune_score_network
+
+
+def make(kind):
+    scorer = build_model(TrainConfig(scorer=kind, emb_dim=4), num_items=30, num_categories=5)
+    rng = np.random.default_rng(3)
+    for variable in scorer.variables:
+        variable.assign_add(0.1 * np.abs(rng.normal(size=variable.shape)).astype(np.float32))
+    return scorer
+
+
+def scores(scorer):
+    rows = np.arange(1, 13).reshape(2, 6)
+    items = scorer.encode_item(tf.constant(rows[0]), tf.constant(rows[0] % 5 + 1))
+    return scorer.score(scorer.encode_user(*scorer.history(rows, rows % 5 + 1)), items[tf.newaxis]).numpy()
+
+
+@pytest.mark.parametrize("kind", ["nann", "nann-pool"])
+def test_units_that_say_nothing_go_first_and_change_nothing(kind):
+    """A quarter of each layer's units get no way out: they are the ones that go, and no score moves."""
+    scorer = make(kind)
+    rng = np.random.default_rng(0)
+    network = scorer.score_network
+    for dense in (network.second, network.third, network.last):
+        kernel = dense.kernel.numpy()
+        kernel[rng.permutation(len(kernel))[: len(kernel) // 4]] = 0
+        dense.kernel.assign(kernel)
+    before = scores(scorer)
+    report = prune_score_network(scorer, 0.25)
+    assert report["units"] == [96, 48, 24]
+    assert network.second.kernel.shape == (96, 48)
+    np.testing.assert_allclose(scores(scorer), before, rtol=1e-5, atol=1e-5)
+    inputs = scorer.embedded_dim + 64 if kind == "nann" else 128
+    assert report["weights"] == [inputs * 128 + 128 * 64 + 64 * 32 + 32, inputs * 96 + 96 * 48 + 48 * 24 + 24]
+
+
+def test_the_weight_of_a_unit_is_what_comes_in_times_what_goes_out():
+    scorer = make("nann-pool")
+    network = scorer.score_network
+    into = np.concatenate([scorer.user_first.kernel.numpy(), scorer.item_first.kernel.numpy()])
+    alpha = network.activation[0].alpha.numpy()
+    weight = np.linalg.norm(into, axis=0) * np.linalg.norm(network.second.kernel.numpy(), axis=1)
+    prune_score_network(scorer, 0.5)
+    np.testing.assert_array_equal(network.activation[0].alpha, alpha[np.sort(np.argsort(-weight)[:64])])
+
+
+def test_one_unit_stays_and_nothing_goes_at_share_0():
+    scorer = make("nann")
+    before = scores(scorer)
+    assert prune_score_network(scorer, 0.0)["units"] == [128, 64, 32]
+    np.testing.assert_array_equal(scores(scorer), before)
+    assert prune_score_network(scorer, 0.999)["units"] == [1, 1, 1]
+    assert np.isfinite(scores(scorer)).all()
+
+
+def test_a_model_without_a_score_network_is_refused():
+    with pytest.raises(ModelError, match="two_sided has no score network to prune; leave out --prune"):
+        prune_score_network(make("two-sided"), 0.5)
