@@ -97,7 +97,7 @@ def test_the_run_directory_records_inputs_and_config(tmp_path: Path) -> None:
         ),
         (("--input", "{tmp}/none.csv", "--run-dir", "{tmp}/run"), 1, "none.csv: No such file or directory"),
         (("--run-dir", "{tmp}/file"), 1, "--run-dir must be a directory"),
-        (("--set", "train.epochs=0"), 1, "train.epochs: input should be greater than 0"),
+        (("--set", "train.epochs=-1"), 1, "train.epochs: input should be greater than or equal to 0"),
         (("--set", "train.epoch=1"), 1, "train has no option 'epoch'; did you mean 'epochs'?"),
         (("--config", "{tmp}/none.yaml"), 1, "none.yaml: No such file or directory"),
     ],
