@@ -27,6 +27,7 @@ from nann.samples import Items, Samples, load_histories, load_items, load_meta, 
 
 logger = logging.getLogger(__name__)
 USERS_SEED = 1
+OWN_SEARCH = "hnswlib"  # beside the baselines, but no simple method: the model's own vectors, searched the classic way
 DETAILS = ("standard_errors", "intervals", "groups", "baseline_options")  # for the files, too long for a table of numbers
 
 
@@ -78,7 +79,7 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         if config.baselines and is_inner_product(scorer, embeddings):
             search = InnerProductSearch(scorer, embeddings, top_k=width)
             lists = collect_lists(_without_counts(search), histories, categories, width=width, batch_size=batch_size, label="hnswlib")
-            baselines["hnswlib"] = lists.item_rows
+            baselines[OWN_SEARCH] = lists.item_rows
         common: dict[str, Any] = {
             "targets": samples.targets,
             "histories": histories,

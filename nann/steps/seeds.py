@@ -17,7 +17,7 @@ from nann.errors import ArtifactError
 from nann.evaluation.comparison import read_ranks
 from nann.steps.build_index import build_index
 from nann.steps.compare import compare_ranks
-from nann.steps.evaluate import DETAILS, evaluate
+from nann.steps.evaluate import DETAILS, OWN_SEARCH, evaluate
 from nann.steps.extract import extract
 from nann.steps.rewrite import rewrite
 from nann.steps.train import train
@@ -120,6 +120,8 @@ def summarize_seeds(evaluations: list[Path], config: SeedsConfig) -> dict[str, A
     options = CompareConfig(ks=config.ks, metrics=("recall",), lists="all", resamples=config.resamples)
     compared: dict[str, Any] = {}
     for baseline in metrics[0]["baselines"]:
+        if baseline == OWN_SEARCH:
+            continue
         right = read_ranks(evaluations[:1], baseline, name=baseline)
         compared[baseline] = {
             lists: {

@@ -24,7 +24,7 @@ def graph_file(tmp_path: Path) -> Path:
 
 def test_prints_a_graph(graph_file: Path) -> None:
     done = CliRunner().invoke(
-        main, ["inspect", str(graph_file), "--user-inputs", "user", "--item-inputs", "item", "--items-per-user", "10"]
+        main, ["inspect", str(graph_file), "--user-inputs", "user", "--item-inputs", "item", "--items-per-user", "1000"]
     )
     assert done.exit_code == 0, done.output
     for text in ("user  float32  (?, 30)", "scores  float32  (?,)", "2  MatMul", "FLOPs per user: 2,440", "splits matmul_1", "expands "):
