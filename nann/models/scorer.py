@@ -251,6 +251,8 @@ class TwoSidedScorer(Scorer):
 
 def inner_product(user: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
     """[B, n] products of users [B, D] and items [B or 1, n, D]."""
+    if items.shape[0] == 1 and user.shape[0] != 1:  # one product of matrices; user by user its gradient would be a [B, n, D] to be summed
+        return tf.matmul(user, items[0], transpose_b=True)
     return tf.squeeze(tf.matmul(items, user[:, :, tf.newaxis]), axis=-1)
 
 

@@ -204,7 +204,10 @@ def _distributed(source: Batches, start: int, config: TrainConfig, strategy: tf.
             yield parts
 
     spec = {name: tf.TensorSpec([None, *shape], tf.int32) for name, shape in shapes.items()}
-    stream = tf.data.Dataset.from_generator(generate, output_signature=spec).prefetch(4)
+    options = tf.data.Options()
+    # There is nothing to tune, and an iterator is only let go of after its tuning thread's next turn: up to as long as it has lived.
+    options.autotune.enabled = False
+    stream = tf.data.Dataset.from_generator(generate, output_signature=spec).prefetch(4).with_options(options)
     if replicas == 1:
         return iter(stream)
     per_replica = [
