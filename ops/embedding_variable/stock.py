@@ -31,11 +31,16 @@ class StockIndex:
         options = {"use_resource": True} if variable.graph_mode else {}
         self._stamp = make(tf.constant(0, tf.int64), trainable=False, name="index_stamp", **options)
 
+    @property
+    def resources(self) -> dict[str, Any]:
+        """The table and the stamp of the keys it was made from, by name: a SavedModel keeps both."""
+        return {"index": self._index, "index_stamp": self._stamp}
+
     def find(self, values: tf.Variable, ids: tf.Tensor, *, prune: bool) -> tf.Tensor:
         """As ``Nann>EmbeddingVariableFind``."""
         with tf.control_dependencies([self._refresh()]):
             keys = self._keys(ids)
-            entries = self._index.lookup(keys)
+            entries = tf.ensure_shape(self._index.lookup(keys), keys.shape)  # within a function the table tells no shape
         if prune and keys.dtype != tf.string:
             entries = tf.where(keys < 0, -tf.ones_like(entries), entries)
         found = tf.gather(values, tf.maximum(entries, 0))
@@ -83,7 +88,7 @@ class StockIndex:
         with tf.control_dependencies([op for op in made if op is not None]):
             own = tf.gather(tf.gather(rows, entries), number)
             found = tf.tensor_scatter_nd_update(-tf.ones_like(keys, tf.int64), places[:, tf.newaxis], own)
-            return tf.reshape(found, tf.shape(ids)), tf.identity(new_rows), tf.boolean_mask(firsts, admitted)
+            return tf.ensure_shape(tf.reshape(found, tf.shape(ids)), ids.shape), tf.identity(new_rows), tf.boolean_mask(firsts, admitted)
 
     def start(self, new_rows: tf.Tensor, values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """As ``Nann>EmbeddingVariableStart``."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
-from tensorflow.python.trackable.base import no_automatic_dependency_tracking
+from tensorflow.python.trackable.base import Trackable, no_automatic_dependency_tracking
 
 from ops import native
 from ops.embedding.features import handle_of
@@ -115,6 +115,7 @@ class EmbeddingVariable(tf.Module):
                 raise RuntimeError("CBFFilter needs the native library; run `make install`, or take CounterFilter")
             self.bloom = self._variable(tf.zeros([self.option.filter_option.num_counters], tf.int32), f"{name}_bloom", False)
         self._stock = stock.StockIndex(self) if self._library is None else None
+        self._track_trackable(_Content(self), name="content")
         for table in self.tables:
             setattr(table, OWNER, self)
         if self.graph_mode:
@@ -317,11 +318,28 @@ class EmbeddingVariable(tf.Module):
         """A number no keys were stamped with before: the index is then built anew from the keys."""
         return secrets.randbits(62) | 1
 
+    def _trackable_children(self, save_type: str = "checkpoint", **options: Any) -> dict[str, Any]:
+        """A checkpoint holds the logical content; a SavedModel the variables that its functions read, without slots."""
+        children: dict[str, Any] = super()._trackable_children(save_type, **options)
+        if save_type != "savedmodel":
+            return children
+        del children["content"]
+        own = {name: getattr(self, name) for name in ("keys", "rows", "frequencies", "versions", "state", "bloom")}
+        parts = {f"table_{part}": table for part, table in enumerate(self.tables)}
+        index = {} if self._stock is None else self._stock.resources
+        return {**children, **parts, **index, **{name: variable for name, variable in own.items() if variable is not None}}
+
+
+class _Content(Trackable):
+    """What `tf.train.Checkpoint` saves of a variable; keys due for eviction go first."""
+
+    def __init__(self, variable: EmbeddingVariable) -> None:
+        self._variable = variable
+
     def _serialize_to_tensors(self) -> dict[str, tf.Tensor]:
-        """What `tf.train.Checkpoint` saves; keys due for eviction go first."""
         if tf.executing_eagerly():
-            self.evict()
-        return snapshot.take(self)
+            self._variable.evict()
+        return snapshot.take(self._variable)
 
     def _restore_from_tensors(self, restored: dict[str, tf.Tensor]) -> Any:
-        return snapshot.restore(self, restored)
+        return snapshot.restore(self._variable, restored)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ V1 = tf.compat.v1
 class Training:
     """A variable, an optimizer, and steps whose gradients depend on the rows, so that every difference shows."""
 
-    def __init__(self, *, capacity=2, parts=1, optimizer="adagrad", **option):
+    def __init__(self, *, capacity=2, parts=1, optimizer="adagrad", key_dtype=tf.int64, **option):
         options = EmbeddingVariableOption(**{"filter_option": CounterFilter(2), **option})
         start = tf.constant_initializer(0.5)
-        self.variable = EmbeddingVariable(2, initializer=start, option=options, initial_capacity=capacity, partition_num=parts)
+        self.variable = EmbeddingVariable(
+            2, initializer=start, option=options, initial_capacity=capacity, partition_num=parts, key_dtype=key_dtype
+        )
         made = {"adagrad": FusedAdagrad, "adamw": LazyAdamW}[optimizer]
         self.optimizer = made(self.variable.tables, **({"learning_rate": 0.1} if optimizer == "adagrad" else {}))
         self.checkpoint = tf.train.Checkpoint(variable=self.variable, optimizer=self.optimizer)
@@ -182,6 +185,54 @@ np.save({str(tmp_path / "served.npy")!r}, wrapped.prune("ids:0", {output!r})(tf.
 """
     subprocess.run([sys.executable, "-c", program], check=True)
     np.testing.assert_array_equal(np.load(tmp_path / "served.npy"), serve(asked))
+
+
+@pytest.mark.parametrize(("kind", "parts"), [("int", 1), ("string", 2)])
+def test_a_saved_model_looks_keys_up_and_inserts_nothing(backend, kind, parts, tmp_path):
+    training = Training(capacity=4, parts=parts, key_dtype=tf.int64 if kind == "int" else tf.string)
+    variable = training.variable
+    keys = tf.constant([5, 1, 0, 2**63 - 1, 77] if kind == "int" else ["a", "", "b", "ccc", "77"])
+    asked = tf.concat([keys, [999] if kind == "int" else ["unknown"]], axis=0)
+    for _ in range(2):
+        training.step(tf.RaggedTensor.from_row_lengths(keys, [3, 2]))
+    training.step(tf.RaggedTensor.from_row_lengths(asked[5:], [1]))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], variable.key_dtype, name="ids")])
+    def serve(ids):
+        rows = variable.rows_of(ids, insert=False)
+        ragged = tf.RaggedTensor.from_row_lengths(rows, tf.ones_like(rows))
+        pooled = grouped_lookup([Feature(variable.table, ragged, partition_strategy="mod")], fused=backend == "native")[0]
+        return {"pooled": pooled, "frequencies": variable.get_frequency(ids)}
+
+    model = tf.Module()
+    model.embedding, model.serve = variable, serve
+    tf.saved_model.save(model, str(tmp_path / "model"), signatures=serve)
+    np.save(tmp_path / "asked.npy", asked.numpy().astype(np.int64 if kind == "int" else "S"))
+    library = "from ops import native; native.load_library()" if backend == "native" else ""
+    program = f"""
+import numpy as np, tensorflow as tf
+{library}
+model = tf.saved_model.load({str(tmp_path / "model")!r})
+asked = tf.constant(np.load({str(tmp_path / "asked.npy")!r}))
+before = model.embedding.state.numpy()
+served = model.signatures["serving_default"](ids=asked)
+assert before.tolist() == model.embedding.state.numpy().tolist()
+np.savez({str(tmp_path / "served.npz")!r}, **served)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    expected, served = serve(asked), np.load(tmp_path / "served.npz")
+    for name in ("pooled", "frequencies"):
+        np.testing.assert_allclose(served[name], expected[name], rtol=1e-6)
+    assert np.all(served["pooled"][:5] != 0)
+    assert np.all(served["pooled"][5] == 0)
+    assert served["frequencies"].tolist() == [2, 2, 2, 2, 2, 1]
+    names = {name for name, _ in tf.train.list_variables(str(tmp_path / "model" / "variables" / "variables"))}
+    assert not any("slot" in name or "content" in name for name in names), names
+    if backend == "stock":
+        with V1.Session(graph=tf.Graph()) as session:
+            graph_def = V1.saved_model.load(session, ["serve"], str(tmp_path / "model")).graph_def
+        nodes = chain(graph_def.node, *(function.node_def for function in graph_def.library.function))
+        assert not any(node.op.startswith("Nann>") for node in nodes)
 
 
 def test_a_training_lookup_cannot_be_frozen(ones):
