@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := containers/requirements.lock
 NATIVE_SOURCES := $(shell find ops/cc -type f 2>/dev/null)
+EXAMPLE_SOURCES := $(wildcard examples/*/*.cc)
 
 # make run: the user's own log, config and run directory; ARGS goes to the command as it stands (here and in test).
 INPUT ?=
@@ -55,11 +56,13 @@ lint: install  ## Check style, formatting, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(if $(NATIVE_SOURCES),$(BIN)/clang-format --dry-run -Werror $(filter %.cc %.h %.cu,$(NATIVE_SOURCES)))
+	$(if $(EXAMPLE_SOURCES),$(BIN)/clang-format --style=file:ops/cc/.clang-format --dry-run -Werror $(EXAMPLE_SOURCES))
 
 format: install  ## Format the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(if $(NATIVE_SOURCES),$(BIN)/clang-format -i $(filter %.cc %.h %.cu,$(NATIVE_SOURCES)))
+	$(if $(EXAMPLE_SOURCES),$(BIN)/clang-format --style=file:ops/cc/.clang-format --dry-run -Werror $(EXAMPLE_SOURCES))
 
 bench: install  ## Run the benchmarks, one after the other
 	@for file in benchmarks/*.py; do [ -e "$$file" ] || continue; echo "== $$file"; TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python "$$file"; done
