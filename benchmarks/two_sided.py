@@ -88,6 +88,8 @@ def with_faiss(vectors: np.ndarray, kind: str) -> Search:
 
 
 def with_scann(vectors: np.ndarray) -> Search:
+    # Only its pybind form is used; its TensorFlow ops are built for another TensorFlow and would fail to load.
+    sys.modules.setdefault("scann.scann_ops.py.scann_ops", None)  # type: ignore[arg-type]
     import scann
 
     leaves = int(np.sqrt(len(vectors)))

@@ -336,6 +336,9 @@ class ScanItemsOp : public ScoringOp {
       for (int64_t number = first; number < last; ++number) {
         const int64_t begin = number * kTileItems, size = std::min(kTileItems, count - begin);
         for (int64_t i = 0; i < size; ++i) rows[i] = table + (begin + i) * dim;
+        const char* const next = reinterpret_cast<const char*>(table + (begin + size) * dim);
+        const int64_t ahead = std::min(kTileItems, count - begin - size) * dim * static_cast<int64_t>(sizeof(float));
+        for (int64_t byte = 0; byte < ahead; byte += 64) __builtin_prefetch(next + byte);
         scorer.Load(rows, size, workspace);
         scorer.RunShared(workspace);
         for (int64_t user = 0; user < batch; ++user) {
