@@ -30,7 +30,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
 
     Where TF_CONFIG names several workers, each runs this step on the same dataset, and together they train one model: the global batch is
     ``config.batch_size`` times all replicas. The first worker writes ``model``, worker i the same beside it as ``.NAME.worker-i``.
-    They take no checkpoints: a killed run begins anew.
+    Killed, and all started again, they go on from the newest checkpoint that everyone has.
 
     A warm start begins with an earlier model's weights, and with its optimizer's moments if they were kept: its tables grow by the rows of
     the new items and categories, and training sees the dataset's events only, which after incremental conversion are the new ones.

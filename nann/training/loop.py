@@ -19,6 +19,7 @@ from nann.errors import TrainingError
 from nann.models import Scorer, build_model
 from nann.samples import Items, Samples
 from nann.training.batches import Batches
+from nann.training.checkpoints import Checkpoints
 from nann.training.distillation import Teacher
 from nann.training.step import TrainingStep, trained_variables
 from nann.training.validation import RecallProbe
@@ -101,10 +102,8 @@ def train_scorer(
         scorer.item_table.scale(config.item_init)
     carried = {} if earlier is None else carry_over(earlier, scorer, optimizer)
     steps_before = 0 if earlier is None else earlier.steps
-    checkpoint = tf.train.Checkpoint(scorer=scorer, optimizer=optimizer)
-    manager = tf.train.CheckpointManager(checkpoint, str(directory / "checkpoints"), max_to_keep=1)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    checkpoints = Checkpoints(tf.train.Checkpoint(scorer=scorer, optimizer=optimizer), directory / "checkpoints", strategy)
+    if checkpoints.restore():
         logger.info("resuming from step %d of %d", int(optimizer.step.numpy()) - steps_before, source.steps)
     start = int(optimizer.step.numpy()) - steps_before
     records.truncate(start)
@@ -165,10 +164,8 @@ def train_scorer(
             for name in record.keys() - {"step"}:
                 tf.summary.write(name, tf.constant(record[name], tf.float32), metadata=_SCALAR)
         clock.report(record, force=done == source.steps or done in validate_at)
-        # Several workers would have to save at the same step, which their clocks do not agree on.
-        alone = not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        if alone and clock.checkpoint_due(config.checkpoint_seconds) and done < source.steps:
-            manager.save(checkpoint_number=done)
+        if done < source.steps:
+            checkpoints.save(done, due=clock.checkpoint_due(config.checkpoint_seconds))
     writer.close()
     records.finish()
     if config.evict_after:

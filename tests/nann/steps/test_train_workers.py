@@ -13,18 +13,42 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 OPTIONS = {
-    **{"emb_dim": 8, "num_neg": 8, "max_steps": 20, "warmup_steps": 0, "max_length": 10, "log_steps": 1, "validate_users": 20},
+    **{
+        "emb_dim": 8,
+        "num_neg": 8,
+        "max_steps": 20,
+        "warmup_steps": 0,
+        "max_length": 10,
+        "log_steps": 1,
+        "validate_users": 20,
+        "checkpoint_seconds": 1e-9,
+    },
     **{"validations": 1, "xla": False, "negatives": "shared", "adv_eps": 0.01, "learning_rate": 3e-4},
 }
 
 
-def start(dataset: Path, model: Path, batch_size: int, **environment: str) -> subprocess.Popen:
+# Kills the process after the second checkpoint of a worker, the first of another: what is left of a crash at an unlucky moment.
+CRASH = """
+from nann.training import checkpoints
+saves, save = [], checkpoints.tf.train.CheckpointManager.save
+def counting(self, **options):
+    if len(saves) == {number}: os._exit(9)
+    saves.append(save(self, **options))
+checkpoints.tf.train.CheckpointManager.save = counting
+"""
+
+
+def start(dataset: Path, model: Path, batch_size: int, *, crash_at: int | None = None, **environment: str) -> subprocess.Popen:
+    options = OPTIONS | {"batch_size": batch_size}
     code = (
-        "from pathlib import Path; from nann.config import TrainConfig; from nann.steps.train import train; import os\n"
-        f"train(dataset=Path({str(dataset)!r}), model=Path({str(model)!r}), config=TrainConfig(batch_size={batch_size}, **{OPTIONS!r}))\n"
+        "import logging, os; logging.basicConfig(level=logging.INFO)\n"
+        "from pathlib import Path; from nann.config import TrainConfig; from nann.steps.train import train\n"
+        + ("" if crash_at is None else CRASH.format(number=crash_at))
+        + f"train(dataset=Path({str(dataset)!r}), model=Path({str(model)!r}), config=TrainConfig(**{options!r}))\n"
         "os._exit(0)"
     )
     variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
@@ -39,30 +63,47 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def start_two(dataset: Path, model: Path, *, crashes: tuple[int | None, int | None] = (None, None)) -> list[subprocess.Popen]:
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    positions = [json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}) for index in range(2)]
+    return [start(dataset, model, 16, crash_at=crash, TF_CONFIG=position) for crash, position in zip(crashes, positions, strict=True)]
+
+
+def finish(process: subprocess.Popen) -> str:
+    _, log = process.communicate(timeout=240)
+    assert process.returncode == 0, log[-3000:]
+    return log
+
+
 def losses(model: Path, name: str = "loss") -> list[float]:
     return [record[name] for record in json.loads((model / "training.json").read_text())]
 
 
-def test_two_workers_train_as_one(small_dataset: Path, tmp_path: Path) -> None:
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    processes = [
-        start(
-            small_dataset,
-            tmp_path / "two",
-            16,
-            TF_CONFIG=json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}),
-        )
-        for index in range(2)
-    ]
-    for process in processes:
-        _, log = process.communicate(timeout=240)
-        assert process.returncode == 0, log[-3000:]
-    one = start(small_dataset, tmp_path / "one", 32)
-    _, log = one.communicate(timeout=240)
-    assert one.returncode == 0, log[-3000:]
+@pytest.fixture(scope="module")
+def two(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = tmp_path_factory.mktemp("workers") / "two"
+    for process in start_two(small_dataset, model):
+        finish(process)
+    return model
+
+
+def test_two_workers_train_as_one(small_dataset: Path, two: Path, tmp_path: Path) -> None:
+    finish(start(small_dataset, tmp_path / "one", 32))
     assert len(losses(tmp_path / "one")) == 20
-    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(losses(two), losses(tmp_path / "one"), rtol=0, atol=1e-5)
     divergences = losses(tmp_path / "one", "divergence")
     assert min(divergences) > 1e-4  # the adversarial part does something
-    np.testing.assert_allclose(losses(tmp_path / "two", "divergence"), divergences, rtol=0, atol=1e-5)
-    assert losses(tmp_path / ".two.worker-1") == losses(tmp_path / "two")
+    np.testing.assert_allclose(losses(two, "divergence"), divergences, rtol=0, atol=1e-5)
+    assert losses(two.with_name(".two.worker-1")) == losses(two)
+
+
+@pytest.mark.slow
+def test_killed_workers_go_on_from_the_step_all_have_saved(small_dataset: Path, two: Path, tmp_path: Path) -> None:
+    first, second = start_two(small_dataset, tmp_path / "killed", crashes=(None, 1))
+    assert second.wait(timeout=240) == 9
+    first.kill()
+    first.communicate()
+    logs = [finish(process) for process in start_two(small_dataset, tmp_path / "killed")]
+    assert all("resuming from step 1 of 20" in log for log in logs), logs[0][-3000:]
+    assert losses(tmp_path / "killed") == losses(two)
+    assert losses(tmp_path / ".killed.worker-1") == losses(two)
