@@ -309,6 +309,9 @@ class ReplayConfig(StepConfig):
     batch_size: int = Field(512, ge=1, description="as for train")
     num_neg: int = Field(256, ge=1, description="as for train, shared by the batch")
     learning_rate: float = Field(3e-3, gt=0, description="as for train")
+    xla_from_steps: int = Field(
+        500, ge=0, description="trainings of at least this many steps compile the networks with XLA: shorter ones do not repay it"
+    )
     seed: int = Field(1, description="seed of everything drawn")
 
 

@@ -99,6 +99,9 @@ class GrowingTable(Table):
         step: int64 variable, the number of training steps so far; `count` is called once a step.
         options: when ids get rows of their own, and how many rows the others share.
         name: of the variables.
+
+    Attributes:
+        own: the rows of the ids that have one.
     """
 
     def __init__(self, dim: int, seed: tuple[int, int], *, step: tf.Variable, options: TableOptions, name: str) -> None:
@@ -106,17 +109,17 @@ class GrowingTable(Table):
         self._dim, self._seed, self._step, self._shared_rows = dim, seed, step, options.shared_rows
         self._deviation = dim**-0.5
         option = EmbeddingVariableOption(filter_option=CounterFilter(options.promote_after))
-        self._own = EmbeddingVariable(dim, option=option, global_step=step, name=f"{name}_own")
+        self.own = EmbeddingVariable(dim, option=option, global_step=step, name=f"{name}_own")
         self._shared = StaticTable(options.shared_rows, dim, seed, name) if options.shared_rows else None
 
     @property
     def levels(self) -> tuple[tf.Variable, ...]:
         """The shared rows [shared_rows + 1, dim], if there are any, and the own rows [None, dim]."""
-        return (*(self._shared.levels if self._shared else ()), self._own.table)
+        return (*(self._shared.levels if self._shared else ()), self.own.table)
 
     def rows_of(self, ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """The own row of an id that has one, else its shared row."""
-        own = tf.maximum(self._own.rows_of(ids, insert=False), 0)
+        own = tf.maximum(self.own.rows_of(ids, insert=False), 0)
         if not self._shared_rows:
             return (own,)
         return tf.where(own > 0, tf.zeros_like(own), self._shared_row(ids)), own
@@ -135,7 +138,7 @@ class GrowingTable(Table):
             seed = tf.stack([tf.constant(hash(self._seed) % 2**31, tf.int64), tf.convert_to_tensor(self._step)])
             return tf.random.stateless_normal(tf.stack([tf.size(positions), self._dim]), seed, stddev=self._deviation)
 
-        self._own.rows_of(wide, mask=tf.cast(wide > 0, tf.int32), start=start)
+        self.own.rows_of(wide, mask=tf.cast(wide > 0, tf.int32), start=start)
 
     def scale(self, factor: float) -> None:
         """Multiplies the shared values, and the random ones of rows to come."""
@@ -146,7 +149,7 @@ class GrowingTable(Table):
     @property
     def grown(self) -> tuple[tf.Variable, ...]:
         """The variables whose size goes with the ids met."""
-        return tuple(variable for variable in self._own.variables if variable is not self._step)
+        return tuple(variable for variable in self.own.variables if variable is not self._step)
 
     def take_over(self, earlier: Table) -> None:
         """Makes the own rows, counts and slots those of an earlier table; what is admitted and evicted is counted from here.
@@ -156,28 +159,28 @@ class GrowingTable(Table):
         """
         if not isinstance(earlier, GrowingTable):
             raise ValueError(f"{self.name} takes over tables that grow, got {type(earlier).__name__}")
-        self._own.take_over(earlier._own)
+        self.own.take_over(earlier.own)
 
     def evict(self, steps: int) -> None:
         """Takes back the rows of ids not counted for more than so many steps; adaptive ones share again, from what the others learnt."""
-        self._own.evict(GlobalStepEvict(steps))
+        self.own.evict(GlobalStepEvict(steps))
 
     def frozen(self, num_ids: int) -> Table:
         """Plain variables: the rows in use, and per level the row of every id."""
         rows = [np.asarray(level) for level in self.rows_of(tf.range(num_ids + 1, dtype=tf.int64))]
-        own = np.concatenate([np.zeros((1, self._dim), np.float32), self._own.export().values])
+        own = np.concatenate([np.zeros((1, self._dim), np.float32), self.own.export().values])
         values = [*(level.numpy() for level in self._shared.levels), own] if self._shared else [own]
         return FrozenTable(values, rows, str(self.name))
 
     def counts(self) -> dict[str, int]:
         """Bytes of both levels and of what is kept about ids; rows given out, taken back and in use."""
-        own = self._own.counts()
+        own = self.own.counts()
         shared = self._shared.counts()["size_bytes"] if self._shared else 0
         return {**own, "size_bytes": own["size_bytes"] + shared}
 
     def forget_slots(self) -> None:
         """Checkpoints from now on hold no state of optimizers."""
-        self._own.forget_slots()
+        self.own.forget_slots()
 
 
 class FrozenTable(Table):

@@ -84,6 +84,7 @@ def make_model(
     }
     positions = training_positions(log, since, moment, min_gap_seconds=round(60 * config.gap_minutes), left_out=left_out)
     steps = TimedBatches(log, positions, max_length=config.max_length, config=TrainConfig(**values)).steps
+    values["xla"] = steps >= config.xla_from_steps
     if embedding != "static" and config.evict_windows:
         values["evict_after"] = max(1, round(config.evict_windows * steps))
     options = TrainConfig(**values)

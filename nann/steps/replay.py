@@ -27,7 +27,7 @@ from nann.reporting.replay_page import replay_page
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5)
 DEFAULT_WEIGHT = 0.5
 PROBE_AGES = (1, 3, 7)  # windows
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ops import CounterFilter, EmbeddingVariable, EmbeddingVariableOption, GlobalStepEvict, feature_column
 from ops.adaptive import adaptive_feature, adaptive_lookup, bucket_of
+from ops.embedding.graph import freeze
 from ops.embedding.update import FusedSgd
 
 V1 = tf.compat.v1
@@ -280,6 +281,86 @@ def test_weighted_columns_and_partitions():
         expected = weights @ table / (1 if combiner == "sum" else weights.sum(axis=1, keepdims=True))
         np.testing.assert_allclose(found, expected, rtol=1e-6)
         np.testing.assert_array_equal(found, result(3, combiner)[0])
+
+
+def test_a_short_last_batch_and_empty_rows_at_its_end():
+    """One graph of TensorFlow 1, fed with batches of several sizes: each must give what its rows give alone."""
+    batches = [[[5, 9], [5], [7, 2, 9]], [[2]], [[9], []], [[]]]
+    with tf.Graph().as_default(), V1.Session() as session:
+        values, splits, mask = (V1.placeholder(dtype, [None]) for dtype in (tf.int64, tf.int64, tf.int32))
+        for do_fusion in (None, "v2"):
+            categorical = feature_column.categorical_column_with_adaptive_embedding(f"f{do_fusion}", 5, tf.int64)
+            column = feature_column.embedding_column(categorical, 2, initializer=start, do_fusion=do_fusion)
+            features = {categorical.key: tf.RaggedTensor.from_row_splits(values, splits, validate=False)}
+            layer = feature_column.input_layer(features, column, adaptive_mask_tensors={categorical.key: mask})
+            session.run(V1.global_variables_initializer())
+            table = session.run(column.static_table())
+            for rows in batches:
+                flat = list(chain(*rows))
+                feeds = {values: flat, splits: np.cumsum([0, *map(len, rows)]), mask: [key % 2 for key in flat]}
+                expected = [table[bucket_of_one(row)].mean(axis=0) if row else np.zeros(2) for row in rows]
+                np.testing.assert_allclose(session.run(layer, feeds), np.reshape(expected, [-1, 2]), rtol=1e-5, atol=1e-7)
+            exported = session.run([column.variable().keys, column.variable().state])
+            assert exported[0][: exported[1][0]].tolist() == [5, 9, 7]
+
+
+def bucket_of_one(keys):
+    """Buckets of 5 by TensorFlow's own hashed column, in a graph of its own."""
+    with tf.Graph().as_default(), V1.Session() as session:
+        column = V1.feature_column.categorical_column_with_hash_bucket("f", 5, tf.int64)
+        indicator = V1.feature_column.indicator_column(column)
+        layer = V1.feature_column.input_layer({"f": tf.constant(keys, tf.int64)[:, tf.newaxis]}, indicator)
+        return session.run(layer).argmax(axis=1)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_layer_freezes_and_saves_into_a_servable_graph(fused, tmp_path):
+    columns = [
+        feature_column.embedding_column(
+            feature_column.categorical_column_with_adaptive_embedding(name, 5, dtype, promote_after=3, partition_num=parts),
+            3,
+            initializer=start,
+            do_fusion="v2" if fused else None,
+        )
+        for name, dtype, parts in (("ints", tf.int64, None), ("texts", tf.string, 2))
+    ]
+    for _ in range(2):
+        feature_column.input_layer(FEATURES, columns)
+    for column in columns:  # own rows that differ from their static ones
+        for table in column.variable().tables:
+            table.assign_add(tf.ones_like(table))
+
+    @tf.function(input_signature=[{name: tf.RaggedTensorSpec([None, None], given.dtype) for name, given in FEATURES.items()}])
+    def serve(features):
+        return feature_column.input_layer(features, columns, training=False)
+
+    expected = serve(FEATURES)
+    assert np.any(expected.numpy() > 0.3)
+    assert np.any(expected.numpy() < 0)
+    concrete = serve.get_concrete_function()
+    frozen = freeze(concrete, fused=fused)
+    flat = tf.nest.flatten(FEATURES, expand_composites=True)
+    np.testing.assert_allclose(frozen(*flat)[0], expected, rtol=1e-6)
+    nodes = list(frozen.graph.as_graph_def().node)
+    assert not any(node.op == "ReadVariableOp" or node.op.startswith("Nann>EmbeddingVariable") for node in nodes)
+    assert any(node.op.startswith("Nann>") for node in nodes) == fused
+    model = tf.Module()
+    model.serve, model.tables = serve, [(column.variable(), column.static_table()) for column in columns]
+    counts = [column.variable().state.numpy() for column in columns]
+    tf.saved_model.save(model, str(tmp_path / "model"))
+    program = f"""
+import numpy as np, tensorflow as tf
+from ops import native
+native.load_library()
+features = {{"ints": tf.ragged.constant({FEATURES["ints"].to_list()!r}, dtype=tf.int64),
+             "texts": tf.ragged.constant({[[text.decode() for text in row] for row in FEATURES["texts"].to_list()]!r})}}
+model = tf.saved_model.load({str(tmp_path / "model")!r})
+np.save({str(tmp_path / "served.npy")!r}, model.serve(features))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "served.npy"), expected, rtol=1e-6)
+    for column, before in zip(columns, counts, strict=True):
+        np.testing.assert_array_equal(column.variable().state, before)
 
 
 def test_refusals():

@@ -17,7 +17,8 @@ from pipelines.schedules import read_schedule
 CONFIG = """
 generate: {users: 200, items: 150, categories: 6, events_per_user: 16, days: 4}
 convert: {shards: 1, max_length: 10}
-train: {emb_dim: 4, batch_size: 64, num_neg: 8, max_steps: 12, xla: false, keep_moments: true}
+train: {emb_dim: 4, batch_size: 64, num_neg: 8, max_steps: 12, xla: false, keep_moments: true, embedding: adaptive, promote_after: 3,
+        shared_rows: 16, evict_after: 10}
 rewrite: {ef: [50, 10], rounds: [2, 1], top_k: 50}
 evaluate: {ks: [20, 50], curve_users: 0}
 benchmark: {warmup_seconds: 0, duration_seconds: 0.2}
@@ -86,6 +87,9 @@ def test_two_windows_and_a_candidate_that_is_refused(tmp_path: Path) -> None:
     model = open_artifact(second / "model", step="train")
     assert model.metrics["earlier_steps"] == 12
     assert model.metrics["items_added"] > 0
+    before = open_artifact(first / "model", step="train").metrics
+    assert model.metrics["item_rows"] == before["item_rows"] + model.metrics["items_admitted"] - model.metrics["items_evicted"]
+    assert min(model.metrics[name] for name in ("items_admitted", "items_evicted")) > 0
     inputs = open_artifact(second / "dataset", step="convert").manifest["inputs"]
     assert inputs["base_dataset"] == open_artifact(first / "dataset", step="convert").digest
     verdict = json.loads((second / "gate" / "gate.json").read_text())
@@ -100,6 +104,7 @@ def test_two_windows_and_a_candidate_that_is_refused(tmp_path: Path) -> None:
 
     result = nann("rollback", "--service", service, "--quiet")
     assert result.exit_code == 0, result.output
+    assert Shelf(service).pointer().version == 1
     third = run("third", "gate.min_recall=1")
     assert open_artifact(third / "model", step="train").metrics["earlier_steps"] == 12
     assert Shelf(service).pointer().version == 1

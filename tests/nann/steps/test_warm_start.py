@@ -99,6 +99,36 @@ def test_going_on_with_the_moments_is_one_training(windows, first_model, tmp_pat
     np.testing.assert_allclose(after.scorer.tables[0][:rows].numpy()[moved], expected[moved], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("embedding", ["ev", "adaptive"])
+def test_growing_tables_grow_by_what_is_admitted_and_shrink_by_what_is_evicted(windows, tmp_path, embedding) -> None:
+    options = {**SMALL, "embedding": embedding, "promote_after": 4, "shared_rows": 16, "keep_moments": True}
+    first = train(dataset=windows[0], model=tmp_path / "first", config=TrainConfig(max_steps=20, **options)).metrics
+    second = train(
+        dataset=windows[1], model=tmp_path / "second", config=TrainConfig(max_steps=10, evict_after=9, **options), warm_start=tmp_path / "first"
+    ).metrics
+    assert second["items_added"] > 0
+    assert min(second[name] for name in ("items_admitted", "items_evicted")) > 0
+    assert second["item_rows"] == first["item_rows"] + second["items_admitted"] - second["items_evicted"]
+    manifest = open_artifact(tmp_path / "second", step="train").metrics
+    assert all(manifest[name] == second[name] for name in ("item_rows", "items_admitted", "items_evicted", "table_bytes"))
+    before, after = (load_earlier_model(tmp_path / name) for name in ("first", "second"))
+    old, new = (model.scorer.item_table.own.export() for model in (before, after))
+    assert set(new.keys) - set(old.keys)
+    assert len(set(old.keys) - set(new.keys)) > 0
+    # What stays has been counted on, and was met within the steps that eviction allows.
+    frequency = dict(zip(old.keys.tolist(), old.frequencies, strict=True))
+    stayed = [key for key in new.keys.tolist() if key in frequency]
+    assert len(stayed) > 0
+    assert all(count >= frequency.get(key, 4) for key, count in zip(new.keys.tolist(), new.frequencies, strict=True))
+    assert np.all(new.versions >= 30 - 1 - 9)
+    # The optimizer's moments of the rows that are left, and of no others.
+    slots = [slot for slot in after.scorer.item_table.own.slots]
+    assert len(slots) == 2
+    for _, slot in slots:
+        assert slot.shape.rank == 2
+        assert np.all(np.any(slot.numpy()[1 : 1 + len(new.keys)] != 0, axis=1))
+
+
 def test_a_killed_warm_start_resumes_at_its_own_step(windows, first_model, tmp_path, monkeypatch) -> None:
     config = TrainConfig(max_steps=6, checkpoint_seconds=1e-9, log_steps=1, **{k: v for k, v in SMALL.items() if k != "log_steps"})
     train(dataset=windows[1], model=tmp_path / "whole", config=config, warm_start=first_model)

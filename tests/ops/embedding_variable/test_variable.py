@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops import CBFFilter, CounterFilter, EmbeddingVariable, EmbeddingVariableOption, StorageOption
+from ops import CBFFilter, CounterFilter, EmbeddingVariable, EmbeddingVariableOption, InitializerOption, StorageOption
 from ops.embedding import Feature, grouped_lookup
 from ops.embedding.update import FusedFtrl
 
@@ -39,6 +39,8 @@ def test_rows_counts_and_versions_are_those_of_the_rules(backend, reference, one
 
     for keys in batches:
         np.testing.assert_array_equal(variable.rows_of(tensor(keys)), np.array(expected.insert(keys), np.int64))
+        allocated = sum(len(table.numpy()) for table in variable.tables)
+        assert allocated <= max(2 * len(expected.row), 2) + 2 * (parts or 1)
     known = list(expected.frequency)
     asked = tensor([*known, 99])
     np.testing.assert_array_equal(variable.rows_of(asked, insert=False), [*(expected.row.get(key, -1) for key in known), -1])
@@ -65,7 +67,8 @@ def test_a_large_batch_over_threads_is_numbered_in_order(backend, reference, one
 def test_a_million_inserts_with_growth_lose_no_row():
     variable = EmbeddingVariable(1, dtype=tf.float64, initial_capacity=2)
     keys = np.random.default_rng(0).permutation(np.arange(-500_000, 500_000))
-    for block in np.split(keys, 8):
+    for number, block in enumerate(np.array_split(keys, 500)):
+        assert len(variable.table.numpy()) <= max(2, 2 * variable.total_count()), number
         ids = tf.constant(block)
         variable.rows_of(ids, start=lambda positions, ids=ids: tf.cast(tf.gather(ids, positions), tf.float64)[:, tf.newaxis])
     rows = variable.rows_of(tf.constant(keys), insert=False).numpy()
@@ -170,6 +173,18 @@ def test_slots_of_tf1_optimizers_grow_along(name, ones, tmp_path):
     _, saved = run(2, feeds=(range(0, 3), range(1, 9)))
     resumed, _ = run(2, restore_from=saved, feeds=(range(5, 40),))
     np.testing.assert_allclose(resumed, large, rtol=1e-5)
+
+
+def test_start_values_are_those_of_the_option(backend):
+    option = EmbeddingVariableOption(init_option=InitializerOption(tf.constant_initializer(0.25)))
+    variable = EmbeddingVariable(2, option=option)
+    variable.rows_of(tf.constant([3, 4]))
+    np.testing.assert_array_equal(variable.export().values, np.full([2, 2], 0.25))
+    drawn = EmbeddingVariable(16)
+    drawn.rows_of(tf.range(100))
+    values = drawn.export().values
+    assert np.all(np.abs(values) <= 0.25)
+    assert len(np.unique(values)) > 1500
 
 
 def test_refusals(ones):
