@@ -250,12 +250,16 @@ class EmbeddingVariableRowsOp : public OpKernel {
     std::vector<int64_t> entries(n);
     const Stored* keys = locked.tensor(at.keys)->template flat<Stored>().data();
     std::atomic<int64_t> bad_mask{-1};
+    const int64_t* const known_rows = locked.tensor(at.rows)->template flat<int64_t>().data();
+    const int64_t* const known_frequencies = locked.tensor(at.frequencies)->template flat<int64_t>().data();
+    const int64_t* const known_versions = locked.tensor(at.versions)->template flat<int64_t>().data();
     parallel(n, 60, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         if (mask != nullptr && (mask[i] & ~1) != 0) bad_mask = i;
         const bool skipped = (prune_ && IsNegative(given[i])) || (mask != nullptr && mask[i] == 0);
-        entries[i] = skipped ? Index::kSkip : index->Find(Key(given[i]), keys);
+        entries[i] = skipped ? Index::kSkip : Index::kUnknown;
       }
+      index->FindMany(given, begin, end, keys, {known_rows, known_frequencies, known_versions}, entries.data());
     });
     if (bad_mask >= 0) {
       IndexStore<Index>::Get().Put(old_stamp, std::move(index));
@@ -429,11 +433,10 @@ class EmbeddingVariableFindOp : public OpKernel {
     const int64_t* const values = locked.tensor(1)->flat<int64_t>().data();
     auto out = found->flat<int64_t>();
     ParallelOn(context)(ids.NumElements(), 60, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t entry =
-            prune_ && IsNegative(given[i]) ? Index::kSkip : index->Find(typename KeysOf<Id>::Key(given[i]), keys);
-        out(i) = entry >= 0 ? values[entry] : -1;
-      }
+      int64_t* const entries = out.data();  // found in place
+      for (int64_t i = begin; i < end; ++i) entries[i] = prune_ && IsNegative(given[i]) ? Index::kSkip : Index::kUnknown;
+      index->FindMany(given, begin, end, keys, {values}, entries);
+      for (int64_t i = begin; i < end; ++i) entries[i] = entries[i] >= 0 ? values[entries[i]] : -1;
     });
   }
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <string_view>
 #include <vector>
 
@@ -66,6 +67,34 @@ class KeyIndex {
   int64_t Find(Key key, const Stored* keys) const {
     const uint64_t hash = HashOfKey(key);
     return shards_[ShardOf(hash)].Find(hash, key, keys);
+  }
+
+  // Finds the keys [begin, end) of a batch; `entries` holds kSkip where a key is not asked for. In a large index every step of a
+  // lookup - slot, key, and the `others` of a found entry, arrays that the caller reads next - misses the caches, so the
+  // lookups of a block ask for their memory together and do not wait for it one by one.
+  void FindMany(const Stored* batch, int64_t begin, int64_t end, const Stored* keys, std::initializer_list<const int64_t*> others,
+                int64_t* entries) const {
+    uint64_t hashes[kBlock];
+    for (int64_t first = begin; first < end; first += kBlock) {
+      const int64_t last = std::min(end, first + kBlock);
+      for (int64_t i = first; i < last; ++i) {
+        if (entries[i] == kSkip) continue;
+        const uint64_t hash = hashes[i - first] = HashOfKey(Key(batch[i]));
+        const Shard& shard = shards_[ShardOf(hash)];
+        if (!shard.slots.empty()) __builtin_prefetch(&shard.slots[hash & shard.mask]);
+      }
+      for (int64_t i = first; i < last; ++i) {
+        if (entries[i] == kSkip) continue;
+        const int64_t likely = shards_[ShardOf(hashes[i - first])].Likely(hashes[i - first]);
+        if (likely == kUnknown) continue;
+        __builtin_prefetch(keys + likely);
+        for (const int64_t* other : others) __builtin_prefetch(other + likely);
+      }
+      for (int64_t i = first; i < last; ++i) {
+        if (entries[i] == kSkip) continue;
+        entries[i] = shards_[ShardOf(hashes[i - first])].Find(hashes[i - first], Key(batch[i]), keys);
+      }
+    }
   }
 
   // Numbers the unknown keys of a batch: `entries` holds kUnknown where a key is to be inserted, and receives its entry, from
@@ -126,7 +155,7 @@ class KeyIndex {
   }
 
  private:
-  static constexpr int kShards = 16;
+  static constexpr int kShards = 16, kBlock = 32;
   static constexpr uint64_t kTagMask = ~0ULL << 40, kPending = 1ULL << 39, kPositionMask = kPending - 1;
 
   static int ShardOf(uint64_t hash) { return static_cast<int>(hash >> 60); }
@@ -153,6 +182,14 @@ class KeyIndex {
       size_t at = hash & mask;
       while (slots[at] != 0) at = (at + 1) & mask;
       return at;
+    }
+    // The entry that Find will look at first, without looking at its key.
+    int64_t Likely(uint64_t hash) const {
+      if (slots.empty()) return kUnknown;
+      for (size_t at = hash & mask; slots[at] != 0; at = (at + 1) & mask) {
+        if ((slots[at] & kTagMask) == TagOf(hash)) return static_cast<int64_t>(slots[at] & ~kTagMask) - 1;
+      }
+      return kUnknown;
     }
     int64_t Find(uint64_t hash, Key key, const Stored* keys) const {
       if (slots.empty()) return kUnknown;

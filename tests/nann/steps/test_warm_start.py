@@ -103,9 +103,8 @@ def test_going_on_with_the_moments_is_one_training(windows, first_model, tmp_pat
 def test_growing_tables_grow_by_what_is_admitted_and_shrink_by_what_is_evicted(windows, tmp_path, embedding) -> None:
     options = {**SMALL, "embedding": embedding, "promote_after": 4, "shared_rows": 16, "keep_moments": True}
     first = train(dataset=windows[0], model=tmp_path / "first", config=TrainConfig(max_steps=20, **options)).metrics
-    second = train(
-        dataset=windows[1], model=tmp_path / "second", config=TrainConfig(max_steps=10, evict_after=9, **options), warm_start=tmp_path / "first"
-    ).metrics
+    config = TrainConfig(max_steps=10, evict_after=9, **options)
+    second = train(dataset=windows[1], model=tmp_path / "second", config=config, warm_start=tmp_path / "first").metrics
     assert second["items_added"] > 0
     assert min(second[name] for name in ("items_admitted", "items_evicted")) > 0
     assert second["item_rows"] == first["item_rows"] + second["items_admitted"] - second["items_evicted"]
@@ -122,7 +121,7 @@ def test_growing_tables_grow_by_what_is_admitted_and_shrink_by_what_is_evicted(w
     assert all(count >= frequency.get(key, 4) for key, count in zip(new.keys.tolist(), new.frequencies, strict=True))
     assert np.all(new.versions >= 30 - 1 - 9)
     # The optimizer's moments of the rows that are left, and of no others.
-    slots = [slot for slot in after.scorer.item_table.own.slots]
+    slots = after.scorer.item_table.own.slots
     assert len(slots) == 2
     for _, slot in slots:
         assert slot.shape.rank == 2

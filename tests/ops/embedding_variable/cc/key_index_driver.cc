@@ -73,9 +73,16 @@ void Check(std::mt19937_64 *random, int64_t range, int64_t most, int batches) {
         positions.push_back(i);
       }
       numbers[i] = skipped ? Index::kSkip : expected[batch[i]];
-      entries[i] =
-          skipped ? Index::kSkip : index.Find(Key(given[i]), held.get());
-      if (!skipped && entries[i] != Index::kUnknown && entries[i] != numbers[i])
+      entries[i] = skipped ? Index::kSkip : Index::kUnknown;
+    }
+    const std::vector<int64_t> beside(keys.size());
+    index.FindMany(given.get(), 0, n, held.get(), {beside.data()},
+                   entries.get());
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t known = numbers[i] < static_cast<int64_t>(keys.size())
+                                ? numbers[i]
+                                : Index::kUnknown;
+      if (entries[i] != known)
         Fail("an entry that was found");
     }
     const auto added = index.Insert(given.get(), n, held.get(), keys.size(),
