@@ -1,20 +1,31 @@
 """Fused embedding lookup against stock TensorFlow, `torch.nn.EmbeddingBag` (if installed) and the memory-bandwidth floor.
 
-    python benchmarks/embedding.py [--repetitions 30] [--output build/embedding.json] [--quick]
+    python benchmarks/embedding.py [--repetitions 30] [--output build/embedding.json] [--quick] [--torch-python PYTHON] [--torch-path DIR]
 
-All variants of a cell run in turn in one process (A B C A B C ...); medians and the 10th and 90th percentile in microseconds. The floor is
-the bytes a cell must move (rows and ids read, pooled rows written; for gradients also the pooled gradient read and the distinct rows
-written; for updates the distinct rows and slots read and written) over the bandwidth of a copy that misses the caches.
+All variants of a cell take turns, in an order drawn anew for every round, as each leaves the caches and threads in another state to the
+next; an empty call is one of them. Medians and the 10th and 90th percentile in microseconds. PyTorch then takes turns with ours alone. It
+cannot share a process with TensorFlow (both bring LLVM), so it has one of its own, `torch_bags/worker.py`, which reports its own times:
+`--torch-python` names its interpreter (with numpy), `--torch-path` a folder in which it finds torch (`pip install --target DIR torch`).
+
+The floor is the bytes a cell must move (rows and ids read, pooled rows written; for gradients also the pooled gradient read and the
+distinct rows written; for updates the distinct rows and slots read and written) over the bandwidth of a copy that misses the caches.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import random
+import secrets
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +37,6 @@ import tensorflow as tf
 
 from ops.embedding import Feature, grouped_lookup
 from ops.embedding.update import FusedAdagrad
-
-try:
-    import torch
-except ImportError:
-    torch = None
 
 BATCH, MEAN_LENGTH, EMPTY_SHARE = 4096, 10, 0.05
 
@@ -135,51 +141,69 @@ class Cell:
 
         return {"forward": lambda: forward(*ids), "gradient": lambda: gradient(*ids), "update": lambda: update(*ids)}
 
-    def bags(self) -> dict[str, Callable[[], object]]:
-        """torch.nn.EmbeddingBag, whose ids must be pruned before: a mask and a cumulative sum, as its users write it."""
-        bags = []
-        for initial in self.initial:
-            mode = {"mean": "mean", "sum": "sum"}[self.combiner]
-            bags.append(torch.nn.EmbeddingBag.from_pretrained(torch.from_numpy(initial.copy()), freeze=False, mode=mode, sparse=True))
-        optimizer = torch.optim.Adagrad([bag.weight for bag in bags], lr=0.01)
-        inputs = [(torch.from_numpy(values), torch.from_numpy(splits)) for _, values, splits in self.lookups]
-        direction = torch.from_numpy(self.direction.numpy())
 
-        def pool() -> torch.Tensor:
-            outputs = []
-            for bag, (values, splits) in zip(bags, inputs, strict=True):
-                keep = values >= 0
-                starts = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cumsum(keep, 0)])[splits[:-1]]
-                outputs.append(bag(values[keep], starts))
-            return torch.cat(outputs, dim=1)
+class Torch:
+    """The process with PyTorch; one cell at a time."""
 
-        def forward() -> object:
-            with torch.no_grad():
-                return pool()
+    SETTLE_S = 0.002  # its threads spin for a while after a call
+    MOST_TURNS = 12  # its sparse Adagrad takes a tenth of a second
 
-        def gradient() -> object:
-            optimizer.zero_grad()
-            (pool() * direction).sum().backward()
-            return [bag.weight.grad.coalesce() for bag in bags]
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-        def update() -> object:
-            optimizer.zero_grad()
-            (pool() * direction).sum().backward()
-            return optimizer.step()
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, python: str, path: Path | None) -> Iterator[Torch | None]:
+        """The process, or None where there is no PyTorch."""
+        environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
+        if subprocess.run([python, "-c", "import numpy, torch"], env=environment, capture_output=True, check=False).returncode:
+            print("no PyTorch: its column stays empty; name one with --torch-python or --torch-path")
+            yield None
+            return
+        key = secrets.token_bytes(16)
+        with tempfile.TemporaryDirectory() as folder, Listener(str(Path(folder) / "bags"), authkey=key) as listener:
+            command = [python, str(Path(__file__).parent / "torch_bags" / "worker.py"), str(listener.address)]
+            with subprocess.Popen(command, env={**environment, "NANN_BENCHMARK_KEY": key.hex()}), listener.accept() as connection:
+                yield cls(connection)
+                connection.send(None)
 
-        return {"forward": forward, "gradient": gradient, "update": update}
+    def load(self, cell: Cell) -> None:
+        self._ask({"load": {"tables": cell.initial, "lookups": [lookup[1:] for lookup in cell.lookups], "combiner": cell.combiner}})
+        self._ask({"direction": cell.direction.numpy()})
+
+    def pooled(self) -> np.ndarray:
+        return self._ask({"run": "pooled"})
+
+    def seconds(self, mode: str) -> float:
+        seconds = self._ask({"run": mode})
+        time.sleep(self.SETTLE_S)
+        return seconds
+
+    def _ask(self, message: dict[str, Any]) -> Any:
+        self._connection.send(message)
+        return self._connection.recv()
 
 
-def measure(variants: dict[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
+def timed(run: Callable[[], object]) -> Callable[[], float]:
+    def seconds() -> float:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def measure(variants: dict[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
+    """Microseconds of every call; the variants give the seconds that they took."""
     for run in variants.values():
         for _ in range(3):
             run()
     times: dict[str, list[float]] = {name: [] for name in variants}
+    order, draw = list(variants), random.Random(1)
     for _ in range(repetitions):
-        for name, run in variants.items():
-            start = time.perf_counter()
-            run()
-            times[name].append((time.perf_counter() - start) * 1e6)
+        draw.shuffle(order)
+        for name in order:
+            times[name].append(variants[name]() * 1e6)
     return times
 
 
@@ -195,6 +219,8 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=30)
     parser.add_argument("--output", type=Path, default=Path("build/embedding.json"))
     parser.add_argument("--quick", action="store_true", help="the two cells of the headline only")
+    parser.add_argument("--torch-python", default=sys.executable, metavar="PYTHON", help="interpreter that has torch and numpy")
+    parser.add_argument("--torch-path", type=Path, metavar="DIR", help="folder in which that interpreter finds torch")
     options = parser.parse_args()
     grid: list[dict[str, Any]] = [
         {"rows": 1_000_000, "dim": 32, "features": 1, "combiner": "mean"},
@@ -206,34 +232,49 @@ def main() -> None:
         grid += [{"rows": 1_000_000, "dim": dim, "features": 1, "combiner": "sum"} for dim in (8, 17, 64, 128)]
         grid += [{"rows": 1_000_000, "dim": 32, "features": 1, "combiner": "sqrtn"}]
     bandwidth = bandwidth_bytes_per_s()
-    call = statistics.median(measure({"call": nothing_call()}, 100)["call"])
-    print(f"copy bandwidth {bandwidth / 1e9:.1f} GB/s, empty call {call:.0f} us, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
-    print("cell | mode | stock us | fused us (p10-p90) | stock/fused | net of the call | by the least times | torch us | floor us")
+    print(f"copy bandwidth {bandwidth / 1e9:.1f} GB/s, {os.cpu_count()} cores")
+    print(
+        "cell | mode | load | call us | stock us | fused us (p10-p90) | stock/fused | net of the call | by the least times | floor us "
+        "| torch us | fused us, in turn with torch"
+    )
     records = []
-    for arguments in grid:
-        cell = Cell(**arguments)
-        runs = {"stock": cell.stock(), "fused": cell.fused()}
-        if torch is not None and arguments["combiner"] in ("mean", "sum"):
-            runs["torch"] = cell.bags()
-        floor = cell.floor_us(bandwidth)
-        for mode in ("forward", "gradient", "update"):
-            times = measure({name: variants[mode] for name, variants in runs.items()}, options.repetitions)
-            median = {name: statistics.median(values) for name, values in times.items()}
-            low, high = np.percentile(times["fused"], [10, 90])
-            net = (median["stock"] - call) / max(median["fused"] - call, 1.0)
-            least = min(times["stock"]) / min(times["fused"])
-            shown = f"{median['torch']:.0f}" if "torch" in median else "-"
-            print(
-                f"{cell.name} | {mode} | {median['stock']:.0f} | {median['fused']:.0f} ({low:.0f}-{high:.0f}) "
-                f"| {median['stock'] / median['fused']:.1f} | {net:.1f} | {least:.1f} | {shown} | {floor[mode]:.0f}",
-                flush=True,
-            )
-            measured = {f"{name}_us": value for name, value in median.items()}
-            measured |= {f"{name}_least_us": min(values) for name, values in times.items()}
-            records.append({"cell": cell.name, "mode": mode, **measured, "floor_us": floor[mode]})
+    with Torch.started(options.torch_python, options.torch_path) as torch:
+        for arguments in grid:
+            records += measure_cell(Cell(**arguments), torch, options.repetitions, bandwidth)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps({"call_us": call, "bandwidth": bandwidth, "records": records}, indent=1) + "\n", encoding="utf-8")
+    options.output.write_text(json.dumps({"bandwidth": bandwidth, "records": records}, indent=1) + "\n", encoding="utf-8")
     print(f"saved {options.output}")
+
+
+def measure_cell(cell: Cell, torch: Torch | None, repetitions: int, bandwidth: float) -> list[dict[str, Any]]:
+    stock, fused, floor, records = cell.stock(), cell.fused(), cell.floor_us(bandwidth), []
+    has_torch = torch is not None and cell.combiner in ("mean", "sum")
+    if has_torch:
+        torch.load(cell)
+        np.testing.assert_allclose(torch.pooled(), fused["forward"](), rtol=1e-4, atol=1e-4)
+    for mode in ("forward", "gradient", "update"):
+        load = os.getloadavg()[0]
+        times = measure({"stock": timed(stock[mode]), "fused": timed(fused[mode]), "call": timed(nothing_call())}, repetitions)
+        median = {name: statistics.median(values) for name, values in times.items()}
+        least = {name: min(values) for name, values in times.items()}
+        low, high = np.percentile(times["fused"], [10, 90])
+        net = (median["stock"] - median["call"]) / max(median["fused"] - median["call"], 1.0)
+        columns = [
+            *(cell.name, mode, f"{load:.1f}", f"{median['call']:.0f}", f"{median['stock']:.0f}"),
+            *(f"{median['fused']:.0f} ({low:.0f}-{high:.0f})", f"{median['stock'] / median['fused']:.1f}", f"{net:.1f}"),
+            *(f"{least['stock'] / least['fused']:.1f}", f"{floor[mode]:.0f}"),
+        ]
+        record = {"cell": cell.name, "mode": mode, "load": load, "floor_us": floor[mode], "median_us": median, "least_us": least}
+        if has_torch:
+            beside = measure(
+                {"torch": lambda mode=mode: torch.seconds(mode), "fused": timed(fused[mode])}, min(repetitions, Torch.MOST_TURNS)
+            )
+            for name, values in beside.items():
+                columns.append(f"{statistics.median(values):.0f} (least {min(values):.0f})")
+                record[f"beside_torch_{name}_us"] = {"median": statistics.median(values), "least": min(values)}
+        print(" | ".join(columns), flush=True)
+        records.append(record)
+    return records
 
 
 if __name__ == "__main__":

@@ -344,30 +344,30 @@ template <typename T>
 void UpdateRows(const RowGradients<T>& gradients, const std::vector<Target<T>>& targets, const UpdateOptions& options,
                 const ParallelFor& parallel) {
   using A = Accumulator<T>;
-  constexpr int64_t kAhead = 8;
+  constexpr int64_t kMostBytes = 512;  // of a row; the processor follows longer ones by itself
   parallel(gradients.num_buckets(), 2 * kContributionsPerBucket * kNanosecondsPerId, [&](int64_t begin, int64_t end) {
     std::vector<A> sums;
     std::vector<int32_t> slots;
     RowGroup group;
     for (int64_t bucket = begin; bucket < end; ++bucket) {
+      const Target<T>& target = targets[gradients.part_of(bucket)];
+      const int64_t dim = target.dim, bytes = std::min<int64_t>(dim * sizeof(T), kMostBytes);
       gradients.GroupBucket(bucket, &slots, &group);
       const int64_t distinct = static_cast<int64_t>(group.rows.size());
       if (distinct == 0) continue;
-      const Target<T>& target = targets[gradients.part_of(bucket)];
-      const int64_t dim = target.dim;
-      const auto fetch = [&](int64_t u) {
-        const int64_t at = group.rows[u] * dim;
-        for (int64_t byte = 0; byte < static_cast<int64_t>(dim * sizeof(T)) && byte < 512; byte += 64) {
-          __builtin_prefetch(reinterpret_cast<const char*>(target.rows + at) + byte, 1);
-          if (target.first != nullptr) __builtin_prefetch(reinterpret_cast<const char*>(target.first + at) + byte, 1);
-          if (target.second != nullptr) __builtin_prefetch(reinterpret_cast<const char*>(target.second + at) + byte, 1);
-        }
-      };
       if (static_cast<int64_t>(sums.size()) < distinct * dim) sums.resize(distinct * dim);
-      for (int64_t u = 0; u < kAhead && u < distinct; ++u) fetch(u);
+      // All rows and slots of the bucket at once: they lie in memory, each on a page of its own, and come while the sums are
+      // made.
+      for (int64_t u = 0; u < distinct; ++u) {
+        const int64_t at = group.rows[u] * dim;
+        for (int64_t byte = 0; byte < bytes; byte += 64) {
+          __builtin_prefetch(reinterpret_cast<const char*>(target.rows + at) + byte, 0, 3);
+          if (target.first != nullptr) __builtin_prefetch(reinterpret_cast<const char*>(target.first + at) + byte, 0, 3);
+          if (target.second != nullptr) __builtin_prefetch(reinterpret_cast<const char*>(target.second + at) + byte, 0, 3);
+        }
+      }
       gradients.Sum(bucket, group, dim, sums.data());
       for (int64_t u = 0; u < distinct; ++u) {
-        if (u + kAhead < distinct) fetch(u + kAhead);
         const int64_t at = group.rows[u] * dim;
         A* const gradient = sums.data() + u * dim;
         if (target.max_norm >= 0) ClipGradient(target.rows + at, dim, target.max_norm, gradient);

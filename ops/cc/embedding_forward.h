@@ -57,6 +57,20 @@ void PoolInto(const T* const* rows, const Accumulator<T>* coefficients, const in
   }
 }
 
+// The rows of some ids. All are asked for at once, as the distinct ones among them, most of which lie in memory, are few: asking
+// some rows ahead while adding up keeps too few of them on their way.
+template <typename T>
+void FindRows(const Table<T>& table, const std::vector<int64_t>& ids, std::vector<const T*>* rows) {
+  constexpr int64_t kMostBytes = 512;  // the processor follows longer rows by itself
+  const int64_t num_ids = static_cast<int64_t>(ids.size()), bytes = std::min<int64_t>(table.dim * sizeof(T), kMostBytes);
+  rows->resize(num_ids);
+  for (int64_t k = 0; k < num_ids; ++k) {
+    const T* const row = table.Row(ids[k]);
+    (*rows)[k] = row;
+    for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(reinterpret_cast<const char*>(row) + byte, 0, 2);
+  }
+}
+
 template <typename T, typename Id>
 bool Forward(const std::vector<Feature>& features, const std::vector<Table<T>>& tables, const std::vector<Lookup<T, Id>>& lookups,
              const std::vector<Slab<T>>& outputs, const ParallelFor& parallel, std::string* error) {
@@ -77,8 +91,7 @@ bool Forward(const std::vector<Feature>& features, const std::vector<Table<T>>& 
         return;
       }
       const int64_t num_ids = static_cast<int64_t>(resolved.ids.size());
-      rows.resize(num_ids);
-      for (int64_t k = 0; k < num_ids; ++k) rows[k] = table.Row(resolved.ids[k]);
+      FindRows(table, resolved.ids, &rows);
       if (feature.max_norm >= 0) {
         if (lookups[chunk.feature].weights == nullptr) resolved.weights.assign(num_ids, A(1));
         for (int64_t k = 0; k < num_ids; ++k) {

@@ -79,7 +79,9 @@ class Backward {
     for (const embedding::Chunk& chunk : chunks_) chunks_of_[attributes.features[chunk.feature].table].push_back(chunk);
   }
 
+  // For work on several tables that must not begin if any id is bad; the contributions of one table check all its ids.
   absl::Status CheckIds(OpKernelContext* context) const {
+    if (attributes_.dims.size() == 1) return absl::OkStatus();
     std::string error;
     if (embedding::CheckIds(attributes_.features, inputs_.partitions, inputs_.lookups, chunks_, ParallelOn(context), &error)) {
       return absl::OkStatus();
