@@ -43,9 +43,11 @@ def exact_ranks(dataset: Path, model: Path, samples: Samples, split: str, width:
         if str(found["digest"]) == artifact.digest and int(found["width"]) == width:
             return np.asarray(found["ranks"])
     scorer = HistoryScorer(load_model(model), max_length=load_max_length(model))
+    if scorer.scorer.request_inputs:
+        samples = load_samples(dataset, split, inputs=tuple(scorer.scorer.request_inputs))
     scan = exact_scan(scorer, load_embeddings(model.parent / "embeddings"), top_k=width)
     categories = load_items(dataset).category_rows
-    lists = collect_lists(scan, samples.histories, categories, width=width, batch_size=16, label=str(model))
+    lists = collect_lists(scan, samples.histories, categories, width=width, batch_size=16, label=str(model), inputs=samples.inputs)
     ranks = m.ranks_of(lists.item_rows, samples.targets)
     np.savez(kept, ranks=ranks, digest=artifact.digest, width=width)
     return ranks

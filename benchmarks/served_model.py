@@ -29,7 +29,7 @@ from data_prep.config import ConvertConfig, GenerateConfig
 from data_prep.generate import generate_log
 from nann.benchmarking.load import Load, join_loads, run_load, summarize
 from nann.config import BuildIndexConfig, EvaluateConfig, ExtractConfig, RewriteConfig, TrainConfig
-from nann.export import open_graph
+from nann.export import open_graph, served_inputs
 from nann.export.retrieval_graph import SAVED_MODELS
 from nann.samples import load_items, load_samples
 from nann.steps.build_index import build_index
@@ -83,21 +83,23 @@ def export(dataset: Path, models: dict[str, Path], root: Path) -> dict[str, Path
 def measure(exported: dict[str, Path], dataset: Path, *, seconds: float, blocks: int) -> dict[str, dict[str, float]]:
     """Latency per graph: all take turns in blocks of equal length."""
     form = "native" if native_ops.available() else "portable"
-    histories = load_samples(dataset, "test").histories.astype(np.int64)
-    histories = histories[np.random.default_rng(1).permutation(len(histories))]
-    categories = load_items(dataset).category_rows.astype(np.int64)[histories]
+    read = {label: tuple(served_inputs(path)) for label, path in exported.items()}
+    samples = load_samples(dataset, "test", inputs=tuple(dict.fromkeys(name for names in read.values() for name in names)))
+    samples = samples.take(np.random.default_rng(1).permutation(len(samples.targets)))
+    histories = samples.histories.astype(np.int64)
+    arrays = {"item_ids": histories, "cate_ids": load_items(dataset).category_rows.astype(np.int64)[histories], **samples.inputs}
     graphs = {label: open_graph(path, form) for label, path in exported.items()}
 
-    def request(graph: Any, number: int) -> None:
+    def request(label: str, number: int) -> None:
         row = number % len(histories)
-        graph.run("serving_default", item_ids=histories[row : row + 1], cate_ids=categories[row : row + 1])
+        graphs[label].run("serving_default", **{key: arrays[key][row : row + 1] for key in ("item_ids", "cate_ids", *read[label])})
 
     loads: dict[str, list[Load]] = {label: [] for label in graphs}
     for block in range(blocks):
-        for label, graph in graphs.items():
+        for label in graphs:
             loads[label].append(
                 run_load(
-                    lambda number, graph=graph: request(graph, number),
+                    lambda number, label=label: request(label, number),
                     threads=1,
                     warmup_seconds=0 if block else 1,
                     duration_seconds=seconds / blocks,

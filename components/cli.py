@@ -230,6 +230,12 @@ def _generate(context: click.Context, *, output: Path, overwrite: bool, verbose:
 @click.option("--output-root", type=PATH, metavar="ROOT", help="Directory of all artifacts; gives --converted-model its default.")
 @click.option("--graph-file", type=PATH, metavar="FILE", help="A frozen_graph.pb: the scorer to link with --meta-path.")
 @click.option("--meta-path", type=PATH, metavar="FILE", help="A 0.meta, its checkpoint beside it; instead of --converted-model.")
+@click.option(
+    "--values",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="What else the model reads: behavior=buy,cart or time=SECONDS,... one per item; values of a user's feature. Repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead of a table.")
 @_config_option("infer")
 @config_options(load_object(CONFIGS["infer"]))
@@ -243,6 +249,7 @@ def _infer(
     output_root: Path | None,
     graph_file: Path | None,
     meta_path: Path | None,
+    values: tuple[str, ...],
     as_json: bool,
     verbose: bool,
     quiet: bool,
@@ -264,8 +271,30 @@ def _infer(
     with hidden_start_up_notes(unless=verbose):
         from nann.steps.infer import infer
 
-    found = infer(converted_model=converted_model, graph_file=graph_file, meta_path=meta_path, item_ids=history, config=config)
+    found = infer(
+        converted_model=converted_model,
+        graph_file=graph_file,
+        meta_path=meta_path,
+        item_ids=history,
+        config=config,
+        values=_values_by_name(values),
+    )
     _print_items(found, as_json=as_json)
+
+
+def _values_by_name(given: tuple[str, ...]) -> dict[str, list[str]]:
+    """``("behavior=buy,cart",)`` as lists by name.
+
+    Raises:
+        click.UsageError: a part has no ``=``, or a name is given twice.
+    """
+    values: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, listed = text.partition("=")
+        if not equals or name.strip() in values:
+            raise click.UsageError(f"--values {text}: give each input once, as NAME=VALUE,VALUE.")
+        values[name.strip()] = [value.strip() for value in listed.split(",") if value.strip()]
+    return values
 
 
 def _print_items(found: list[tuple[Any, float]], *, as_json: bool) -> None:

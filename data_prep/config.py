@@ -8,10 +8,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 LOG_ROLES = ("user", "item", "category", "time", "behavior")
 ITEM_ROLES = ("item", "category")
+# Names of inputs that come with the log or have their place in a request, and so cannot be names of side features.
+RESERVED_INPUTS = ("behavior", "time", "item_ids", "cate_ids", "item_rows", "cate_rows", "ef", "rounds", "top_k", "start_level")
 MAX_BEHAVIORS = 255  # one byte per event
 LONGEST_WINDOW = 1 << 37  # seconds; some 4,000 years, so that times in ms leave room for users in a 63-bit sort key
 # Fields that change how the work is done and no byte of the outcome.
@@ -100,12 +102,16 @@ class ConvertConfig(_Config):
         default_factory=dict,
         description="further columns of the items file that models may read: FEATURE=COLUMN,...; text, with any number of values per item",
     )
-    feature_separator: str = Field("|", min_length=1, description="between two values of an item feature")
+    feature_separator: str = Field("|", min_length=1, description="between two values of an item feature or a user feature")
     items_header: Literal["auto", "yes", "no"] = Field("auto", description="whether a CSV items file starts with column names")
     users: Path | None = Field(None, description="table about the users, with a header or Parquet; becomes users.parquet, by their ids")
     user_columns: dict[str, str] = Field(
         default_factory=dict,
         description="columns of the users table: user=COLUMN,NAME=COLUMN,...; default: user_id, and all others under their names",
+    )
+    user_features: dict[str, str] = Field(
+        default_factory=dict,
+        description="columns of the users table that models may read: FEATURE=COLUMN,...; text, with any number of values per user",
     )
     base: Path | None = Field(
         None,
@@ -131,6 +137,10 @@ class ConvertConfig(_Config):
         (),
         description="kinds of events to take, as in the behavior column, such as pv,buy; with weights of training targets pv:0.2,buy:1; "
         "default: all",
+    )
+    keep_behaviors: bool = Field(
+        False,
+        description="keep the kind of every event in the records, as the input behavior of models; the kinds are those of --behaviors",
     )
     since: str | None = Field(None, description="take events from this time on: unix seconds, or ISO 8601 (UTC unless it says otherwise)")
     until: str | None = Field(None, description="take events before this time; as --since")
@@ -169,13 +179,16 @@ class ConvertConfig(_Config):
         names = value if isinstance(value, dict) else [part.partition("=")[0].strip() for part in str(value).split(",")]
         return parse_mapping(value, ("user", *names))
 
-    @field_validator("item_features", mode="before")
+    @field_validator("item_features", "user_features", mode="before")
     @classmethod
-    def _item_features(cls, value: Any) -> Any:
+    def _features(cls, value: Any, info: ValidationInfo) -> Any:
         names = value if isinstance(value, dict) else [part.partition("=")[0].strip() for part in str(value).split(",")]
+        kind = "an item feature" if info.field_name == "item_features" else "a user feature"
         for name in names:
             if name and not name.isidentifier():
-                raise ValueError(f"{name!r} is no name for an item feature; take letters, digits and _")
+                raise ValueError(f"{name!r} is no name for {kind}; take letters, digits and _")
+            if name in RESERVED_INPUTS:
+                raise ValueError(f"{name!r} is no name for {kind}; models and requests have it already; take another")
         return parse_mapping(value, tuple(names))
 
     @field_validator("missing_category", mode="before")
@@ -225,8 +238,15 @@ class ConvertConfig(_Config):
         for name in ("item_columns", "item_features"):
             if getattr(self, name) and self.items is None:
                 raise ValueError(f"{name} is given without an items file; give items too")
-        if self.user_columns and self.users is None:
-            raise ValueError("user_columns is given without a users file; give users too")
+        for name in ("user_columns", "user_features"):
+            if getattr(self, name) and self.users is None:
+                raise ValueError(f"{name} is given without a users file; give users too")
+        if both := sorted(set(self.item_features) & set(self.user_features)):
+            raise ValueError(f"{both[0]!r} names an item feature and a user feature; give one of them another name")
+        if self.keep_behaviors and not self.behaviors:
+            raise ValueError("keep_behaviors is given without behaviors; list the kinds of events to take and keep, such as pv,buy")
+        if self.keep_behaviors and self.input_format == "tfrecord":
+            raise ValueError("keep_behaviors is given, but ready-made records are kept as they are; leave it out")
         if self.min_time >= self.max_time:
             raise ValueError(f"min_time {self.min_time} is not before max_time {self.max_time}")
         if self.max_time - self.min_time > LONGEST_WINDOW:
@@ -241,6 +261,11 @@ class ConvertConfig(_Config):
     def behavior_names(self) -> tuple[str, ...]:
         """The kinds of events to take, without their weights."""
         return tuple(split_weight(text)[0] for text in self.behaviors)
+
+    @property
+    def reads_behaviors(self) -> bool:
+        """Whether the records say the kind of an event: as a weight of targets, as an input, or both."""
+        return self.keep_behaviors or bool(self.behavior_weights)
 
     @property
     def behavior_weights(self) -> tuple[float, ...]:

@@ -23,7 +23,7 @@ from data_prep.compression import concatenate
 from data_prep.config import RESOURCE_FIELDS, ConvertConfig, unix_seconds
 from data_prep.counting import Counts, count_events
 from data_prep.histories import duplicate_events
-from data_prep.incremental import extend_catalogue, read_base
+from data_prep.incremental import extend_catalogue, read_base, require_behaviors
 from data_prep.item_features import write_item_features
 from data_prep.items_table import categories_of_file, make_catalogue, no_categories, write_items
 from data_prep.parallel import ordered_map, worker_count
@@ -35,6 +35,7 @@ from data_prep.shards import SPLITS, ShardFacts, ShardWriter, feature_schema, pa
 from data_prep.sources import expand_directories, require_files
 from data_prep.splits import Splits, draw_splits
 from data_prep.time_split import count_before, draw_time_splits
+from data_prep.user_features import write_user_features
 from data_prep.users_table import join_users, write_users
 from data_prep.vocabulary import type_name
 
@@ -62,7 +63,8 @@ class ConvertReport:
         items_with_changed_category: items seen with several categories; the latest counts.
         items_without_category: items without one.
         notes: further counters.
-        item_features: the items' side features in `item_features.parquet`, and the number of values of each.
+        inputs: what models may read beside ids, by name: ``side`` ("item", "user" or "history"), ``num_values`` (none for ``time``, whose
+            values are unix seconds), and for ``behavior`` the ``values`` in the order of their rows.
         features: feature schema per split.
         compression: of the record files, "none" or "gzip".
         behavior_weights: kind and weight of training targets, in the order of their numbers in the records; empty without weights.
@@ -92,7 +94,7 @@ class ConvertReport:
     items_with_changed_category: int
     items_without_category: int
     notes: dict[str, int]
-    item_features: dict[str, int]
+    inputs: dict[str, dict[str, Any]]
     features: dict[str, Any]
     compression: str
     behavior_weights: list[list[Any]]
@@ -110,7 +112,8 @@ class ConvertReport:
 
 
 def convert_log(inputs: Sequence[Path], out_dir: Path, config: ConvertConfig) -> ConvertReport:
-    """Converts a log into `train-*`, `validate-*`, `test-*.tfrecord`, `items.parquet`, `meta.json`, and where asked for `users.parquet`.
+    """Converts a log into `train-*`, `validate-*`, `test-*.tfrecord`, `items.parquet`, `meta.json`, and where asked for
+    `users.parquet` and side features.
 
     Equal inputs and configuration give byte-identical files, whatever `RESOURCE_FIELDS` say. `docs/data.md` describes formats and rules.
 
@@ -149,6 +152,8 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
         return load_plan(work)
     workers = worker_count(config.threads)
     base = None if config.base is None else read_base(config.base)
+    if base is not None:
+        require_behaviors(base, config)
     log = open_log(work, config, base) or read_log(inputs, work, config, base, workers)
     source = ", ".join(path.name for path in inputs)
     bad = log.bad_rows(config)
@@ -159,7 +164,7 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
     if splits is not None and config.shards <= MAX_ALIGNED_SHARDS:  # no partition is then read for two shards
         boundaries = shard_boundaries(splits.train, config.shards, len(counts.user_ids))
     events = partition_events(config, counts, workers)
-    partitions = cut_partitions(counts, events, boundaries, with_behaviors=bool(config.behavior_weights))
+    partitions = cut_partitions(counts, events, boundaries, with_behaviors=config.reads_behaviors)
     logger.info("%d partitions of users", len(partitions))
     categories = scatter_events(log.spool, log.rules, counts, partitions, work, workers)
     if config.items is not None:
@@ -307,14 +312,29 @@ def merge_shards(plan: Plan, work: Path, out_dir: Path, config: ConvertConfig, p
         splits = pa.DictionaryArray.from_arrays(pa.array(plan.role), pa.array(SPLITS)).dictionary_decode()
         columns = join_users(config.users, plan.user_ids, config)
         write_users(out_dir / "users.parquet", plan.user_ids, splits, plan.lengths, columns)
-    sizes = write_item_features(out_dir, config.items, plan.catalogue.item_ids, config) if config.items and config.item_features else {}
-    report = _report(plan, facts, config, sizes)
+    inputs = _history_inputs(config)
+    if config.items and config.item_features:
+        inputs |= _side_inputs("item", write_item_features(out_dir, config.items, plan.catalogue.item_ids, config))
+    if config.users and config.user_features:
+        inputs |= _side_inputs("user", write_user_features(out_dir, config.users, plan.user_ids, config))
+    report = _report(plan, facts, config, inputs)
     (out_dir / "meta.json").write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     _log_end(report)
     return report
 
 
-def _report(plan: Plan, facts: Sequence[ShardFacts], config: ConvertConfig, item_features: dict[str, int]) -> ConvertReport:
+def _history_inputs(config: ConvertConfig) -> dict[str, dict[str, Any]]:
+    """The inputs that the records' histories hold."""
+    kinds = list(config.behavior_names) if config.keep_behaviors else []
+    behavior = {"behavior": {"side": "history", "num_values": len(kinds), "values": kinds}} if kinds else {}
+    return {"time": {"side": "history"}, **behavior}
+
+
+def _side_inputs(side: str, sizes: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    return {name: {"side": side, "num_values": size} for name, size in sizes.items()}
+
+
+def _report(plan: Plan, facts: Sequence[ShardFacts], config: ConvertConfig, inputs: dict[str, dict[str, Any]]) -> ConvertReport:
     catalogue, log = plan.catalogue, plan.facts
     user_id_type = type_name(plan.user_ids)
     num_samples = {split: sum(fact.num_samples[split] for fact in facts) for split in SPLITS}
@@ -346,10 +366,13 @@ def _report(plan: Plan, facts: Sequence[ShardFacts], config: ConvertConfig, item
         items_with_changed_category=log.items_with_changed_category,
         items_without_category=int((catalogue.category_rows[1:] == 0).sum()),
         notes=log.notes,
-        item_features=item_features,
+        inputs=inputs,
         features={
             split: feature_schema(
-                config.layout if split == "train" else "sample", user_id_type, with_behaviors=plan.partitions.with_behaviors
+                config.layout if split == "train" else "sample",
+                user_id_type,
+                with_behaviors=plan.partitions.with_behaviors,
+                keep_behaviors=config.keep_behaviors,
             )
             for split in SPLITS
         },

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
 from data_prep.items_table import Catalogue, Categories
 from data_prep.vocabulary import Ids, find_ids, popularity_rows, take_ids, type_name
@@ -30,6 +31,7 @@ class Base:
         category_ids: [C] ids, category row 1 first; rows that no item has any more hold a neutral value.
         categories_in_use: [C] bool, false for those.
         last_time: its last event, unix seconds.
+        behaviors: kinds of events that its records keep, in the order of their numbers.
     """
 
     item_ids: Ids
@@ -37,6 +39,7 @@ class Base:
     category_ids: Ids
     categories_in_use: np.ndarray
     last_time: int
+    behaviors: tuple[str, ...] = ()
 
 
 def _ids(column: pa.ChunkedArray) -> Ids:
@@ -62,7 +65,21 @@ def read_base(dataset: Path) -> Base:
     item_of_row[rows[with_category] - 1] = with_category
     in_use = item_of_row >= 0
     ids = take_ids(_ids(table["category_id"]), np.maximum(item_of_row, 0)) if len(rows) else np.zeros(0, np.int64)
-    return Base(_ids(table["item_id"]), rows, ids, in_use, int(meta["time_range"][1]))
+    behaviors = tuple(meta.get("inputs", {}).get("behavior", {}).get("values", ()))
+    return Base(_ids(table["item_id"]), rows, ids, in_use, int(meta["time_range"][1]), behaviors)
+
+
+def require_behaviors(base: Base, config: ConvertConfig) -> None:
+    """Refuses to give a kind of event another number than it has in the earlier dataset.
+
+    Raises:
+        DataError: it would.
+    """
+    if config.keep_behaviors and config.behavior_names[: len(base.behaviors)] != base.behaviors:
+        raise DataError(
+            f"the earlier dataset keeps the behaviors {','.join(base.behaviors)}, whose numbers its models read, but behaviors is "
+            f"{','.join(config.behavior_names)}; list the earlier ones first, in their order"
+        )
 
 
 def _joined(first: Ids, second: Ids) -> Ids:

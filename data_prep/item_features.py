@@ -19,9 +19,10 @@ from data_prep.bad_rows import BadRows
 from data_prep.columns import ITEM_CATEGORIES
 from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
+from data_prep.feature_values import code_values, known_values, values_table
 from data_prep.log_reader import FileOptions, read_tables
 from data_prep.parsing import parse_ids
-from data_prep.vocabulary import Ids, find_ids, popularity_rows, take_ids, type_name
+from data_prep.vocabulary import Ids, find_ids, take_ids, type_name
 
 FEATURES_NAME, VALUES_NAME = "item_features.parquet", "feature_values.parquet"
 _ROLE = "feature "  # no role of the log begins so
@@ -49,15 +50,13 @@ def write_item_features(out_dir: Path, path: Path, item_ids: Ids, config: Conver
     listed = np.flatnonzero(place >= 0)
     source = np.full(len(item_ids), -1)
     source[order[place[listed]]] = listed  # a repeated index keeps the last value
-    known = _known_values(config.base)
+    known = {} if config.base is None else known_values(config.base / VALUES_NAME)
     columns, values, sizes = {}, [], {}
     for name, text in texts.items():
-        lists, vocabulary, counts = _coded(text, source, config.feature_separator, known.get(name, []))
-        columns[name] = lists
-        sizes[name] = len(vocabulary)
-        rows = pa.array(np.arange(1, len(vocabulary) + 1), pa.int64())
-        values.append(pa.table({"feature": [name] * len(vocabulary), "value_row": rows, "value": vocabulary, "items": counts}))
-        logger.info("%s: %s values, %s of %s items have one", name, f"{len(vocabulary):,}", f"{_filled(lists):,}", f"{len(item_ids):,}")
+        coded = code_values(text, source, config.feature_separator, known.get(name, []))
+        columns[name], sizes[name] = coded.lists, len(coded.values)
+        values.append(values_table(name, coded, "items"))
+        logger.info("%s: %s values, %s of %s items have one", name, f"{sizes[name]:,}", f"{coded.owners:,}", f"{len(item_ids):,}")
     pa.parquet.write_table(pa.table(columns), out_dir / FEATURES_NAME, compression="zstd")
     pa.parquet.write_table(pa.concat_tables(values), out_dir / VALUES_NAME, compression="zstd")
     return sizes
@@ -79,50 +78,3 @@ def _read(path: Path, item_ids: Ids, config: ConvertConfig) -> tuple[Ids, dict[s
     taken = pa.array(rows)
     texts = {name: pa.chunked_array([chunk.cast(pa.string()) for chunk in table.columns[role]]).take(taken) for name, role in roles.items()}
     return take_ids(parsed.values, rows), {name: text.combine_chunks() for name, text in texts.items()}
-
-
-def _known_values(base: Path | None) -> dict[str, list[str]]:
-    """Feature -> values of an earlier dataset, in the order of their rows."""
-    if base is None or not (base / VALUES_NAME).is_file():
-        return {}
-    known: dict[str, list[str]] = {}
-    for row in pa.parquet.read_table(base / VALUES_NAME, columns=["feature", "value"]).to_pylist():
-        known.setdefault(row["feature"], []).append(row["value"])
-    return known
-
-
-def _coded(text: pa.Array, source: np.ndarray, separator: str, known: list[str]) -> tuple[pa.Array, pa.Array, pa.Array]:
-    """Lists of value rows per item, all values in the order of their rows, and the items that have each.
-
-    Args:
-        text: [n] the values of each line, separated.
-        source: [N] line of each item, -1 without.
-        separator: between two values.
-        known: values that have rows already.
-    """
-    per_item = text.take(pa.array(source, mask=source < 0))
-    lists = pc.split_pattern(pc.fill_null(per_item, ""), separator)
-    owners = pc.list_parent_indices(lists).to_numpy()
-    flat = pc.utf8_trim_whitespace(pc.list_flatten(lists))
-    filled = pc.not_equal(flat, "").to_numpy(zero_copy_only=False)
-    owners, encoded = owners[filled], pc.dictionary_encode(flat.filter(pa.array(filled)))
-    codes = encoded.indices.to_numpy()
-    pairs = owners * max(1, len(encoded.dictionary)) + codes
-    _, first = np.unique(pairs, return_index=True)
-    first.sort()
-    owners, codes = owners[first], codes[first]
-    found = encoded.dictionary.to_pylist()
-    counts = np.bincount(codes, minlength=len(found))
-    new = sorted(set(found) - set(known))
-    number = {value: code for code, value in enumerate(found)}
-    new_counts = np.array([counts[number[value]] for value in new], np.int64)
-    vocabulary = [*known, *(new[place] for place in popularity_rows(new_counts)[0])]
-    row_of_value = {value: row for row, value in enumerate(vocabulary, 1)}
-    rows = np.array([row_of_value[value] for value in found], np.int32)[codes] if found else np.zeros(0, np.int32)
-    splits = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(source)))])
-    items = np.bincount(rows, minlength=len(vocabulary) + 1)[1:]
-    return pa.ListArray.from_arrays(pa.array(splits, pa.int32()), pa.array(rows)), pa.array(vocabulary, pa.string()), pa.array(items)
-
-
-def _filled(lists: pa.Array) -> int:
-    return int(pc.sum(pc.greater(pc.list_value_length(lists), 0)).as_py() or 0)

@@ -65,13 +65,13 @@ class _Product:
     other_behaviors: int
 
 
-def _behaviors_wanted(batch: Mapping[str, pa.Array], wanted: pa.Array, *, weighted: bool) -> dict[str, pa.Array]:
-    """The rows of the kinds that are wanted; with weights `behavior` is then the place of the kind among these, else it is left out."""
+def _behaviors_wanted(batch: Mapping[str, pa.Array], wanted: pa.Array, *, kept: bool) -> dict[str, pa.Array]:
+    """The rows of the kinds that are wanted; where kept `behavior` is then the place of the kind among these, else it is left out."""
     behavior = batch["behavior"].cast(pa.string())
     kinds = pc.index_in(pc.utf8_trim_whitespace(behavior), value_set=wanted)
     keep = kinds.is_valid()
     columns = {role: column for role, column in batch.items() if role != "behavior"}
-    if weighted:
+    if kept:
         columns["behavior"] = kinds.cast(pa.uint8())
     if pc.all(keep).as_py():
         return columns
@@ -105,7 +105,7 @@ def read_log(inputs: Sequence[Path], work: Path, config: ConvertConfig, base: Ba
         if config.behaviors:
             if "behavior" not in batch:
                 raise DataError("behaviors are asked for, but the log has no behavior column; give columns with behavior=COLUMN")
-            batch = _behaviors_wanted(batch, wanted, weighted=bool(config.behavior_weights))
+            batch = _behaviors_wanted(batch, wanted, kept=config.reads_behaviors)
         ids = {role: id_facts(batch[role]) for role in ID_ROLES if role in batch}
         kept = len(batch["user"])
         return _Product(pack_batch(batch), kept, ids, time_facts(batch["time"]), num_rows - kept)

@@ -5,6 +5,7 @@
 before the target, oldest first), `gt_item_id`, `gt_cate_id`, `gt_time` [1] int64, `weight_tag` [1] float32 (the target item's share of
 all events).
 Validation and test are always of the `sample` layout. Item and category features hold rows (0: no category), times are unix seconds.
+Where the kinds of events are kept (`keep_behaviors`) both have `behavior_ids`, beside `item_ids`: places in the list of kinds, from 0 on.
 Times of histories are stored as differences, less than half of the bytes: `time_steps` are the seconds since the user's event before, of
 the first event since 1970; `seconds_to_next` those from an event to the one after it, of the last one to the target.
 """
@@ -35,8 +36,17 @@ BLOCK_EVENTS, BLOCK_SAMPLES = 1 << 17, 1 << 14  # some megabytes of records, whi
 SPLITS = ("train", "validate", "test")
 
 
-def feature_schema(layout: Literal["user", "sample"], user_id_type: str, *, with_behaviors: bool = False) -> dict[str, dict[str, Any]]:
-    """Feature name -> dtype and shape (null: varying) of one layout, ``with_behaviors`` where kinds of events have weights."""
+def feature_schema(
+    layout: Literal["user", "sample"], user_id_type: str, *, with_behaviors: bool = False, keep_behaviors: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Feature name -> dtype and shape (null: varying) of one layout.
+
+    Args:
+        layout: of the records.
+        user_id_type: "int64" or "string".
+        with_behaviors: whether the records say the kind of what may be a target.
+        keep_behaviors: whether they say it of all events.
+    """
     user_id = {"user_id": {"dtype": "int64" if user_id_type == "int64" else "bytes", "shape": [1]}}
     varying, one = {"dtype": "int64", "shape": [None]}, {"dtype": "int64", "shape": [1]}
     if layout == "user":
@@ -47,6 +57,7 @@ def feature_schema(layout: Literal["user", "sample"], user_id_type: str, *, with
         "item_ids": varying,
         "cate_ids": varying,
         "seconds_to_next": varying,
+        **({"behavior_ids": varying} if keep_behaviors else {}),
         "gt_item_id": one,
         "gt_cate_id": one,
         "gt_time": one,
@@ -103,7 +114,14 @@ def user_blocks(histories: Histories, catalogue: Catalogue, users: np.ndarray) -
 
 
 def sample_blocks(
-    histories: Histories, catalogue: Catalogue, targets: np.ndarray, starts: np.ndarray, max_length: int, weights: np.ndarray
+    histories: Histories,
+    catalogue: Catalogue,
+    targets: np.ndarray,
+    starts: np.ndarray,
+    max_length: int,
+    weights: np.ndarray,
+    *,
+    keep_behaviors: bool = False,
 ) -> Iterator[dict[str, Feature]]:
     """Features of the `sample` layout, some ten thousand samples at a time. The windows of a user overlap and are not copied.
 
@@ -114,6 +132,7 @@ def sample_blocks(
         starts: [S] event index at which each target's user starts.
         max_length: history items at most.
         weights: [N + 1] float32 per item row.
+        keep_behaviors: say the kind of every event, not of the target alone.
     """
     steps, behaviors = time_steps(histories), None if histories.behaviors is None else histories.behaviors.astype(np.int32)
     user_ids = _user_ids(histories.user_ids)
@@ -132,6 +151,7 @@ def sample_blocks(
             "item_ids": Feature(item_rows, begins, target),
             "cate_ids": Feature(category_rows, begins, target),
             "seconds_to_next": Feature(steps[first:last], begins + 1, target + 1),
+            **({"behavior_ids": Feature(behaviors[first:last], begins, target)} if keep_behaviors and behaviors is not None else {}),
             "gt_item_id": Feature(item_rows, target, target + 1),
             "gt_cate_id": Feature(category_rows, target, target + 1),
             "gt_time": Feature(times, target, target + 1),
@@ -214,7 +234,7 @@ class ShardWriter:
         if config.layout == "user":
             self._append(files["train"], user_blocks(training, self._plan.catalogue, train))
         else:
-            self._append(files["train"], sample_blocks(training, self._plan.catalogue, targets, starts, config.max_length, self._weights))
+            self._append(files["train"], self._samples(training, targets, starts))
         held_out_rows = [np.zeros(0, np.int32)]
         for number, split in enumerate(SPLITS[1:], 1):
             held_out = histories.select(np.flatnonzero(role == number))
@@ -225,8 +245,7 @@ class ShardWriter:
             else:  # nothing of the catalogue's counts is held out: they end at the moment
                 targets = first_later_events(held_out, users, moment)
             samples[split] += len(targets)
-            blocks = sample_blocks(held_out, self._plan.catalogue, targets, held_out.row_splits[:-1], config.max_length, self._weights)
-            self._append(files[split], blocks)
+            self._append(files[split], self._samples(held_out, targets, held_out.row_splits[:-1]))
         rows, numbers = np.unique(np.concatenate(held_out_rows), return_counts=True)
         np.save(self._held_out_path(partition), np.stack([rows.astype(np.int64), numbers]))
         self.state["duplicates"] += duplicates
@@ -234,6 +253,18 @@ class ShardWriter:
         self.state["sizes"] = {split: file.tell() for split, file in files.items()}
         replace_json(self._state_path, self.state)
         return len(histories.item_rows)
+
+    def _samples(self, histories: Histories, targets: np.ndarray, starts: np.ndarray) -> Iterator[dict[str, Feature]]:
+        config = self._config
+        return sample_blocks(
+            histories,
+            self._plan.catalogue,
+            targets,
+            starts,
+            config.max_length,
+            self._weights,
+            keep_behaviors=config.keep_behaviors,
+        )
 
     def _append(self, file: BinaryIO, blocks: Iterable[Mapping[str, Feature]]) -> None:
         for features in blocks:

@@ -7,6 +7,7 @@ dataset), and the file's columns as they were read (null for users that it does 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,63 @@ OWN_COLUMNS = ("user_id", "split", "events")
 logger = logging.getLogger(__name__)
 
 
-def _read(path: Path, delimiter: str) -> pa.Table:
+def read_users(path: Path, delimiter: str, *, as_text: Sequence[str] = ()) -> pa.Table:
+    """The table as it is, some columns as they are written.
+
+    Raises:
+        DataError: the file cannot be read as one.
+    """
     try:
         if is_parquet(path):
             return pa.parquet.read_table(path)
+        types = pa.csv.ConvertOptions(column_types=dict.fromkeys(as_text, pa.string()))
         with TextFile(path) as text:
-            return pa.csv.read_csv(pa.BufferReader(text.read_all()), parse_options=pa.csv.ParseOptions(delimiter=delimiter))
+            options = pa.csv.ParseOptions(delimiter=delimiter)
+            return pa.csv.read_csv(pa.BufferReader(text.read_all()), parse_options=options, convert_options=types)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as a table with a header ({str(error).splitlines()[0]}); get an intact copy") from error
+
+
+def user_key(config: ConvertConfig) -> str:
+    """The column of the users table that holds their ids."""
+    return config.user_columns.get("user", "user_id")
+
+
+def require_columns(path: Path, table: pa.Table, columns: Sequence[str], option: str) -> None:
+    """Refuses a table that lacks a column, or has it twice.
+
+    Raises:
+        DataError: it does.
+    """
+    for column in columns:
+        if table.column_names.count(column) != 1:
+            raise DataError(f"{path} has no single column {column!r}; it has {', '.join(table.column_names)}; give {option}")
+
+
+def rows_of_users(path: Path, column: pa.ChunkedArray, user_ids: Ids) -> np.ndarray:
+    """[U] int64 last row of each user in a column of user ids, -1 for users that are not there.
+
+    Args:
+        path: of the file, for messages.
+        column: [n] ids.
+        user_ids: [U] the dataset's users.
+
+    Raises:
+        DataError: it has none of the users.
+    """
+    as_string = type_name(user_ids) == "string"
+    ids = parse_ids([narrow(chunk) for chunk in column.chunks], "string" if as_string else "int")
+    rows = np.flatnonzero(~ids.bad & ~ids.missing)
+    coded = encode_ids(take_ids(ids.values, rows))
+    last_row = np.zeros(len(coded.ids), np.int64)
+    last_row[coded.codes] = rows  # a repeated index keeps the last value
+    place = find_ids(coded.ids, user_ids) if len(rows) else np.full(len(user_ids), -1, np.int64)
+    found = int((place >= 0).sum())
+    if not found:
+        raise DataError(f"{path}: it has none of the dataset's {len(user_ids):,} users; check user_columns and the ids")
+    unusable = len(column) - len(rows)
+    logger.info("%s: %s rows, %s unusable; %s of %s users", path.name, len(column), unusable, f"{found:,}", f"{len(user_ids):,}")
+    return np.where(place >= 0, last_row[np.maximum(place, 0)], -1)
 
 
 def join_users(path: Path, user_ids: Ids, config: ConvertConfig) -> pa.Table:
@@ -48,28 +98,15 @@ def join_users(path: Path, user_ids: Ids, config: ConvertConfig) -> pa.Table:
     Raises:
         DataError: the file cannot be used, lacks a column, or has none of the users.
     """
-    table = _read(path, config.delimiter)
-    key = config.user_columns.get("user", "user_id")
+    table = read_users(path, config.delimiter)
+    key = user_key(config)
     wanted = {name: column for name, column in config.user_columns.items() if name != "user"}
     wanted = wanted or {name: name for name in table.column_names if name != key}
-    for column in (key, *wanted.values()):
-        if table.column_names.count(column) != 1:
-            raise DataError(f"{path} has no single column {column!r}; it has {', '.join(table.column_names)}; give user_columns")
+    require_columns(path, table, (key, *wanted.values()), "user_columns")
     if taken := sorted(set(wanted) & set(OWN_COLUMNS)):
         raise DataError(f"{path}: users.parquet has a column {taken[0]!r} of its own; give user_columns with another name")
-    as_string = type_name(user_ids) == "string"
-    ids = parse_ids([narrow(chunk) for chunk in table[key].chunks], "string" if as_string else "int")
-    rows = np.flatnonzero(~ids.bad & ~ids.missing)
-    coded = encode_ids(take_ids(ids.values, rows))
-    last_row = np.zeros(len(coded.ids), np.int64)
-    last_row[coded.codes] = rows  # a repeated index keeps the last value
-    place = find_ids(coded.ids, user_ids) if len(rows) else np.full(len(user_ids), -1, np.int64)
-    found = int((place >= 0).sum())
-    if not found:
-        raise DataError(f"{path}: it has none of the dataset's {len(user_ids):,} users; check user_columns and the ids")
-    unusable = table.num_rows - len(rows)
-    logger.info("%s: %s rows, %s unusable; %s of %s users", path.name, table.num_rows, unusable, f"{found:,}", f"{len(user_ids):,}")
-    index = pa.array(last_row[np.maximum(place, 0)] if len(last_row) else place, mask=place < 0)
+    last_rows = rows_of_users(path, table[key], user_ids)
+    index = pa.array(last_rows, mask=last_rows < 0)
     return pa.table({name: table[column].take(index) for name, column in wanted.items()})
 
 

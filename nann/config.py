@@ -48,7 +48,12 @@ class TrainConfig(StepConfig):
     evict_after: int = Field(
         0, ge=0, description="ev, adaptive: steps without being a target after which an own row is taken back when training ends; 0: never"
     )
-    inputs: tuple[str, ...] = Field((), description="item features of the dataset to read, by name; default: none")
+    inputs: tuple[str, ...] = Field(
+        (),
+        description="inputs of the dataset to read beside items and categories, by name: behavior and time of the history's events, "
+        "features of items and of users; default: none",
+    )
+
     max_length: int = Field(20, ge=0, description="newest history items the model reads; 0: as many as converted")
     num_neg: int = Field(128, ge=1, description="sampled negatives: per sample, or per batch when shared")
     negatives: Literal["per-sample", "shared"] = Field(
@@ -86,6 +91,13 @@ class TrainConfig(StepConfig):
     def _known_scorer(cls, value: str) -> str:
         if value not in FAMILIES and not is_class_reference(value):
             raise ValueError(f"{value!r} is none of {', '.join(FAMILIES)}, nor a class as my_package.module:MyModel")
+        return value
+
+    @field_validator("inputs")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"{','.join(value)} names an input twice; give every input once")
         return value
 
 

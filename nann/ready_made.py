@@ -261,7 +261,7 @@ def _report(
         duplicate_events=0,
         items_with_changed_category=int(found.changed.sum()),
         items_without_category=int((found.categories[1 : num_items + 1] == 0).sum()),
-        item_features={},
+        inputs={},
         notes={"record_files": sum(map(len, by_split.values()))},
         features=dict.fromkeys(SPLITS, features),
         compression="gzip" if any(path.suffix == ".gz" for path in by_split["train"]) else "none",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 READ_BATCH = 8192
-HISTORIES = ("item_ids", "cate_ids", "seconds_to_next")
+HISTORIES = ("item_ids", "cate_ids", "seconds_to_next", "behavior_ids")
 
 
 @dataclass(frozen=True)

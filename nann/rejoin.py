@@ -22,12 +22,16 @@ class Rejoiner:
     Attributes:
         times: [n] int64 unix seconds of the events, a piece per batch, where they were added.
         weights: [n] float32 of the events as targets, a piece per batch, where they were added; 1 for events that are no targets.
+        behaviors: [n] int64 numbers of the kinds of events, a piece per batch, where they were added.
+        user_ids: [n] of the users in their order, a piece per batch, where there are any.
     """
 
     def __init__(self, max_length: int) -> None:
         self._max_length = max_length
         self.times: list[Int64Array] = []
         self.weights: list[npt.NDArray[np.float32]] = []
+        self.behaviors: list[Int64Array] = []
+        self.user_ids: list[npt.NDArray[Any]] = []
         self._events: list[npt.NDArray[np.int32]] = []
         self._lengths: list[Int64Array] = []
         self._last: tuple[int, int, Any] | None = None
@@ -41,6 +45,7 @@ class Rejoiner:
         *,
         times: tuple[Int64Array, Int64Array] | None = None,
         weights: npt.NDArray[np.float32] | None = None,
+        behaviors: tuple[Int64Array, Int64Array] | None = None,
     ) -> None:
         """Adds samples.
 
@@ -51,6 +56,7 @@ class Rejoiner:
             user_ids: [n], or None.
             times: times beside ``values`` and beside ``targets``, or None.
             weights: [n] weights of the targets, or None.
+            behaviors: kinds beside ``values`` and beside ``targets``, or None.
         """
         num_samples = len(targets)
         if num_samples == 0:
@@ -73,6 +79,10 @@ class Rejoiner:
         self._events.append(np.concatenate([values[first_histories], targets])[order].astype(np.int32))
         if times is not None:
             self.times.append(np.concatenate([times[0][first_histories], times[1]])[order])
+        if behaviors is not None:
+            self.behaviors.append(np.concatenate([behaviors[0][first_histories], behaviors[1]])[order])
+        if user_ids is not None:
+            self.user_ids.append(user_ids[~goes_on])
         if weights is not None:
             self.weights.append(np.concatenate([np.ones(int(first_histories.sum()), np.float32), weights])[order])
         per_user = np.bincount(owners, minlength=int(user[-1]) + 1).astype(np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ def measure_curve(
     ks: Sequence[int],
     batch_size: int,
     scales: Sequence[float] = SCALES,
+    inputs: Mapping[str, NDArray[np.integer]] | None = None,
 ) -> dict[str, Any]:
     """Recall, coverage and items scored with every ``ef`` scaled, rounds as exported.
 
@@ -47,6 +48,7 @@ def measure_curve(
         ks: list lengths K.
         batch_size: users per call.
         scales: factors of ef; 1 is the exported setting.
+        inputs: by name [S, *] what else the scorer reads.
 
     Returns:
         ``num_users``; ``exact`` (``recall_all@K``); ``points``, one per scale by growing scale: ``scale``, ``ef``, ``rounds``,
@@ -56,7 +58,7 @@ def measure_curve(
     relevant = np.asarray(targets)[:, None]
 
     def lists_of(retrieve: Retrieve, label: str) -> Lists:
-        return collect_lists(retrieve, histories, category_rows, width=width, batch_size=batch_size, label=label)
+        return collect_lists(retrieve, histories, category_rows, width=width, batch_size=batch_size, label=label, inputs=inputs)
 
     exact = lists_of(exact_scan(scorer, embeddings, top_k=width), "curve, exact scan")
     points = []

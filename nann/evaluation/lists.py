@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_REPORTS = 5.0
 
-# [B, L] int64 item rows and category rows -> [B, K] item rows (0 pads) and [B] items scored.
-Retrieve = Callable[[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]]
+# [B, L] int64 item rows and category rows, and by name what else the model reads -> [B, K] item rows (0 pads) and [B] items scored.
+Retrieve = Callable[..., tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ def collect_lists(
     width: int,
     batch_size: int,
     label: str,
+    inputs: Mapping[str, NDArray[np.integer]] | None = None,
 ) -> Lists:
     """Retrieves for all users, batch by batch in their order, with a line of progress every few seconds.
 
@@ -48,13 +49,15 @@ def collect_lists(
         width: entries kept per list; shorter lists are padded with 0.
         batch_size: users per call; the last batch is smaller.
         label: what runs, for the log.
+        inputs: by name [S, *] what else the model reads, as of `nann.samples.Samples`.
     """
     count = len(histories)
     rows, scored = np.zeros((count, width), np.int64), np.zeros(count, np.int64)
     begin = reported = time.perf_counter()
     for first in range(0, count, batch_size):
         batch = np.asarray(histories[first : first + batch_size], np.int64)
-        found, items_scored = retrieve(batch, np.asarray(category_rows, np.int64)[batch])
+        more = {name: np.asarray(values[first : first + batch_size], np.int64) for name, values in (inputs or {}).items()}
+        found, items_scored = retrieve(batch, np.asarray(category_rows, np.int64)[batch], **more)
         kept = min(width, found.shape[1])
         rows[first : first + len(batch), :kept] = found[:, :kept]
         scored[first : first + len(batch)] = items_scored

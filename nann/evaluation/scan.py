@@ -35,9 +35,9 @@ class CompiledScorer:
         self._scorer = scorer
         self._score = tf.function(scorer.score, jit_compile=True)
 
-    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> UserState:
+    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> UserState:
         """The user state of raw histories [B, L] int64."""
-        return self._scorer.user_state(item_rows, cate_rows)
+        return self._scorer.user_state(item_rows, cate_rows, **inputs)
 
     def score(self, user_state: UserState, items: tf.Tensor) -> tf.Tensor:
         """Logits [B, n] of items [B, n, D] or [1, n, D]."""
@@ -69,8 +69,10 @@ def exported_graph(converted_model: Path, form: GraphForm) -> Retrieve:
     """
     exported = open_graph(converted_model, form)
 
-    def retrieve(item_rows: NDArray[np.int64], cate_rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        found = exported.run("debug", item_ids=item_rows, cate_ids=cate_rows)
+    def retrieve(
+        item_rows: NDArray[np.int64], cate_rows: NDArray[np.int64], **inputs: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        found = exported.run("debug", item_ids=item_rows, cate_ids=cate_rows, **inputs)
         return found["top_k_item_ids"], found["items_scored"]
 
     return retrieve
@@ -79,8 +81,10 @@ def exported_graph(converted_model: Path, form: GraphForm) -> Retrieve:
 def as_retrieve(retriever: BeamRetriever | ExactRetriever) -> Retrieve:
     """A retriever without its scores."""
 
-    def retrieve(item_rows: NDArray[np.int64], cate_rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        found = retriever(item_rows, cate_rows)
+    def retrieve(
+        item_rows: NDArray[np.int64], cate_rows: NDArray[np.int64], **inputs: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        found = retriever(item_rows, cate_rows, **inputs)
         return found.item_rows, found.items_scored
 
     return retrieve

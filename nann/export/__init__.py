@@ -13,6 +13,7 @@ from nann.export.load import (
     open_portable,
 )
 from nann.export.retrieval_graph import RetrievalParts, write_retrieval_graph
+from nann.export.served_inputs import rows_of_text, served_inputs, write_served_inputs
 
 __all__ = [
     "Catalogue",
@@ -31,5 +32,8 @@ __all__ = [
     "open_linked",
     "open_native",
     "open_portable",
+    "rows_of_text",
+    "served_inputs",
     "write_retrieval_graph",
+    "write_served_inputs",
 ]

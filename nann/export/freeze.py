@@ -1,7 +1,8 @@
 """The frozen scorer: the trained model as one GraphDef with constants, and functions cut out of it.
 
 Placeholders: ``item_ids`` and ``cate_ids`` [B, L] int64 (rows; anything out of range is missing, only the most recent max_length
-count), ``item_embs`` [B or 1, n, D] float32. Named nodes: ``history`` [B, W, E] float32 and ``history_mask`` [B, W] bool with
+count), ``item_embs`` [B or 1, n, D] float32, and ``input_NAME`` [B, L] or [B, V] int64 for each input of the model (see `nann.inputs`).
+Named nodes: ``history`` [B, W, H] float32 and ``history_mask`` [B, W] bool with
 W = min(max(L, 1), max_length), ``user_state_0``, ``user_state_1``, ... [B, ...], ``scores`` [B, n] float32.
 """
 
@@ -25,6 +26,7 @@ from ops.scoring_program import LoweredScorer, lower_scorer
 MAX_CONSTANT_BYTES = 2**31 - 2**24
 ENCODE_USER, SCORE = "nann_encode_user", "nann_score"
 PARAMETERS = "nann_score_parameters"
+INPUT = "input_"  # before the names of the model's inputs
 
 
 def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
@@ -40,8 +42,8 @@ def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
             "train with a smaller --emb-dim or on fewer items"
         )
 
-    def frozen(item_ids: tf.Tensor, cate_ids: tf.Tensor, item_embs: tf.Tensor) -> tf.Tensor:
-        sequence, mask = scorer.scorer.history(*scorer.prepare(item_ids, cate_ids))
+    def frozen(item_ids: tf.Tensor, cate_ids: tf.Tensor, item_embs: tf.Tensor, *inputs: tf.Tensor) -> tf.Tensor:
+        sequence, mask = scorer.history(item_ids, cate_ids, **dict(zip(scorer.scorer.request_inputs, inputs, strict=True)))
         sequence, mask = tf.identity(sequence, name="history"), tf.identity(mask, name="history_mask")
         user_state = tuple(
             tf.identity(tensor, name=f"user_state_{number}") for number, tensor in enumerate(scorer.scorer.encode_user(sequence, mask))
@@ -52,6 +54,7 @@ def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
         tf.TensorSpec([None, None], tf.int64, name="item_ids"),
         tf.TensorSpec([None, None], tf.int64, name="cate_ids"),
         tf.TensorSpec([None, None, scorer.scorer.item_dim], tf.float32, name="item_embs"),
+        *(tf.TensorSpec([None, None], tf.int64, name=INPUT + name) for name in scorer.scorer.request_inputs),
     ]
     with stock_ops():  # the portable exports load in any TensorFlow
         traced = tf.function(frozen, input_signature=signature).get_concrete_function()
@@ -84,17 +87,28 @@ class FrozenScorer:
 
     Args:
         graph_def: of `freeze_scorer` or `load_frozen_graph`.
+
+    Attributes:
+        inputs: names of what it reads beside items and categories.
     """
 
     def __init__(self, graph_def: tf.compat.v1.GraphDef) -> None:
         self.graph_def = graph_def
         states = user_state_names(graph_def)
-        self._user_state = _cut(graph_def, ["item_ids", "cate_ids"], states)
+        self.inputs = input_names(graph_def)
+        self._user_state = _cut(graph_def, ["item_ids", "cate_ids", *(INPUT + name for name in self.inputs)], states)
         self._score = _cut(graph_def, [*states, "item_embs"], ["scores"])
 
-    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> UserState:
-        """The user state of raw histories [B, L] int64."""
-        return tuple(self._user_state(tf.cast(item_rows, tf.int64), tf.cast(cate_rows, tf.int64)))
+    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> UserState:
+        """The user state of raw histories [B, L] int64, and by name what else the scorer reads.
+
+        Raises:
+            ValueError: an input is missing.
+        """
+        if missing := [name for name in self.inputs if name not in inputs]:
+            raise ValueError(f"the scorer reads the input {missing[0]!r}, which is not given; give it, 0 where it is unknown")
+        values = (item_rows, cate_rows, *(inputs[name] for name in self.inputs))
+        return tuple(self._user_state(*(tf.cast(value, tf.int64) for value in values)))
 
     def score(self, user_state: UserState, items: tf.Tensor) -> tf.Tensor:
         """Logits [B, n] of items [B, n, D] or [1, n, D]."""
@@ -173,6 +187,11 @@ def static_types(graph_def: tf.compat.v1.GraphDef, names: list[str]) -> list[tup
         tf.import_graph_def(graph_def, name="")
     tensors = [graph.get_tensor_by_name(f"{name}:0") for name in names]
     return [(tensor.shape, tensor.dtype) for tensor in tensors]
+
+
+def input_names(graph_def: tf.compat.v1.GraphDef) -> list[str]:
+    """Names of the inputs that a frozen scorer reads beside items and categories, in order of name."""
+    return sorted(node.name.removeprefix(INPUT) for node in graph_def.node if node.op == "Placeholder" and node.name.startswith(INPUT))
 
 
 def user_state_names(graph_def: tf.compat.v1.GraphDef) -> list[str]:

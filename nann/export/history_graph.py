@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +33,14 @@ class TracedHistory:
     """
 
     def __init__(self, scorer: Scorer, *, precision: Precision = "float32") -> None:
-        signature = [tf.TensorSpec([None, None], tf.int64)] * 2
+        self._names = tuple(scorer.request_inputs)
+
+        def history(item_rows: tf.Tensor, cate_rows: tf.Tensor, *inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return scorer.history(item_rows, cate_rows, **dict(zip(self._names, inputs, strict=True)))
+
+        signature = [tf.TensorSpec([None, None], tf.int64)] * (2 + len(self._names))
         with stock_ops():  # the portable exports load in any TensorFlow
-            traced = tf.function(scorer.history, input_signature=signature).get_concrete_function()
+            traced = tf.function(history, input_signature=signature).get_concrete_function()
         self._graph_def = traced.graph.as_graph_def()
         self._outputs = traced.outputs
         captures = traced.graph.captures
@@ -85,18 +91,21 @@ class TracedHistory:
             node.input.extend([cast.name, scale.name])
             node.attr["T"].type = tf.float32.as_datatype_enum
 
-    def import_into(self, make: MakeVariable, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def import_into(
+        self, make: MakeVariable, item_rows: tf.Tensor, cate_rows: tf.Tensor, inputs: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Adds it to the current graph.
 
         Args:
             make: makes one variable of a name and a value.
             item_rows: [B, W] int64.
             cate_rows: [B, W] int64.
+            inputs: by name what else the scorer reads, as prepared.
 
         Returns:
-            The sequence [B, W, E] and the mask [B, W].
+            The sequence [B, W, H] and the mask [B, W].
         """
-        replaced = dict(zip(self._inputs, (item_rows, cate_rows), strict=True))
+        replaced = dict(zip(self._inputs, (item_rows, cate_rows, *(inputs[name] for name in self._names)), strict=True))
         for capture in self._captured:
             if capture.name is None:
                 replaced[capture.placeholder] = tf.constant(capture.value)

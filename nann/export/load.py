@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from nann.config import GraphForm
 from nann.errors import ArtifactError
 from nann.export.freeze import cut_networks, load_frozen_graph
-from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, SAVED_MODELS, SIGNATURES, digest_of
+from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, SAVED_MODELS, digest_of
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph, NeighborLists
 from ops import retrieval as native_ops
@@ -63,15 +63,16 @@ class LinkedRetrieval:
             saver = tf.compat.v1.train.import_meta_graph(meta)
             self._session = tf.compat.v1.Session(graph=graph)
             saver.restore(self._session, str(prefix))
+        self._signatures = meta.signature_def
         self.id_type: tf.DType = graph.get_tensor_by_name("catalogue_item_ids:0").dtype
 
     def run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """See `ExportedRetrieval.run`; inputs with a default (`cate_ids`, the search) may be left out."""
-        feeds, fetches = SIGNATURES[signature]
+        """See `ExportedRetrieval.run`; inputs with a default (`cate_ids`, the search, what the model reads beside) may be left out."""
+        named = self._signatures[signature]
         return dict(
             self._session.run(
-                {name: f"{tensor}:0" for name, tensor in fetches.items()},
-                {f"{feeds[name]}:0": value for name, value in inputs.items()},
+                {name: info.name for name, info in named.outputs.items()},
+                {named.inputs[name].name: value for name, value in inputs.items()},
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from nann.config import Precision
-from nann.export.freeze import FrozenScorer, user_state_names
+from nann.export.freeze import INPUT, FrozenScorer, input_names, user_state_names
 from nann.index.embeddings import Embeddings
 from ops import graph_optimizer, graph_passes
 
-CHECK_USERS, CHECK_LENGTH, CHECK_ITEMS = 3, 24, 64
+CHECK_USERS, CHECK_LENGTH, CHECK_ITEMS, CHECK_INPUTS = 3, 24, 64, 8
 EXACT_TOLERANCE, HALF_TOLERANCE = 1e-5, 0.1
 HALF = {"bfloat16": tf.bfloat16, "float16": tf.float16}
 
@@ -62,6 +63,7 @@ def optimize_scorer(
         "cate_ids": rng.integers(0, num_categories + 1, size=(CHECK_USERS, CHECK_LENGTH)),
         "item_embs": rng.normal(size=(CHECK_USERS, CHECK_ITEMS, width)).astype(np.float32),
     }
+    feeds |= {INPUT + key: rng.integers(0, CHECK_INPUTS, size=(CHECK_USERS, CHECK_LENGTH)) for key in input_names(frozen)}
     changed, reports = graph_passes.run_passes(frozen, passes, outputs=outputs, feeds=feeds)
     nodes = sorted(changed.node, key=lambda node: node.name)
     del changed.node[:]
@@ -84,6 +86,7 @@ def kept_of_the_best(
     item_embs: np.ndarray,
     changed_item_embs: np.ndarray,
     top_k: int,
+    inputs: Mapping[str, np.ndarray] | None = None,
 ) -> float:
     """Share of the exact top K of one scorer that is in the exact top K of another: what a change of precision costs in recall.
 
@@ -95,11 +98,13 @@ def kept_of_the_best(
         item_embs: [N, D] vectors of the corpus.
         changed_item_embs: the same as the changed scorer meets them.
         top_k: K; at most N.
+        inputs: by name [B, *] int64 what else the scorers read.
     """
     best = []
     for frozen, vectors in ((before, item_embs), (after, changed_item_embs)):
         scorer = FrozenScorer(frozen)
-        scores = np.asarray(scorer.score(scorer.user_state(tf.constant(histories), tf.constant(categories)), vectors[np.newaxis]))
+        state = scorer.user_state(tf.constant(histories), tf.constant(categories), **(inputs or {}))
+        scores = np.asarray(scorer.score(state, vectors[np.newaxis]))
         best.append(np.argsort(-scores, axis=1, kind="stable")[:, :top_k])
     shared = [len(np.intersect1d(a, b)) / max(1, min(top_k, len(item_embs))) for a, b in zip(*best, strict=True)]
     return float(np.mean(shared)) if shared else 1.0

@@ -6,6 +6,7 @@ the graph's library (``nann_encode_user`` and ``nann_score``) cut out of the fro
 
 - ``catalogue_item_ids`` [B, L] int64 or string, catalogue ids; ``item_ids`` [B, L] int64, rows, by default those of the catalogue ids;
   ``cate_ids`` [B, L] int64, rows, by default those of the items: whichever is fed, what comes before it is not run;
+- ``input_NAME`` [B, L] or [B, V] int64 for each input of the model (see `nann.inputs`), by default 0 for unknown; NAME in the signatures;
 - ``ef`` and ``rounds`` [levels] int64, ``top_k`` and ``start_level`` [] int64: the search, by default as exported;
 - ``top_k_item_ids`` [B, K] int64 rows, ``top_k_scores`` [B, K] float32, ``items_scored`` [B] int64, ``top_k_catalogue_item_ids`` [B, K].
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ import tensorflow as tf
 
 from nann.config import Precision
 from nann.export.catalogue import Catalogue, CatalogueLookup
-from nann.export.freeze import ENCODE_USER, PARAMETERS, SCORE, cut_networks, lower_frozen, static_types, user_state_names
+from nann.export.freeze import ENCODE_USER, INPUT, PARAMETERS, SCORE, cut_networks, lower_frozen, static_types, user_state_names
 from nann.export.history_graph import TracedHistory
 from nann.export.saved_model import write_saved_model
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
+from nann.inputs import RequestInput
 from nann.retrieval import HistoryScorer, NativeWalk, SearchInputs, SearchParameters, SearchTables, StockWalk, Walk, beam_search
 from nann.retrieval.beam import Found, UserState
 from nann.retrieval.fused import fused_search
@@ -159,8 +161,9 @@ def _export(
         )
         lookup.create(variables.make)
         item_ids, cate_ids = _inputs(lookup)
+        inputs = _model_inputs(parts.scorer.scorer.request_inputs, item_ids)
         search = _search_inputs(parts.search)
-        sequence, mask = history.import_into(variables.make, *parts.scorer.prepare(item_ids, cate_ids))
+        sequence, mask = history.import_into(variables.make, *parts.scorer.prepare(item_ids, cate_ids, **inputs))
         user_state, score = _import_networks(networks, state_shapes, sequence, mask, compiled=compiled)
         if isinstance(walk, LoweredScorer):
             found = _fused(walk, user_state, tables, search)
@@ -177,7 +180,7 @@ def _export(
                 variables.initialize(session)
                 saver.save(session, str(checkpoint), write_meta_graph=False, write_state=False)
         meta = tf.compat.v1.train.export_meta_graph(graph=graph, saver_def=saver.as_saver_def(), strip_default_attrs=True)
-        for name, signature in _signatures(graph).items():
+        for name, signature in _signatures(graph, inputs).items():
             meta.signature_def[name].CopyFrom(signature)
     return meta
 
@@ -201,6 +204,15 @@ def _inputs(lookup: CatalogueLookup) -> tuple[tf.Tensor, tf.Tensor]:
     item_ids = tf.compat.v1.placeholder_with_default(catalogue_rows, [None, None], name="item_ids")
     cate_ids = tf.compat.v1.placeholder_with_default(lookup.categories_of(item_ids), [None, None], name="cate_ids")
     return item_ids, cate_ids
+
+
+def _model_inputs(described: Mapping[str, RequestInput], item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The placeholders of what else the model reads; unknown by default."""
+    unknown = {"history": tf.zeros_like(item_ids), "user": tf.zeros_like(item_ids[:, :1])}
+    return {
+        name: tf.compat.v1.placeholder_with_default(unknown[entry.side], [None, None], name=INPUT + name)
+        for name, entry in described.items()
+    }
 
 
 def _import_networks(
@@ -239,9 +251,10 @@ def _fused(lowered: LoweredScorer, user_state: UserState, tables: SearchTables, 
     return found
 
 
-def _signatures(graph: tf.Graph) -> dict[str, tf.compat.v1.SignatureDef]:
-    signatures = {}
+def _signatures(graph: tf.Graph, model_inputs: Iterable[str]) -> dict[str, tf.compat.v1.SignatureDef]:
+    signatures, more = {}, {name: INPUT + name for name in model_inputs}
     for name, (inputs, outputs) in SIGNATURES.items():
+        inputs = inputs | more if "top_k_scores" in outputs else inputs
         named = [
             {key: tf.compat.v1.saved_model.build_tensor_info(graph.get_tensor_by_name(f"{tensor}:0")) for key, tensor in tensors.items()}
             for tensors in (inputs, outputs)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export.freeze import ENCODE_USER, PARAMETERS, SCORE
-from nann.export.retrieval_graph import MICROSECONDS, SIGNATURES
+from nann.export.retrieval_graph import MICROSECONDS
 
 PARTS = ("user_ms", "scoring_ms", "walk_ms")
 
@@ -25,24 +25,24 @@ def trace_requests(directory: Path, requests: Iterable[dict[str, np.ndarray]]) -
 
     Args:
         directory: of a SavedModel; its native ops, if any, must be loaded.
-        requests: at least two, each with ``item_ids`` and ``cate_ids`` [B, L] int64; the first is not counted.
+        requests: at least two, each with ``item_ids`` and ``cate_ids`` [B, L] int64 and the model's inputs; the first is not counted.
 
     Returns:
         ``user_ms``, ``scoring_ms``, ``walk_ms`` and ``walk_share``.
     """
-    feeds, fetches = SIGNATURES["serving_default"]
     totals: Counter[str] = Counter()
     count = -1
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
-        tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(directory))
-        wanted = [f"{tensor}:0" for tensor in fetches.values()]
+        meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(directory))
+        signature = meta.signature_def["serving_default"]
+        wanted = [info.name for info in signature.outputs.values()]
         fused = any(op.name == MICROSECONDS for op in graph.get_operations())
         wanted += [f"{MICROSECONDS}:0"] if fused else []
         options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
         for request in requests:
             count += 1
             metadata = tf.compat.v1.RunMetadata()
-            values = {f"{feeds[name]}:0": value for name, value in request.items()}
+            values = {signature.inputs[name].name: value for name, value in request.items()}
             outputs = session.run(wanted, values, options=options, run_metadata=metadata)
             if count:
                 walking, scoring = outputs[-1] if fused else (1, 0)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.errors import ArtifactError
+from nann.inputs import Feature, FeatureLists, Features, RequestInput
 from nann.models.families import load_class, require_features, require_interface, source_digest
 from nann.models.item_vectors import ItemEncoder
 from nann.models.pruning import prune_score_network
-from nann.models.scorer import Features, Scorer, UserState
+from nann.models.scorer import Scorer, UserState
 from nann.models.tables import TableOptions
-from nann.samples import FeatureLists
 
 __all__ = [
     "ItemEncoder",
@@ -36,7 +37,7 @@ def build_model(config: TrainConfig, *, num_items: int, num_categories: int, fea
         config: names the scorer, the embedding size and the seed.
         num_items: item rows are 1..num_items.
         num_categories: category rows are 1..num_categories.
-        features: side features of the items by name.
+        features: by name what it reads beside items and categories.
 
     Raises:
         ModelError: a class of the user's own cannot be imported, or does not work together.
@@ -67,7 +68,7 @@ def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_leng
         "item_dim": scorer.item_dim,
         "max_length": max_length,
         "source_sha256": source_digest(config.scorer),
-        "features": {name: part.describe() for name, part in zip(config.inputs, scorer.features, strict=True)},
+        "features": scorer.described_features(),
     }
     tf.train.Checkpoint(scorer=scorer).write(str(directory / "weights"))
     (directory / "config.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -90,7 +91,7 @@ def load_model(directory: Path, *, trainable: bool = False) -> Scorer:
         if source_digest(config.scorer) != description.get("source_sha256"):
             raise ArtifactError(f"the sources of {config.scorer} were changed since {directory} was trained; run `nann train` again")
         num_items = description["num_items"]
-        features = {name: FeatureLists.unknown(num_items=num_items, **description["features"][name]) for name in config.inputs}
+        features = {name: _feature(num_items, description["features"][name]) for name in config.inputs}
         scorer = build_model(config, num_items=num_items, num_categories=description["num_categories"], features=features)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{directory} holds no model ({error}); run `nann train` again") from error
@@ -98,6 +99,10 @@ def load_model(directory: Path, *, trainable: bool = False) -> Scorer:
     if not trainable:
         scorer.freeze_tables()
     return scorer
+
+
+def _feature(num_items: int, described: dict[str, Any]) -> Feature:
+    return RequestInput(**described) if "side" in described else FeatureLists.unknown(num_items=num_items, **described)
 
 
 def load_max_length(directory: Path) -> int:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from nann.config import FAMILIES
 from nann.errors import ModelError
 from nann.models.graph import GraphScorer
-from nann.models.rows import AttentionRows
+from nann.models.rows import AttentionRows, RowScorer
 from nann.models.scorer import AttentionScorer, PoolScorer, Scorer, TwoSidedScorer
 
 SCORERS: dict[str, type[Scorer]] = dict(
@@ -56,13 +56,15 @@ def load_class(name: str) -> type[Scorer]:
 
 
 def require_features(name: str) -> None:
-    """Refuses side features for a class that does not take them.
+    """Refuses inputs for a class that does not take them.
 
     Raises:
         ModelError: it does not.
     """
+    if issubclass(found := load_class(name), RowScorer):
+        raise ModelError(f"{name} reads items and categories alone, it takes no --inputs; leave them out, or take --scorer nann")
     if name not in SCORERS:
-        _require_arguments(name, load_class(name), (*ARGUMENTS, "features"))
+        _require_arguments(name, found, (*ARGUMENTS, "features"))
 
 
 def source_digest(name: str) -> str | None:
@@ -92,12 +94,21 @@ def require_interface(scorer: Scorer, name: str) -> None:
     if name in SCORERS:
         return
     rows = np.arange(_TRIAL_USERS * _TRIAL_LENGTH).reshape(_TRIAL_USERS, -1) % scorer.num_items
-    sequence, mask = scorer.history(tf.constant(rows), tf.zeros_like(rows))
+    inputs = dict.fromkeys(scorer.request_inputs, tf.ones(rows.shape, tf.int64))
+    sequence, mask = scorer.history(tf.constant(rows), tf.zeros_like(rows), **inputs)
     _require(name, "history", "mask", mask, rows.shape)
     items = np.arange(1, _TRIAL_ITEMS + 1) % scorer.num_items
     vectors = scorer.encode_item(tf.constant(items), tf.zeros_like(items))
     _require(name, "encode_item", "the item vectors", vectors, (len(items), scorer.item_dim))
-    state = scorer.encode_user(sequence, mask)
+    try:
+        state = scorer.encode_user(sequence, mask)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        if not inputs:
+            raise
+        raise ModelError(
+            f"{name}: encode_user cannot read sequences [B, L, {scorer.history_dim}] of a model with the inputs {', '.join(inputs)} "
+            f"({str(error).splitlines()[0]}); make the layers that read a sequence of size history_dim, not embedded_dim"
+        ) from error
     if not isinstance(state, tuple) or not state:
         raise ModelError(f"{name}: encode_user must return a tuple of tensors, it returned {type(state).__name__}")
     for number, tensor in enumerate(state):

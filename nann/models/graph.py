@@ -17,8 +17,9 @@ from typing import Self
 import tensorflow as tf
 
 from nann.config import TrainConfig
+from nann.inputs import Features
 from nann.models.layers import Dense, Mlp, PRelu
-from nann.models.scorer import NETWORK_SIZE, Features, ItemMatch, PooledInterest, Scorer, UserState, inner_product
+from nann.models.scorer import NETWORK_SIZE, ItemMatch, PooledInterest, Scorer, UserState, inner_product
 from nann.neighborhood import NeighborhoodShape
 
 
@@ -56,8 +57,8 @@ class GraphScorer(Scorer):
         self.item_mlp = Mlp(
             (size + 2 * NETWORK_SIZE, NETWORK_SIZE, NETWORK_SIZE, self.item_dim), self.seeds, batch_norm=True, name="item_network"
         )
-        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self.seeds)
-        self.match = ItemMatch(self.embedded_dim, self.item_dim, self.seeds, self.item_skip)
+        self.interest = PooledInterest(self.parts, self.item_dim, self.seeds)
+        self.match = ItemMatch(self.parts, self.item_dim, self.seeds, self.item_skip)
 
     @classmethod
     def neighborhood_of(cls, config: TrainConfig) -> NeighborhoodShape:

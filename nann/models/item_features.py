@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from nann.inputs import FeatureLists
 from nann.models.layers import Seeds
-from nann.samples import FeatureLists
 from ops.lookup import lookup_bags
 
 
@@ -21,10 +21,14 @@ class FeatureEmbedding(tf.Module):
         dim: of the embedding.
         seeds: of the initial values.
         name: the feature's.
+
+    Attributes:
+        feature: the feature's name.
     """
 
     def __init__(self, lists: FeatureLists, dim: int, seeds: Seeds, *, name: str) -> None:
         super().__init__(name=f"feature_{name}")
+        self.feature = name
         self.num_values, self.num_entries = lists.num_values, len(lists.values)
         initial = tf.random.stateless_normal([lists.num_values + 1, dim], seeds.next(), stddev=dim**-0.5)
         self.table = tf.Variable(initial, name=f"{name}_table")

@@ -34,7 +34,8 @@ def prune_score_network(scorer: Scorer, share: float) -> dict[str, Any]:
     network = getattr(scorer, "score_network", None)
     if not isinstance(network, ScoreNetwork):
         raise ModelError(f"{scorer.name} has no score network to prune; leave out --prune, or train nann or nann-pool")
-    incoming = [getattr(scorer, name) for name in ("user_first", "value_first", "item_first") if hasattr(scorer, name)]
+    parts = [getattr(scorer, name, None) for name in ("user_first", "value_first", "item_first")]
+    incoming = [dense for dense in parts if dense is not None]
     before = _size(network, incoming)
     layers: list[tuple[list[Dense], BatchNorm | None, PRelu, Dense]] = [
         (incoming, None, network.activation[0], network.second),

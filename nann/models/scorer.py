@@ -1,9 +1,10 @@
 """The scorers: how a user's history and an item become one logit.
 
 One interface for training, extraction, index, export and evaluation (B users, L history positions, E = 2 emb_dim and more with side
-features, n candidates, D = item_dim):
+features, H = E and more with inputs of the history or of the user, n candidates, D = item_dim):
 
-- `history(item_rows, cate_rows)` -> sequence [B, L, E], mask [B, L]: the only place that touches the embedding tables for the user;
+- `history(item_rows, cate_rows, **inputs)` -> sequence [B, L, H], mask [B, L]: the only place that touches the embedding tables for the
+  user;
 - `embed_items(item_rows, cate_rows)` -> [..., E], `item_network(embedded)` -> [..., D]; together `encode_item`: the vector e_v that is
   indexed;
 - `encode_user(sequence, mask)` -> the user state, a tuple of tensors with leading axis B: everything that depends on the user alone;
@@ -16,22 +17,22 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import tensorflow as tf
 
 from nann.config import TrainConfig
+from nann.inputs import FeatureLists, Features, RequestInput
 from nann.models.item_features import FeatureEmbedding
 from nann.models.layers import BatchNorm, Dense, Mlp, PRelu, Seeds
+from nann.models.request_inputs import RequestEmbedding
 from nann.models.tables import GrowingTable, StaticTable, Table, TableOptions
 from nann.neighborhood import NeighborhoodShape
-from nann.samples import FeatureLists
 from ops.lookup import lookup_positions
 
 UserState = tuple[tf.Tensor, ...]
 TableRows = tuple[tuple[tf.Tensor, tf.Tensor], ...]
-Features = Mapping[str, FeatureLists]
 
 NETWORK_SIZE = 64
 ATTENTION_HIDDEN = 128
@@ -39,6 +40,47 @@ ATTENTION_SIZE = 256
 SCORE_SIZES = (128, 64, 32)
 MASKED_LOGIT = -1e9
 RECENCY_POSITIONS = 64
+
+
+@dataclass(frozen=True)
+class SequenceParts:
+    """What stands where in a sequence [B, L, H], H = item + event + user.
+
+    Attributes:
+        item: E, of the history's item.
+        event: of its event: kind and time, where the model reads them.
+        user: of the user, the same at all positions, padding included.
+    """
+
+    item: int
+    event: int = 0
+    user: int = 0
+
+    @property
+    def history(self) -> int:
+        """Size of `of_history`."""
+        return self.item + self.event
+
+    @property
+    def total(self) -> int:
+        """H."""
+        return self.item + self.event + self.user
+
+    def of_item(self, sequence: tf.Tensor) -> tf.Tensor:
+        """[B, L, item]."""
+        return sequence[..., : self.item] if self.event or self.user else sequence
+
+    def of_event(self, sequence: tf.Tensor) -> tf.Tensor:
+        """[B, L, event]."""
+        return sequence[..., self.item : self.history]
+
+    def of_history(self, sequence: tf.Tensor) -> tf.Tensor:
+        """[B, L, item + event]."""
+        return sequence[..., : self.history] if self.user else sequence
+
+    def of_user(self, sequence: tf.Tensor) -> tf.Tensor:
+        """[B, user]."""
+        return sequence[:, 0, self.history :]
 
 
 class Scorer(tf.Module, abc.ABC):
@@ -49,10 +91,12 @@ class Scorer(tf.Module, abc.ABC):
         num_categories: category rows are 1..num_categories; row 0 is missing.
         emb_dim: size of the item embedding and of the category embedding.
         seed: of the initial values.
-        features: side features of the items by name, each with an embedding of its own.
+        features: by name what the model reads beside items and categories, each with an embedding of its own.
 
     Attributes:
-        embedded_dim: E, size of a history item and of what `item_network` reads: emb_dim for item, category and each feature.
+        embedded_dim: E, size of an item and of what `item_network` reads: emb_dim for item, category and each feature of the items.
+        parts: what stands where in a sequence.
+        history_dim: H, size of a position of a sequence, ``parts.total``.
         item_dim: D, size of an item vector.
         seeds: of the layers' initial values, in the order the layers are made.
         compiles: whether XLA may compile its training step.
@@ -67,12 +111,17 @@ class Scorer(tf.Module, abc.ABC):
     ) -> None:
         super().__init__(name=name)
         self.num_items, self.num_categories, self.emb_dim = num_items, num_categories, emb_dim
-        self.embedded_dim = (2 + len(features or {})) * emb_dim
+        of_items = {feature: lists for feature, lists in (features or {}).items() if isinstance(lists, FeatureLists)}
+        of_request = {feature: entry for feature, entry in (features or {}).items() if isinstance(entry, RequestInput)}
+        self.embedded_dim = (2 + len(of_items)) * emb_dim
         self.item_dim = NETWORK_SIZE
         self.seeds = Seeds(seed)
         self.item_table: Table = StaticTable(num_items, emb_dim, self.seeds.next(), "item_table")
         self.category_table: Table = StaticTable(num_categories, emb_dim, self.seeds.next(), "category_table")
-        self.features = [FeatureEmbedding(lists, emb_dim, self.seeds, name=feature) for feature, lists in (features or {}).items()]
+        self.features = [FeatureEmbedding(lists, emb_dim, self.seeds, name=feature) for feature, lists in of_items.items()]
+        self.request = RequestEmbedding(of_request, emb_dim, self.seeds)
+        self.parts = SequenceParts(self.embedded_dim, self.request.event_dim, self.request.user_dim)
+        self.history_dim = self.parts.total
         self.item_mlp = Mlp(
             (self.embedded_dim, NETWORK_SIZE, NETWORK_SIZE, self.item_dim), self.seeds, batch_norm=True, name="item_network"
         )
@@ -104,8 +153,17 @@ class Scorer(tf.Module, abc.ABC):
 
     @property
     def feature_tables(self) -> tuple[tf.Variable, ...]:
-        """The embedding tables of the side features."""
-        return tuple(feature.table for feature in self.features)
+        """The embedding tables of what the model reads beside items and categories."""
+        return (*(feature.table for feature in self.features), *self.request.tables)
+
+    @property
+    def request_inputs(self) -> dict[str, RequestInput]:
+        """By name what `history` takes beside rows."""
+        return self.request.inputs
+
+    def described_features(self) -> dict[str, dict[str, Any]]:
+        """By name what the features can be made from again, see `nann.models.load_model`."""
+        return {feature.feature: feature.describe() for feature in self.features} | self.request.describe()
 
     def table_rows(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> TableRows:
         """Per level of the tables where the embeddings [...] of items and categories lie; 0 where not on that level."""
@@ -160,13 +218,32 @@ class Scorer(tf.Module, abc.ABC):
         """The item vector e_v [n, D] of rows [n]."""
         return self.item_network(self.embed_items(item_rows, cate_rows))
 
-    def history(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Sequence [B, L, E] and mask [B, L] (true where an item stands) of histories [B, L], oldest first, padded with 0."""
-        return self.embed_items(item_rows, cate_rows), tf.not_equal(item_rows, 0)
+    def history(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Sequence [B, L, H] and mask [B, L] (true where an item stands) of histories [B, L], oldest first, padded with 0.
+
+        Args:
+            item_rows: [B, L].
+            cate_rows: [B, L].
+            **inputs: `request_inputs` by name, [B, L] of side "history", [B, V] of side "user" (see `nann.inputs`); others are not read.
+
+        Raises:
+            ValueError: an input that the model reads is not given.
+        """
+        for name in self.request_inputs:
+            if name not in inputs:
+                raise ValueError(f"the model reads the input {name!r}, which is not given; give it, 0 where it is unknown")
+        sequence, mask = self.embed_items(item_rows, cate_rows), tf.not_equal(item_rows, 0)
+        more = []
+        if self.parts.event:
+            more.append(self.request.events(item_rows, inputs))
+        if self.parts.user:
+            user = self.request.user(inputs)[:, tf.newaxis, :]
+            more.append(tf.broadcast_to(user, tf.concat([tf.shape(item_rows), [self.parts.user]], axis=0)))
+        return (tf.concat([sequence, *more], axis=-1) if more else sequence), mask
 
     @abc.abstractmethod
     def encode_user(self, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
-        """The user state of a sequence [B, L, E] and its mask [B, L]."""
+        """The user state of a sequence [B, L, H] and its mask [B, L]."""
 
     @abc.abstractmethod
     def score(self, user_state: UserState, items: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -174,33 +251,45 @@ class Scorer(tf.Module, abc.ABC):
 
 
 class RecencyWeights(tf.Module):
-    """A trainable value per recency rank and channel: rank 0 is the newest item of a history, ranks past the last share its value."""
+    """A trainable value per recency rank: rank 0 is the newest item of a history, ranks past the last share its value.
 
-    def __init__(self, channels: int, initial_decay: float, *, name: str = "recency") -> None:
+    Where the model reads kinds or times of events, a linear function of these is added, which begins as 0.
+    """
+
+    def __init__(self, initial_decay: float, parts: SequenceParts, *, name: str = "recency") -> None:
         super().__init__(name=name)
         ranks = tf.range(RECENCY_POSITIONS, dtype=tf.float32)[:, tf.newaxis]
-        self.values = tf.Variable(tf.tile(initial_decay * ranks, [1, channels]), name="values")
+        self.values = tf.Variable(initial_decay * ranks, name="values")
+        self.parts = parts
+        self.of_event = tf.Variable(tf.zeros([parts.event, 1]), name="of_event") if parts.event else None
 
-    def __call__(self, mask: tf.Tensor) -> tf.Tensor:
-        """[B, L, channels] values for a mask [B, L]."""
+    def __call__(self, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """[B, L] float32 values for a sequence [B, L, H] and its mask [B, L]."""
         rank = tf.cumsum(tf.cast(mask, tf.int32), axis=1, exclusive=True, reverse=True)
-        return tf.gather(self.values, tf.minimum(rank, RECENCY_POSITIONS - 1))
+        value = tf.gather(self.values, tf.minimum(rank, RECENCY_POSITIONS - 1))[..., 0]
+        if self.of_event is None:
+            return value
+        return value + tf.matmul(tf.cast(self.parts.of_event(sequence), tf.float32), self.of_event)[..., 0]
 
 
 class PooledInterest(tf.Module):
-    """A user vector [B, D]: the history's embeddings, weighted by a softmax over learned recency values, through a network."""
+    """A user vector [B, D]: the history's embeddings, weighted by a softmax over learned recency values, and the user's features, through
+    a network."""
 
-    def __init__(self, embedded_dim: int, item_dim: int, seeds: Seeds, *, name: str = "pooled_interest") -> None:
+    def __init__(self, parts: SequenceParts, item_dim: int, seeds: Seeds, *, name: str = "pooled_interest") -> None:
         super().__init__(name=name)
-        self.recency = RecencyWeights(1, initial_decay=-0.1)
-        self.skip = Dense(embedded_dim, item_dim, seeds, use_bias=False, name="skip")
-        self.mlp = Mlp((embedded_dim, ATTENTION_HIDDEN, item_dim), seeds, batch_norm=False)
+        self.parts = parts
+        self.recency = RecencyWeights(-0.1, parts)
+        self.skip = Dense(parts.total, item_dim, seeds, use_bias=False, name="skip")
+        self.mlp = Mlp((parts.total, ATTENTION_HIDDEN, item_dim), seeds, batch_norm=False)
 
     def __call__(self, sequence: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Maps [B, L, E] and [B, L] to [B, D]; zeros for an empty history."""
-        logits = tf.where(mask, self.recency(mask)[..., 0], MASKED_LOGIT)
+        """Maps [B, L, H] and [B, L] to [B, D]; of an empty history the user's features are left."""
+        logits = tf.where(mask, self.recency(sequence, mask), MASKED_LOGIT)
         weights = tf.nn.softmax(logits, axis=1) * tf.cast(mask, tf.float32)
-        pooled = tf.einsum("bl,ble->be", tf.cast(weights, sequence.dtype), sequence)
+        pooled = tf.einsum("bl,ble->be", tf.cast(weights, sequence.dtype), self.parts.of_history(sequence))
+        if self.parts.user:
+            pooled = tf.concat([pooled, self.parts.of_user(sequence)], axis=-1)
         return self.skip(pooled) + self.mlp(pooled)
 
 
@@ -213,17 +302,19 @@ class ItemMatch(tf.Module):
     interaction: arXiv 2004.12832, section 3.3).
     """
 
-    def __init__(self, embedded_dim: int, item_dim: int, seeds: Seeds, skip: Dense, *, name: str = "item_match") -> None:
+    def __init__(self, parts: SequenceParts, item_dim: int, seeds: Seeds, skip: Dense, *, name: str = "item_match") -> None:
         super().__init__(name=name)
+        self.parts = parts
         self.skip = skip
-        self.mlp = Mlp((embedded_dim, ATTENTION_HIDDEN, item_dim), seeds, batch_norm=False)
-        self.recency = RecencyWeights(1, initial_decay=-0.1)
+        self.mlp = Mlp((parts.history, ATTENTION_HIDDEN, item_dim), seeds, batch_norm=False)
+        self.recency = RecencyWeights(-0.1, parts)
         self.scale = tf.Variable(1.0, name="scale")
 
     def encode(self, sequence: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Contexts [B, L, D] and biases [B, L] (very negative on padding) of a sequence [B, L, E] and its mask [B, L]."""
-        contexts = tf.cast(self.scale, sequence.dtype) * (self.skip(sequence) + self.mlp(sequence))
-        bias = tf.cast(self.recency(mask)[..., 0], sequence.dtype)
+        """Contexts [B, L, D] and biases [B, L] (very negative on padding) of a sequence [B, L, H] and its mask [B, L]."""
+        parts = self.parts
+        contexts = tf.cast(self.scale, sequence.dtype) * (self.skip(parts.of_item(sequence)) + self.mlp(parts.of_history(sequence)))
+        bias = tf.cast(self.recency(sequence, mask), sequence.dtype)
         return contexts, tf.where(mask, bias, tf.constant(MASKED_LOGIT, bias.dtype))
 
     def score(self, contexts: tf.Tensor, bias: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
@@ -238,7 +329,7 @@ class TwoSidedScorer(Scorer):
         super().__init__(
             num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="two_sided", features=features
         )
-        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self.seeds)
+        self.interest = PooledInterest(self.parts, self.item_dim, self.seeds)
 
     def encode_user(self, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
         """One user vector [B, D]."""
@@ -283,7 +374,7 @@ class PoolScorer(Scorer):
         super().__init__(
             num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="nann_pool", features=features
         )
-        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self.seeds)
+        self.interest = PooledInterest(self.parts, self.item_dim, self.seeds)
         self.user_first = Dense(self.item_dim, SCORE_SIZES[0], self.seeds, name="user_first")
         self.item_first = Dense(self.item_dim, SCORE_SIZES[0], self.seeds, use_bias=False, name="item_first")
         self.score_network = ScoreNetwork(self.seeds)
@@ -314,24 +405,30 @@ class AttentionScorer(Scorer):
         self.query_first = Dense(self.item_dim, ATTENTION_HIDDEN, self.seeds, name="query_first")
         self.query_activation = PRelu(ATTENTION_HIDDEN, name="query_activation")
         self.query_second = Dense(ATTENTION_HIDDEN, ATTENTION_SIZE, self.seeds, name="query_second")
-        self.key_network = Mlp((self.embedded_dim, ATTENTION_HIDDEN, ATTENTION_SIZE), self.seeds, batch_norm=False, name="key_network")
-        self.recency = RecencyWeights(1, initial_decay=-0.05)
-        self.value_first = Dense(self.embedded_dim, SCORE_SIZES[0], self.seeds, name="value_first")
+        self.key_network = Mlp((self.parts.history, ATTENTION_HIDDEN, ATTENTION_SIZE), self.seeds, batch_norm=False, name="key_network")
+        self.recency = RecencyWeights(-0.05, self.parts)
+        self.value_first = Dense(self.parts.history, SCORE_SIZES[0], self.seeds, name="value_first")
         self.item_first = Dense(self.item_dim, SCORE_SIZES[0], self.seeds, use_bias=False, name="item_first")
         self.score_network = ScoreNetwork(self.seeds)
-        self.interest = PooledInterest(self.embedded_dim, self.item_dim, self.seeds)
-        self.match = ItemMatch(self.embedded_dim, self.item_dim, self.seeds, self.item_skip)
+        self.interest = PooledInterest(self.parts, self.item_dim, self.seeds)
+        self.match = ItemMatch(self.parts, self.item_dim, self.seeds, self.item_skip)
+        self.user_first = Dense(self.parts.user, SCORE_SIZES[0], self.seeds, use_bias=False, name="user_first") if self.parts.user else None
 
     def encode_user(self, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
         """Keys [B, L, 128], position bias [B, L] (very negative on padding), values [B, L, 128], user vector [B, D], contexts
         [B, L, D] and their bias [B, L]."""
         scale = ATTENTION_SIZE**-0.5
-        keys = self.key_network(sequence)
+        history = self.parts.of_history(sequence)
+        keys = self.key_network(history)
         folded = scale * tf.matmul(keys, tf.cast(self.query_second.kernel, keys.dtype), transpose_b=True)
-        bias = scale * tf.linalg.matvec(keys, tf.cast(self.query_second.bias, keys.dtype)) + tf.cast(self.recency(mask)[..., 0], keys.dtype)
+        recency = tf.cast(self.recency(sequence, mask), keys.dtype)
+        bias = scale * tf.linalg.matvec(keys, tf.cast(self.query_second.bias, keys.dtype)) + recency
         bias = tf.where(mask, bias, tf.constant(MASKED_LOGIT, bias.dtype))
-        present = tf.cast(mask, sequence.dtype)[..., tf.newaxis]
-        return folded, bias, self.value_first(sequence) * present, self.interest(sequence, mask), *self.match.encode(sequence, mask)
+        values = self.value_first(history) * tf.cast(mask, sequence.dtype)[..., tf.newaxis]
+        if self.user_first is not None:
+            # attention sums to 1 whatever the history, so that what stands at every position comes out as it is
+            values += self.user_first(self.parts.of_user(sequence))[:, tf.newaxis, :]
+        return folded, bias, values, self.interest(sequence, mask), *self.match.encode(sequence, mask)
 
     def score(self, user_state: UserState, items: tf.Tensor, training: bool = False) -> tf.Tensor:
         """MLP([a, e_v]) + <u, e_v> + match."""

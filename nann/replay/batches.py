@@ -38,6 +38,7 @@ class TimedBatches:
         self._log, self._config = log, config
         self._positions = positions
         self.neighbors: NeighborSampler | None = None
+        self.inputs: tuple[str, ...] = ()
         self.max_length = max_length
         self.num_samples = len(positions)
         self.batch_size = min(config.batch_size, self.num_samples)

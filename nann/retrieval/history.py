@@ -6,8 +6,8 @@ import tensorflow as tf
 
 
 def prepare_history(
-    item_rows: tf.Tensor, cate_rows: tf.Tensor, *, num_items: int, num_categories: int, max_length: int
-) -> tuple[tf.Tensor, tf.Tensor]:
+    item_rows: tf.Tensor, cate_rows: tf.Tensor, *of_events: tf.Tensor, num_items: int, num_categories: int, max_length: int
+) -> tuple[tf.Tensor, ...]:
     """Drops what is missing or out of range and keeps the most recent items.
 
     An item row outside 1..num_items is missing; the others move together to the left, in order, and the last `max_length` of them
@@ -16,12 +16,13 @@ def prepare_history(
     Args:
         item_rows: [B, L] int64, oldest first; zeros anywhere.
         cate_rows: [B, L] int64, the category row at each position.
+        *of_events: [B, L] int64 each, whatever else stands beside the items; moved with them.
         num_items: item rows are 1..num_items.
         num_categories: category rows are 1..num_categories.
         max_length: history items the model reads, at least 1.
 
     Returns:
-        Item rows and category rows, [B, W] int64 with W = min(max(L, 1), max_length), padded with 0 at the end.
+        Item rows, category rows and what else was given, [B, W] int64 with W = min(max(L, 1), max_length), padded with 0 at the end.
     """
     present = tf.logical_and(item_rows > 0, item_rows <= num_items)
     known = tf.logical_and(cate_rows > 0, cate_rows <= num_categories)
@@ -34,4 +35,5 @@ def prepare_history(
     shape = tf.stack([tf.shape(item_rows, tf.int64)[0], length])
     items = tf.scatter_nd(target, tf.gather_nd(item_rows, where), shape)
     categories = tf.scatter_nd(target, tf.gather_nd(tf.where(known, cate_rows, 0), where), shape)
-    return items, categories
+    others = (tf.scatter_nd(target, tf.gather_nd(values, where), shape) for values in of_events)
+    return items, categories, *others

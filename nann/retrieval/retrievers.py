@@ -3,7 +3,8 @@ oracle of the other."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -25,8 +26,8 @@ from ops.scoring_program import LoweredScorer
 class UserScorer(Protocol):
     """What retrieval needs of a model, trained or frozen."""
 
-    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> UserState:
-        """The user state of raw histories [B, L] int64: any integers, any L."""
+    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> UserState:
+        """The user state of raw histories [B, L] int64: any integers, any L; by name what else the model reads (see `nann.inputs`)."""
 
     def score(self, user_state: UserState, items: tf.Tensor) -> tf.Tensor:
         """Logits [B, n] of items [B, n, D] or [1, n, D]."""
@@ -44,19 +45,29 @@ class HistoryScorer:
         self.scorer = scorer
         self.max_length = max_length
 
-    def prepare(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """`prepare_history` with this model's numbers."""
-        return prepare_history(
+    def prepare(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+        """`prepare_history` with this model's numbers, and the inputs that the model reads beside."""
+        read = self.scorer.request_inputs
+        of_events = [name for name, entry in read.items() if entry.side == "history" and name in inputs]
+        items, categories, *others = prepare_history(
             item_rows,
             cate_rows,
+            *(inputs[name] for name in of_events),
             num_items=self.scorer.num_items,
             num_categories=self.scorer.num_categories,
             max_length=self.max_length,
         )
+        of_user = {name: inputs[name] for name, entry in read.items() if entry.side == "user" and name in inputs}
+        return items, categories, dict(zip(of_events, others, strict=True)) | of_user
 
-    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> UserState:
+    def history(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Sequence [B, W, H] and mask [B, W] of raw histories [B, L] int64."""
+        items, categories, prepared = self.prepare(item_rows, cate_rows, **inputs)
+        return self.scorer.history(items, categories, **prepared)
+
+    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> UserState:
         """The user state of raw histories [B, L] int64."""
-        return tuple(self.scorer.encode_user(*self.scorer.history(*self.prepare(item_rows, cate_rows))))
+        return tuple(self.scorer.encode_user(*self.history(item_rows, cate_rows, **inputs)))
 
     def score(self, user_state: UserState, items: tf.Tensor) -> tf.Tensor:
         """Logits [B, n] of items [B, n, D] or [1, n, D]."""
@@ -75,9 +86,9 @@ class FusedScorer:
         self._scorer = scorer
         self.lowered = lowered
 
-    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> UserState:
+    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> UserState:
         """The user state of raw histories [B, L] int64."""
-        return self._scorer.user_state(item_rows, cate_rows)
+        return self._scorer.user_state(item_rows, cate_rows, **inputs)
 
     def score(self, user_state: UserState, items: tf.Tensor) -> tf.Tensor:
         """Logits [B, n] of items [B, n, D] or [1, n, D], by the scorer's own ops."""
@@ -102,7 +113,31 @@ class Retrieved(NamedTuple):
     items_scored: np.ndarray
 
 
-HISTORY_SIGNATURE = [tf.TensorSpec([None, None], tf.int64)] * 2
+ROWS = tf.TensorSpec([None, None], tf.int64)
+
+
+class _ByInputs:
+    """A graph function of item rows, category rows and inputs by name, traced once per set of names.
+
+    Args:
+        function: of item rows, category rows, inputs, and further arguments.
+        more: signature of these.
+    """
+
+    def __init__(self, function: Callable[..., tuple[tf.Tensor, ...]], *more: Any) -> None:
+        self._function, self._more = function, more
+        self._traced: dict[tuple[str, ...], Any] = {}
+
+    def __call__(
+        self, item_rows: np.ndarray, cate_rows: np.ndarray, inputs: Mapping[str, np.ndarray], *more: Any
+    ) -> tuple[np.ndarray, ...]:
+        names = tuple(sorted(inputs))
+        if names not in self._traced:
+            signature = [ROWS, ROWS, dict.fromkeys(names, ROWS), *self._more]
+            self._traced[names] = tf.function(self._function, input_signature=signature)
+        values = {name: tf.constant(inputs[name], tf.int64) for name in names}
+        outputs = self._traced[names](tf.constant(item_rows, tf.int64), tf.constant(cate_rows, tf.int64), values, *more)
+        return tuple(output.numpy() for output in outputs)
 
 
 def rows_at(item_rows: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
@@ -143,8 +178,10 @@ class BeamRetriever:
         tables = SearchTables.create(embeddings, graph, max_levels=len(ef))
         operations = walk or StockWalk()
 
-        def retrieve(item_rows: tf.Tensor, cate_rows: tf.Tensor, search: SearchInputs) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            user_state = scorer.user_state(item_rows, cate_rows)
+        def retrieve(
+            item_rows: tf.Tensor, cate_rows: tf.Tensor, inputs: dict[str, tf.Tensor], search: SearchInputs
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            user_state = scorer.user_state(item_rows, cate_rows, **inputs)
             if isinstance(scorer, FusedScorer):
                 found, _ = fused_search(scorer.lowered.program, scorer.parameters(user_state), user_state, tables, search)
             else:
@@ -153,12 +190,11 @@ class BeamRetriever:
 
         levels = tf.TensorSpec([len(ef)], tf.int64)
         search = SearchInputs(levels, levels, tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
-        self._call = tf.function(retrieve, input_signature=[*HISTORY_SIGNATURE, search])
+        self._call = _ByInputs(retrieve, search)
 
-    def __call__(self, item_rows: np.ndarray, cate_rows: np.ndarray) -> Retrieved:
-        """Retrieves for histories [B, L] of item rows and category rows, oldest first, zeros anywhere."""
-        inputs = (tf.constant(item_rows, tf.int64), tf.constant(cate_rows, tf.int64), SearchInputs.of(self.parameters))
-        return Retrieved(*(output.numpy() for output in self._call(*inputs)))
+    def __call__(self, item_rows: np.ndarray, cate_rows: np.ndarray, **inputs: np.ndarray) -> Retrieved:
+        """Retrieves for histories [B, L] of item rows and category rows, oldest first, zeros anywhere, and by name what else is read."""
+        return Retrieved(*self._call(item_rows, cate_rows, inputs, SearchInputs.of(self.parameters)))
 
 
 class ExactRetriever:
@@ -175,17 +211,16 @@ class ExactRetriever:
         item_embs = tf.Variable(embeddings.vectors, trainable=False)
         all_rows = tf.Variable(embeddings.item_rows, trainable=False)
 
-        def retrieve(item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            user_state = scorer.user_state(item_rows, cate_rows)
+        def retrieve(item_rows: tf.Tensor, cate_rows: tf.Tensor, inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            user_state = scorer.user_state(item_rows, cate_rows, **inputs)
             if isinstance(scorer, FusedScorer):
                 found = fused_scan(scorer.lowered.program, scorer.parameters(user_state), user_state, item_embs, top_k=top_k)
             else:
                 found = exact_search(scorer.score, user_state, item_embs, top_k=top_k, block=block)
             return rows_at(all_rows, found.positions), found.scores, found.items_scored
 
-        self._call = tf.function(retrieve, input_signature=HISTORY_SIGNATURE)
+        self._call = _ByInputs(retrieve)
 
-    def __call__(self, item_rows: np.ndarray, cate_rows: np.ndarray) -> Retrieved:
-        """Retrieves for histories [B, L] of item rows and category rows, oldest first, zeros anywhere."""
-        outputs = self._call(tf.constant(item_rows, tf.int64), tf.constant(cate_rows, tf.int64))
-        return Retrieved(*(output.numpy() for output in outputs))
+    def __call__(self, item_rows: np.ndarray, cate_rows: np.ndarray, **inputs: np.ndarray) -> Retrieved:
+        """Retrieves for histories [B, L] of item rows and category rows, oldest first, zeros anywhere, and by name what else is read."""
+        return Retrieved(*self._call(item_rows, cate_rows, inputs))

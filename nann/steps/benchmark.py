@@ -21,7 +21,7 @@ from nann.benchmarking.load import Load, join_loads, run_load, summarize
 from nann.benchmarking.memory import peak_rss_bytes, rss_bytes
 from nann.config import BenchmarkConfig, GraphForm
 from nann.errors import ArtifactError, NannError
-from nann.export import open_graph
+from nann.export import open_graph, served_inputs
 from nann.export.retrieval_graph import SAVED_MODELS
 from nann.export.trace import trace_requests
 from nann.reporting.benchmark_page import benchmark_page
@@ -65,14 +65,17 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
     )
     if writer.is_current:
         return writer.current()
-    histories = load_samples(dataset, "test").histories.astype(np.int64)
+    read = {name: tuple(served_inputs(directory)) for name, directory in directories.items()}
+    samples = load_samples(dataset, "test", inputs=tuple(dict.fromkeys(name for names in read.values() for name in names)))
+    histories = samples.histories.astype(np.int64)
     if not len(histories):
         raise ArtifactError(f"{dataset} has no test users; convert a longer log, or with a smaller --test-min-length")
-    categories = load_items(dataset).category_rows.astype(np.int64)[histories]
+    arrays = {"item_ids": histories, "cate_ids": load_items(dataset).category_rows.astype(np.int64)[histories], **samples.inputs}
+    requests = {name: {key: arrays[key] for key in ("item_ids", "cate_ids", *names)} for name, names in read.items()}
 
     with writer as directory:
         forms = {
-            f"{name}/{form}" if name else form: _Form(path, form, histories, categories, config)
+            f"{name}/{form}" if name else form: _Form(path, form, requests[name], config)
             for name, path in directories.items()
             for form in dict.fromkeys(config.graphs)
         }
@@ -114,16 +117,13 @@ class _Form:
     Args:
         converted_model: artifact of `rewrite`.
         form: see `nann.export.open_graph`.
-        histories: [S, L] int64 item rows.
-        categories: [S, L] int64 category rows.
+        users: [S, *] int64 by key of ``serving_default``, what the requests of S users hold.
         config: the options.
     """
 
-    def __init__(
-        self, converted_model: Path, form: GraphForm, histories: NDArray[np.int64], categories: NDArray[np.int64], config: BenchmarkConfig
-    ) -> None:
-        self._histories, self._categories, self._batch_size = histories, categories, config.batch_size
-        self._order = np.random.default_rng(config.seed).permutation(len(histories))
+    def __init__(self, converted_model: Path, form: GraphForm, users: Mapping[str, NDArray[np.int64]], config: BenchmarkConfig) -> None:
+        self._users, self._batch_size = users, config.batch_size
+        self._order = np.random.default_rng(config.seed).permutation(len(users["item_ids"]))
         before, begin = rss_bytes(), time.perf_counter()
         self._exported = open_graph(converted_model, form)
         load_seconds = time.perf_counter() - begin
@@ -141,7 +141,7 @@ class _Form:
     def _inputs(self, number: int) -> dict[str, NDArray[np.int64]]:
         size = self._batch_size
         users = self._order[np.arange(number * size, (number + 1) * size) % len(self._order)]
-        return {"item_ids": self._histories[users], "cate_ids": self._categories[users]}
+        return {key: values[users] for key, values in self._users.items()}
 
     def request(self, number: int) -> None:
         """Sends request n."""

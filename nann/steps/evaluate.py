@@ -19,7 +19,7 @@ from nann.evaluation.lists import Retrieve, collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
 from nann.evaluation.simple_methods import SimpleMethods
 from nann.evaluation.summary import summarize, users_table
-from nann.export import load_corpus, load_frozen_scorer
+from nann.export import load_corpus, load_frozen_scorer, served_inputs
 from nann.reporting.evaluation_page import evaluation_page
 from nann.reporting.page import render
 from nann.retrieval.inner_product import InnerProductSearch, is_inner_product
@@ -61,7 +61,8 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
     )
     if writer.is_current:
         return writer.current()
-    items, samples = load_items(dataset), load_samples(dataset, config.split)
+    inputs = tuple(served_inputs(converted_model))
+    items, samples = load_items(dataset), load_samples(dataset, config.split, inputs=inputs)
     samples = samples.draw(config.max_users or len(samples.targets), seed=USERS_SEED)
     if not len(samples.targets):
         raise ArtifactError(f"{dataset} has no {config.split} users; convert a longer log, or with a smaller --test-min-length")
@@ -71,14 +72,15 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         embeddings, graph = load_corpus(converted_model / "0.meta")
         scorer = load_frozen_scorer(converted_model / "frozen_graph.pb")
         histories, categories = samples.histories, items.category_rows
+        asking: dict[str, Any] = {"width": width, "batch_size": batch_size, "inputs": samples.inputs}
         exported = exported_graph(converted_model, config.graph)
-        retrieved = collect_lists(exported, histories, categories, width=width, batch_size=batch_size, label="exported graph")
+        retrieved = collect_lists(exported, histories, categories, **asking, label="exported graph")
         scan = exact_scan(scorer, embeddings, top_k=width)
-        exact = collect_lists(scan, histories, categories, width=width, batch_size=batch_size, label="exact scan")
+        exact = collect_lists(scan, histories, categories, **asking, label="exact scan")
         baselines, options = _baseline_lists(dataset, items, samples, config) if config.baselines else ({}, {})
-        if config.baselines and is_inner_product(scorer, embeddings):
+        if config.baselines and is_inner_product(scorer, embeddings, inputs):
             search = InnerProductSearch(scorer, embeddings, top_k=width)
-            lists = collect_lists(_without_counts(search), histories, categories, width=width, batch_size=batch_size, label="hnswlib")
+            lists = collect_lists(_without_counts(search), histories, categories, **asking, label="hnswlib")
             baselines[OWN_SEARCH] = lists.item_rows
         common: dict[str, Any] = {
             "targets": samples.targets,
@@ -92,7 +94,7 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         metrics = {**summarize(**common, num_items=len(embeddings)), "split": config.split, "baseline_options": options}
         table = users_table(user_ids=samples.user_ids, item_ids=items.item_ids, **common)
 
-        others = load_samples(dataset, "validate").draw(config.curve_users, seed=USERS_SEED)
+        others = load_samples(dataset, "validate", inputs=inputs).draw(config.curve_users, seed=USERS_SEED)
         curve = None
         if len(others.targets):
             curve = measure_curve(
@@ -106,6 +108,7 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
                 rounds=model.params["rounds"],
                 ks=sorted(config.ks),
                 batch_size=batch_size,
+                inputs=others.inputs,
             )
             _write_json(directory / "curve.json", curve)
         _write_json(directory / "metrics.json", metrics)
@@ -117,7 +120,7 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
 
 def _without_counts(search: InnerProductSearch) -> Retrieve:
     """hnswlib does not say how many items it compared."""
-    return lambda item_rows, cate_rows: (search(item_rows, cate_rows), np.zeros(len(item_rows), np.int64))
+    return lambda item_rows, cate_rows, **inputs: (search(item_rows, cate_rows, **inputs), np.zeros(len(item_rows), np.int64))
 
 
 def _require_width(model: Artifact, config: EvaluateConfig) -> None:

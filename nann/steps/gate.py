@@ -19,10 +19,10 @@ from nann.evaluation import metrics as m
 from nann.evaluation.gate import check_candidate
 from nann.evaluation.lists import collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
-from nann.export import ExportedRetrieval, load_corpus, load_frozen_scorer, open_graph
+from nann.export import ExportedRetrieval, load_corpus, load_frozen_scorer, open_graph, served_inputs
 from nann.reporting.gate_page import gate_page
 from nann.reporting.page import render
-from nann.samples import load_items, load_samples
+from nann.samples import Samples, load_items, load_samples
 from nann.steps.in_service import read_version
 
 logger = logging.getLogger(__name__)
@@ -37,11 +37,13 @@ class Contestant:
         converted_model: directory of `rewrite`.
         histories: [S, L] int64 item rows; those the model does not know are left out.
         category_rows: [N + 1] int32 category row by item row.
+        inputs: by name [S, *] int64 what else the model reads, of the history moved as its items.
     """
 
     converted_model: Path
     histories: NDArray[np.int64]
     category_rows: NDArray[np.int32]
+    inputs: dict[str, NDArray[np.int64]]
 
 
 def gate(*, converted_model: Path, dataset: Path, in_service: Path, gate: Path, config: GateConfig, overwrite: bool = False) -> StepResult:
@@ -79,12 +81,13 @@ def gate(*, converted_model: Path, dataset: Path, in_service: Path, gate: Path, 
     writer = ArtifactWriter(gate, step="gate", params=config.model_dump(), inputs=inputs, overwrite=overwrite)
     if writer.is_current:
         return writer.current()
-    samples = load_samples(dataset, config.split)
+    read = {name: served_inputs(model) for name, model in models.items()}
+    samples = load_samples(dataset, config.split, inputs=tuple(dict.fromkeys(name for inputs in read.values() for name in inputs)))
     if not len(samples.targets):
         raise ArtifactError(f"{dataset} has no {config.split} users to compare on; convert a longer window, or with --test-users")
     chosen = np.sort(np.random.default_rng(USERS_SEED).permutation(len(samples.targets))[: config.max_users])
     contestants = {
-        name: _contestant(model, samples.histories[chosen], dataset if name == "candidate" else in_service / "dataset")
+        name: _contestant(model, samples.take(chosen), dataset if name == "candidate" else in_service / "dataset", read[name])
         for name, model in models.items()
     }
     with writer as directory:
@@ -118,18 +121,22 @@ def _require_continuation(earlier: Path, dataset: Path) -> None:
         )
 
 
-def _contestant(converted_model: Path, histories: NDArray[np.int32], dataset: Path) -> Contestant:
+def _contestant(converted_model: Path, samples: Samples, dataset: Path, read: dict[str, dict[str, Any]]) -> Contestant:
     category_rows = load_items(dataset).category_rows
-    known = np.where(histories < len(category_rows), histories, 0)
+    known = np.where(samples.histories < len(category_rows), samples.histories, 0)
     # Zeros pad at the end only, so what is left moves up, in its order.
     order = np.argsort(known == 0, axis=1, kind="stable")
-    return Contestant(converted_model, np.take_along_axis(known, order, axis=1).astype(np.int64), category_rows)
+    inputs = {
+        name: np.take_along_axis(samples.inputs[name], order, axis=1) if entry["side"] == "history" else samples.inputs[name]
+        for name, entry in read.items()
+    }
+    return Contestant(converted_model, np.take_along_axis(known, order, axis=1).astype(np.int64), category_rows, inputs)
 
 
 def _quality(name: str, contestant: Contestant, targets: NDArray[np.int32], config: GateConfig) -> dict[str, float]:
     embeddings, _ = load_corpus(contestant.converted_model / "0.meta")
     scan = exact_scan(load_frozen_scorer(contestant.converted_model / "frozen_graph.pb"), embeddings, top_k=config.k)
-    common: dict[str, Any] = {"width": config.k, "batch_size": config.batch_size}
+    common: dict[str, Any] = {"width": config.k, "batch_size": config.batch_size, "inputs": contestant.inputs}
     users = (contestant.histories, contestant.category_rows)
     found = collect_lists(exported_graph(contestant.converted_model, config.graph), *users, **common, label=f"{name}, exported graph")
     exact = collect_lists(scan, *users, **common, label=f"{name}, exact scan")
@@ -145,10 +152,11 @@ def _latencies(contestants: dict[str, Contestant], config: GateConfig) -> dict[s
     for number in range(-1, config.latency_requests):  # the first call of a graph prepares it and is not counted
         for name, graph in graphs.items():
             one = contestants[name]
-            history = one.histories[number % len(one.histories)][np.newaxis]
+            user = [number % len(one.histories)]
+            history, inputs = one.histories[user], {key: values[user] for key, values in one.inputs.items()}
             categories = one.category_rows[history].astype(np.int64)
             begin = time.perf_counter()
-            graph.run("serving_default", item_ids=history, cate_ids=categories)
+            graph.run("serving_default", item_ids=history, cate_ids=categories, **inputs)
             if number >= 0:
                 taken[name].append(1000 * (time.perf_counter() - begin))
     return {name: float(np.median(values)) for name, values in taken.items()}

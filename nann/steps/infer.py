@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import tensorflow as tf
 from nann.artifacts import open_artifact
 from nann.config import InferConfig
 from nann.errors import ArtifactError, NannError
-from nann.export import ExportedRetrieval, open_graph, open_linked
+from nann.export import ExportedRetrieval, open_graph, open_linked, rows_of_text, served_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ def infer(
     meta_path: Path | None = None,
     item_ids: Sequence[str | int],
     config: InferConfig,
+    values: Mapping[str, Sequence[str]] | None = None,
 ) -> list[tuple[str | int, float]]:
     """Retrieves for one history, from a converted model's SavedModel, or from ``0.meta`` linked with ``frozen_graph.pb``.
 
@@ -34,13 +35,15 @@ def infer(
         graph_file: its ``frozen_graph.pb``, from which the networks are taken; without it those in ``0.meta`` are used.
         item_ids: the history's catalogue ids, oldest first; ids the catalogue does not know are reported and left out.
         config: the options.
+        values: by name of the model's inputs: kinds or unix seconds of the history's events, one per item; values of the user. What is not
+            given is unknown to the model.
 
     Returns:
         Catalogue ids and scores, best first; fewer than asked for where the walk found fewer.
 
     Raises:
         ValueError: not exactly one of ``converted_model`` and ``meta_path`` is given.
-        NannError: no id is known, or ids are no integers where the catalogue's are.
+        NannError: no id is known, ids are no integers where the catalogue's are, or values are not as `rows_of_text` wants them.
         ArtifactError: a file is unusable, or returns fewer items than asked for.
     """
     if (converted_model is None) == (meta_path is None) or (graph_file is not None and meta_path is None):
@@ -51,6 +54,8 @@ def infer(
         retrieval = open_graph(Path(converted_model), config.graph)
     elif meta_path is not None:
         retrieval = open_linked(Path(meta_path), graph_file)
+    directory = Path(converted_model) if converted_model is not None else Path(str(meta_path)).parent
+    inputs = rows_of_text(served_inputs(directory), values or {}, len(item_ids))
     history = _parse(item_ids, retrieval.id_type)
     known = retrieval.run("catalogue_rows", item_ids=history)["item_rows"][0] > 0
     unknown = [item_id for item_id, is_known in zip(item_ids, known, strict=True) if not is_known]
@@ -58,7 +63,7 @@ def infer(
         raise NannError(f"none of the {len(item_ids)} item ids is in the catalogue (first: {item_ids[0] if item_ids else 'no id given'!r})")
     if unknown:
         logger.warning("%d of %d item ids are not in the catalogue and are ignored: %s", len(unknown), len(item_ids), unknown[:5])
-    outputs = retrieval.run("by_catalogue_id", item_ids=history)
+    outputs = retrieval.run("by_catalogue_id", item_ids=history, **inputs)
     scores = outputs["top_k_scores"][0]
     if config.top_k > len(scores):
         raise ArtifactError(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import RewriteConfig
 from nann.errors import ArtifactError
-from nann.export import Catalogue, RetrievalParts, freeze_scorer, write_retrieval_graph
+from nann.export import Catalogue, RetrievalParts, freeze_scorer, write_retrieval_graph, write_served_inputs
 from nann.export.passes import kept_of_the_best, optimize_scorer, precompute
 from nann.export.retrieval_graph import FUSED, META_NAME, NATIVE, PORTABLE, SAVED_MODELS, digest_of
 from nann.export.warmup import write_warmup_requests
@@ -40,7 +42,8 @@ def rewrite(
         embeddings: the artifact of `extract` made with this model.
         index: the artifact of `build-index` made from these embeddings.
         converted_model: directory to write: ``frozen_graph.pb``, ``0.meta`` with its checkpoint ``0.index`` and ``0.data-*``,
-            ``saved_model/portable/1``, ``native/1`` and ``fused/1``, and ``rewrite_report.json``, what each pass did to the scorer;
+            ``saved_model/portable/1``, ``native/1`` and ``fused/1``, ``inputs.json`` for a model that reads more than items, and
+            ``rewrite_report.json``, what each pass did to the scorer;
             contents in `docs/retrieval.md` and `docs/compression.md`.
         config: the search.
         overwrite: replace a differing artifact.
@@ -70,7 +73,7 @@ def rewrite(
         plan = plan_walk(graph, **vars(search))
     except ValueError as error:
         raise ArtifactError(f"the search cannot be exported: {error}") from error
-    history_scorer = HistoryScorer(scorer, max_length=load_max_length(model))
+    history_scorer, inputs = HistoryScorer(scorer, max_length=load_max_length(model)), tuple(scorer.request_inputs)
     as_trained = freeze_scorer(history_scorer)
     report: dict[str, Any] = {"precision": config.precision, "table_precision": config.precision_of_tables}
     if config.prune:
@@ -83,7 +86,7 @@ def rewrite(
         table_precision=config.precision_of_tables,
     )
     if config.prune or {config.precision, config.precision_of_tables} != {"float32"}:
-        report["kept_of_the_best"] = _recall_cost(as_trained, frozen, dataset, items, corpus, config)
+        report["kept_of_the_best"] = _recall_cost(as_trained, frozen, dataset, items, corpus, config, inputs)
     if config.precompute_mb:
         frozen, corpus, report["precompute"] = precompute(frozen, corpus, max_table_bytes=config.precompute_mb * 2**20)
     with writer as directory:
@@ -102,7 +105,8 @@ def rewrite(
             table_precision=config.precision_of_tables,
         )
         write_retrieval_graph(directory, parts)
-        _write_warmup(directory, dataset, items)
+        write_served_inputs(directory, dataset, scorer.request_inputs)
+        _write_warmup(directory, dataset, items, inputs)
         writer.metrics.update(
             {
                 "num_items": len(corpus),
@@ -121,10 +125,17 @@ def rewrite(
 
 
 def _recall_cost(
-    before: tf.compat.v1.GraphDef, after: tf.compat.v1.GraphDef, dataset: Path, items: Items, corpus: Embeddings, config: RewriteConfig
+    before: tf.compat.v1.GraphDef,
+    after: tf.compat.v1.GraphDef,
+    dataset: Path,
+    items: Items,
+    corpus: Embeddings,
+    config: RewriteConfig,
+    inputs: Sequence[str],
 ) -> float | None:
     """Share of the exact top K that a changed scorer keeps, over some validation users; None without any."""
-    histories = load_samples(dataset, "validate").histories[:RECALL_USERS].astype("int64")
+    samples = load_samples(dataset, "validate", inputs=inputs).take(slice(RECALL_USERS))
+    histories = samples.histories.astype("int64")
     if not len(histories):
         return None
     categories = items.category_rows[histories].astype("int64")
@@ -136,6 +147,7 @@ def _recall_cost(
         item_embs=corpus.vectors,
         changed_item_embs=unpack(pack(corpus.vectors, config.precision_of_tables)),
         top_k=config.top_k,
+        inputs=samples.inputs,
     )
 
 
@@ -162,17 +174,25 @@ def _log_passes(report: dict[str, Any]) -> None:
         logger.info("what is served keeps %.4f of the exact top K of the model as trained", report["kept_of_the_best"])
 
 
-def _write_warmup(directory: Path, dataset: Path, items: Items) -> None:
+def _write_warmup(directory: Path, dataset: Path, items: Items, inputs: Sequence[str]) -> None:
     """Warm-up requests of some test users' histories for each SavedModel, in batches of usual sizes."""
-    histories = load_samples(dataset, "test").histories[: sum(WARMUP_BATCHES)].astype("int64")
-    if not len(histories):
+    samples = load_samples(dataset, "test", inputs=inputs).take(slice(sum(WARMUP_BATCHES)))
+    if not len(samples.targets):
         return
     ends = np.cumsum(WARMUP_BATCHES)
-    batches = [np.resize(histories[end - size : end], (size, histories.shape[1])) for size, end in zip(WARMUP_BATCHES, ends, strict=True)]
-    requests = [{"item_ids": rows, "cate_ids": items.category_rows[rows].astype("int64")} for rows in batches]
+    batches = [samples.take(_resized(len(samples.targets), size, end)) for size, end in zip(WARMUP_BATCHES, ends, strict=True)]
+    requests = [
+        {"item_ids": batch.histories.astype("int64"), "cate_ids": items.category_rows[batch.histories].astype("int64"), **batch.inputs}
+        for batch in batches
+    ]
     for form, path in SAVED_MODELS.items():
         if (directory / path).exists():
             write_warmup_requests(directory / path, requests, model=form, signature="serving_default")
+
+
+def _resized(count: int, size: int, end: int) -> NDArray[np.int64]:
+    """``size`` places up to ``end``, repeated where there are fewer."""
+    return np.resize(np.arange(count)[end - size : end], size)
 
 
 def _require_fit(scorer: Scorer, catalogue: Catalogue, corpus: Embeddings, graph: Graph) -> None:

@@ -12,7 +12,8 @@ import tensorflow as tf
 from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import TrainConfig
 from nann.errors import TrainingError
-from nann.models import load_class, save_model, source_digest
+from nann.inputs import load_features, request_names
+from nann.models import load_class, load_model, save_model, source_digest
 from nann.neighborhood import NeighborSampler, build_graph
 from nann.samples import Histories, Samples, load_histories, load_items, load_meta, load_samples
 from nann.training.batches import BatchSource, NoiseSampler
@@ -43,8 +44,8 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
         overwrite: replace a differing artifact.
 
     Raises:
-        ArtifactError: the dataset, the earlier model or the teacher is unusable, they do not go together, or ``model`` holds something
-            else.
+        ArtifactError: the dataset, the earlier model or the teacher is unusable, they do not go together, the dataset has no input of a
+            name in ``config.inputs``, or ``model`` holds something else.
         ModelError: ``config.scorer`` names a class that cannot be imported or used.
         TrainingError: there is nothing to train on, or a loss is not finite.
     """
@@ -72,7 +73,11 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
     )
     if writer.is_current:
         return writer.current()
-    items, histories, meta = load_items(dataset), load_histories(dataset), load_meta(dataset)
+    features = load_features(dataset, config.inputs)
+    # a teacher may read what its student does not
+    taught_by = load_model(config.teacher).request_inputs if config.teacher else {}
+    asked = tuple(dict.fromkeys([*request_names(dataset, config.inputs), *taught_by]))
+    items, histories, meta = load_items(dataset), load_histories(dataset, inputs=asked), load_meta(dataset)
     max_length = min(config.max_length or meta["max_length"], meta["max_length"])
     strategy = strategy or training_strategy()
     if config.embedding != "static" and strategy.num_replicas_in_sync > 1:
@@ -80,10 +85,6 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             f"--embedding {config.embedding} trains on one replica, and there are {strategy.num_replicas_in_sync}; "
             "take --embedding static, or make one device visible (CUDA_VISIBLE_DEVICES)"
         )
-    try:
-        items.chosen_features(config.inputs)
-    except ValueError as error:
-        raise TrainingError(f"{dataset}: {error}") from error
     try:
         sampler = NoiseSampler(items.train_counts)
         source = BatchSource(
@@ -93,6 +94,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             config=config,
             replicas=strategy.num_replicas_in_sync,
             neighbors=_neighbor_sampler(histories, config, num_items=len(items.item_ids) - 1),
+            inputs=asked,
         )
     except ValueError as error:
         raise TrainingError(f"{dataset}: {error}; convert a longer log, or with a smaller --train-min-length") from error
@@ -115,6 +117,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             config=config,
             strategy=strategy,
             directory=directory,
+            features=features,
             earlier=None if warm_start is None else load_earlier_model(warm_start),
             teacher=Teacher(config.teacher, items.category_rows, histories, compiled=config.xla) if config.teacher else None,
         )
@@ -154,6 +157,6 @@ def _neighbor_sampler(histories: Histories, config: TrainConfig, *, num_items: i
 def _validation_samples(dataset: Path, config: TrainConfig) -> Samples | None:
     if not config.validate_users:
         return None
-    samples = load_samples(dataset, "validate")
+    samples = load_samples(dataset, "validate", inputs=config.inputs)
     chosen = np.sort(np.random.default_rng(config.seed).permutation(len(samples.targets))[: config.validate_users])
     return samples.take(chosen)

@@ -15,7 +15,7 @@ from nann.errors import ArtifactError
 from nann.evaluation import metrics as m
 from nann.evaluation.lists import collect_lists
 from nann.evaluation.scan import exact_scan
-from nann.export import load_corpus, load_frozen_scorer
+from nann.export import load_corpus, load_frozen_scorer, served_inputs
 from nann.index import Graph, build_hnsw, decode_hnsw
 from nann.reporting.page import render
 from nann.reporting.tuning_page import tuning_page
@@ -58,7 +58,7 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
     with writer as directory:
         embeddings, exported = load_corpus(converted_model / "0.meta")
         scorer = load_frozen_scorer(converted_model / "frozen_graph.pb")
-        users = _users(scorer, embeddings, dataset, config)
+        users = _users(scorer, embeddings, dataset, config, tuple(served_inputs(converted_model)))
         searches = candidate_searches(
             num_levels=len(model.params["ef"]),
             widths=config.widths,
@@ -104,17 +104,19 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
     return writer.result()
 
 
-def _users(scorer: Any, embeddings: Any, dataset: Path, config: TuneConfig) -> Users:
+def _users(scorer: Any, embeddings: Any, dataset: Path, config: TuneConfig, inputs: tuple[str, ...]) -> Users:
     """Validation users drawn at random, and their exact lists."""
-    samples = load_samples(dataset, "validate")
+    samples = load_samples(dataset, "validate", inputs=inputs)
     if not len(samples.targets):
         raise ArtifactError(f"{dataset} has no validation users; convert a longer log, or with a smaller --test-min-length")
     count = min(config.users, len(samples.targets))
     kept = np.sort(np.random.default_rng(USERS_SEED).choice(len(samples.targets), count, replace=False))
-    histories, categories = samples.histories[kept], load_items(dataset).category_rows
+    samples, categories = samples.take(kept), load_items(dataset).category_rows
     scan = exact_scan(scorer, embeddings, top_k=config.k)
-    exact = collect_lists(scan, histories, categories, width=config.k, batch_size=config.batch_size, label="exact scan")
-    return Users(histories=histories, targets=samples.targets[kept], category_rows=categories, exact=exact)
+    exact = collect_lists(
+        scan, samples.histories, categories, width=config.k, batch_size=config.batch_size, label="exact scan", inputs=samples.inputs
+    )
+    return Users(samples.histories, samples.targets, categories, exact, samples.inputs)
 
 
 def _chosen_yaml(point: dict[str, Any]) -> str:

@@ -6,13 +6,15 @@ negatives are keyed by (seed, epoch) and (seed, step), so step s is the same bat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from nann.config import TrainConfig
+from nann.inputs import BEHAVIOR, TIME
 from nann.neighborhood import NeighborSampler
 from nann.samples import Histories
 
@@ -32,6 +34,7 @@ class Batch:
         negatives: [B, S] int32 item rows, or [1, S] when the batch shares them.
         target_neighbors: [B, R] int32 item rows, drawn without the sample's own user; None for a scorer without a neighbourhood.
         negative_neighbors: [B or 1, S, R] int32 item rows, or None.
+        inputs: by name int64 [B, L] of side "history", [B, V] of side "user" (see `nann.inputs`).
     """
 
     histories: Int32Array
@@ -39,6 +42,7 @@ class Batch:
     negatives: Int32Array
     target_neighbors: Int32Array | None = None
     negative_neighbors: Int32Array | None = None
+    inputs: Mapping[str, Int64Array] = field(default_factory=dict)
 
 
 class Batches(Protocol):
@@ -50,9 +54,11 @@ class Batches(Protocol):
         batch_size: B, of the global batch.
         steps: batches of the whole training.
         neighbors: of the items' neighbourhoods, for a scorer that has them; None: batches without.
+        inputs: names of what the batches hold beside items.
     """
 
     neighbors: NeighborSampler | None
+    inputs: tuple[str, ...]
     max_length: int
     num_samples: int
     batch_size: int
@@ -99,6 +105,7 @@ class BatchSource:
         config: batch size, number of negatives, seed, epochs.
         replicas: the global batch is ``config.batch_size * replicas``.
         neighbors: of the items' neighbourhoods, over the same histories; None: batches without.
+        inputs: names of inputs that the histories have, for the batches.
 
     Raises:
         ValueError: no user has an event at or after ``first_target``.
@@ -113,8 +120,11 @@ class BatchSource:
         config: TrainConfig,
         replicas: int = 1,
         neighbors: NeighborSampler | None = None,
+        inputs: Sequence[str] = (),
     ) -> None:
-        self.neighbors = neighbors
+        self.neighbors, self.inputs = neighbors, tuple(inputs)
+        self._of_events = {TIME: histories.times, BEHAVIOR: histories.behaviors}
+        self._of_users, self._user_rows = histories.user_features, histories.user_rows
         self._item_rows, self._row_splits = histories.item_rows, histories.row_splits
         self.max_length, self._sampler, self._config = max_length, sampler, config
         starts = np.repeat(histories.row_splits[:-1], np.diff(histories.row_splits))
@@ -157,11 +167,30 @@ class BatchSource:
 
     def windows(self, positions: Int64Array) -> Int32Array:
         """Histories [len(positions), L] before the given positions of ``item_rows``."""
+        places, inside = self._places(positions)
+        return np.where(inside, self._item_rows[places], 0).astype(np.int32)
+
+    def _places(self, positions: Int64Array) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
+        """Where the events before some positions lie [n, L], and whether there are that many."""
         starts = self._row_splits[self._users(positions)]
         first = np.maximum(starts, positions - self.max_length)
         columns = first[:, np.newaxis] + np.arange(self.max_length)
-        inside = columns < positions[:, np.newaxis]
-        return np.where(inside, self._item_rows[np.minimum(columns, len(self._item_rows) - 1)], 0).astype(np.int32)
+        return np.minimum(columns, len(self._item_rows) - 1), columns < positions[:, np.newaxis]
+
+    def input_values(self, positions: Int64Array) -> dict[str, Int64Array]:
+        """The inputs of the histories before the given positions, by name."""
+        if not self.inputs:
+            return {}
+        places, inside = self._places(positions)
+        values = {}
+        for name in self.inputs:
+            if name in self._of_users and self._user_rows is not None:
+                values[name] = self._of_users[name].dense(self._user_rows[self._users(positions)]).astype(np.int64)
+            elif (of_events := self._of_events.get(name)) is not None:
+                values[name] = np.where(inside, of_events[places], 0).astype(np.int64)
+            else:
+                raise ValueError(f"the histories were read without the input {name!r}; read them with it")
+        return values
 
     def _users(self, positions: Int64Array) -> Int64Array:
         return np.searchsorted(self._row_splits, positions, side="right") - 1
@@ -177,4 +206,4 @@ class BatchSource:
             rng = np.random.default_rng([self._config.seed, _NEIGHBORS, step])
             near_targets = self.neighbors.sample(rng, targets, exclude_users=self._users(positions))
             near_negatives = self.neighbors.sample(rng, negatives)
-        return Batch(self.windows(positions), targets, negatives, near_targets, near_negatives)
+        return Batch(self.windows(positions), targets, negatives, near_targets, near_negatives, self.input_values(positions))

@@ -24,12 +24,16 @@ class Teacher:
         histories: of the training users; a teacher whose item vectors come from neighbours takes its graph from them.
         compiled: score with XLA.
 
+    Attributes:
+        inputs: names of what it reads with a history.
+
     Raises:
         ArtifactError: the directory holds no model.
     """
 
     def __init__(self, model: Path, category_rows: npt.NDArray[np.int32], histories: Histories, *, compiled: bool = False) -> None:
         self._scorer = load_model(model)
+        self.inputs = tuple(self._scorer.request_inputs)
         count = len(category_rows)
         graph = None if self._scorer.neighborhood is None else build_graph(histories, num_items=count - 1)
         encode = ItemEncoder(self._scorer, category_rows, graph)
@@ -37,9 +41,9 @@ class Teacher:
         self._vectors = tf.concat([tf.zeros([1, self._scorer.item_dim]), *blocks], axis=0)
         self._score = tf.function(self._scored, jit_compile=compiled, autograph=False)
 
-    def logits(self, histories: tf.Tensor, categories: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        """Logits [B, n] float32 of item rows [B or 1, n], for histories [B, L] of item rows and their category rows."""
-        sequence, mask = self._scorer.history(histories, categories)
+    def logits(self, histories: tf.Tensor, categories: tf.Tensor, candidates: tf.Tensor, **inputs: tf.Tensor) -> tf.Tensor:
+        """Logits [B, n] float32 of item rows [B or 1, n], for histories [B, L] of item rows, their category rows, and what else is read."""
+        sequence, mask = self._scorer.history(histories, categories, **inputs)
         return tf.stop_gradient(self._score(sequence, mask, tf.gather(self._vectors, candidates)))
 
     def _scored(self, sequence: tf.Tensor, mask: tf.Tensor, items: tf.Tensor) -> tf.Tensor:

@@ -16,12 +16,13 @@ import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.errors import TrainingError
+from nann.inputs import Features
 from nann.models import Scorer, build_model
 from nann.samples import Items, Samples
 from nann.training.batches import Batches
 from nann.training.checkpoints import Checkpoints
 from nann.training.distillation import Teacher
-from nann.training.step import TrainingStep, trained_variables
+from nann.training.step import INPUT, TrainingStep, trained_variables
 from nann.training.validation import RecallProbe
 from nann.training.warm_start import EarlierModel, carry_over
 from ops.optimizers import LazyAdamW
@@ -69,6 +70,7 @@ def train_scorer(
     config: TrainConfig,
     strategy: tf.distribute.Strategy,
     directory: Path,
+    features: Features | None = None,
     earlier: EarlierModel | None = None,
     teacher: Teacher | None = None,
 ) -> Trained:
@@ -83,6 +85,7 @@ def train_scorer(
         config: the options.
         strategy: where the replicas are; ``source`` must yield their global batch.
         directory: receives ``checkpoints/``, ``events/`` and ``training.jsonl``.
+        features: by name what the scorer reads beside items and categories; None: nothing.
         earlier: the model to go on from; None to begin with initial values.
         teacher: whose scores the scorer learns too, or None.
 
@@ -95,7 +98,7 @@ def train_scorer(
             config,
             num_items=len(items.category_rows) - 1,
             num_categories=items.num_categories,
-            features=items.chosen_features(config.inputs),
+            features=features,
         )
         optimizer = LazyAdamW(trained_variables(scorer), weight_decay=config.weight_decay, fused=config.fused)
     if config.item_init != 1:
@@ -195,12 +198,14 @@ def _distributed(source: Batches, start: int, config: TrainConfig, strategy: tf.
     def generate() -> Iterator[dict[str, np.ndarray]]:
         for step in range(start, source.steps):
             batch = source.batch(step)
-            parts = {name: getattr(batch, name) for name in shapes}
+            parts: dict[str, np.ndarray] = {name: getattr(batch, name) for name in shapes}
+            parts |= {INPUT + name: batch.inputs[name] for name in source.inputs}
             if shared:
                 parts.update({name: np.repeat(part, replicas, axis=0) for name, part in parts.items() if name.startswith("negative")})
             yield parts
 
     spec = {name: tf.TensorSpec([None, *shape], tf.int32) for name, shape in shapes.items()}
+    spec |= {INPUT + name: tf.TensorSpec([None, None], tf.int64) for name in source.inputs}
     options = tf.data.Options()
     # There is nothing to tune, and an iterator is only let go of after its tuning thread's next turn: up to as long as it has lived.
     options.autotune.enabled = False

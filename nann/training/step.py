@@ -13,6 +13,8 @@ from nann.training.objective import loss_and_gradients
 from ops.lookup import position_gradients, stock_ops
 from ops.optimizers import LazyAdamW
 
+INPUT = "input_"  # before the names of inputs among the parts of a batch
+
 
 class TrainingStep:
     """The step of one replica as a callable for `tf.distribute.Strategy.run`.
@@ -56,7 +58,7 @@ class TrainingStep:
         Args:
             batch: the parts of a `nann.training.batches.Batch` by name: ``histories`` [B, L], ``targets`` [B] and ``negatives`` [B, S]
                 or [1, S] when shared, and where the scorer has a neighbourhood ``target_neighbors`` [B, R] and ``negative_neighbors``
-                [B or 1, S, R]; all int32.
+                [B or 1, S, R]; all int32; and the inputs by name after ``INPUT``, int64.
             learning_rate: scalar float32.
 
         Returns:
@@ -69,6 +71,7 @@ class TrainingStep:
         scorer = self._scorer
         histories, targets, negatives = parts["histories"], parts["targets"], parts["negatives"]
         near_targets, near_negatives = parts.get("target_neighbors"), parts.get("negative_neighbors")
+        inputs = {name.removeprefix(INPUT): part for name, part in parts.items() if name.startswith(INPUT)}
         batch = tf.shape(targets)[0]
         sampled = tf.shape(negatives)[1]
         if self._config.negatives == "shared":
@@ -91,7 +94,7 @@ class TrainingStep:
         log_expected = tf.gather(self._log_probability, candidates) + tf.math.log(tf.cast(expected, tf.float32))
         scorer.count(targets, tf.gather(self._categories, targets))
         history_categories = tf.gather(self._categories, histories)
-        taught = None if self._teacher is None else self._teacher.logits(histories, history_categories, candidates)
+        taught = None if self._teacher is None else self._teacher.logits(histories, history_categories, candidates, **inputs)
         if near_targets is not None:
             # each candidate, then its neighbours
             near_targets = near_targets[tf.newaxis] if self._config.negatives == "shared" else near_targets[:, tf.newaxis]
@@ -99,7 +102,7 @@ class TrainingStep:
         candidate_categories = tf.gather(self._categories, candidates)
         with tf.GradientTape(watch_accessed_variables=False) as feature_tape:
             feature_tape.watch(scorer.feature_tables)
-            sequence, mask = scorer.history(histories, history_categories)
+            sequence, mask = scorer.history(histories, history_categories, **inputs)
             embedded = scorer.embed_items(candidates, candidate_categories)
         loss, divergence, network_gradients, sequence_gradient, embedded_gradient = self._differentiate(
             scorer,
@@ -114,11 +117,11 @@ class TrainingStep:
             teacher_logits=taught,
         )
         looked_up = [sequence_gradient, embedded_gradient]
-        of_tables = [gradient[..., : 2 * scorer.emb_dim] for gradient in looked_up] if scorer.features else looked_up
+        of_tables = [gradient[..., : 2 * scorer.emb_dim] for gradient in looked_up] if scorer.feature_tables else looked_up
         # row 0 is padding, or the id's row is on the other level: no table learns from it
         rows = zip(scorer.table_rows(histories, history_categories), scorer.table_rows(candidates, candidate_categories), strict=True)
         table_gradients = [gradient for of_level in rows for gradient in position_gradients([scorer.emb_dim] * 2, of_level, of_tables)]
-        if scorer.features:
+        if scorer.feature_tables:
             table_gradients += feature_tape.gradient([sequence, embedded], scorer.feature_tables, output_gradients=looked_up)
         self._optimizer.apply([*table_gradients, *network_gradients], learning_rate)
         return loss, divergence

@@ -21,7 +21,7 @@ class RecallProbe:
 
     Args:
         scorer: the scorer in training.
-        samples: held-out samples; histories are cut to the newest ``max_length`` items.
+        samples: held-out samples with the inputs that the scorer reads; histories are cut to the newest ``max_length`` items.
         categories: [N + 1] int32 category row by item row.
         max_length: history items the model reads.
         graph: of the training users, for a scorer with a neighbourhood.
@@ -37,11 +37,15 @@ class RecallProbe:
         graph: InteractionGraph | None = None,
     ) -> None:
         self._scorer, self._targets = scorer, samples.targets
-        self._histories = newest(samples.histories, max_length)
+        self._histories = newest(samples.histories, samples.histories, max_length).astype(np.int32)
+        self._inputs = {
+            name: newest(samples.histories, samples.inputs[name], max_length) if entry.side == "history" else samples.inputs[name]
+            for name, entry in scorer.request_inputs.items()
+        }
         self._categories = categories
         self._score = tf.function(lambda state, items: scorer.score(state, items), autograph=False, reduce_retracing=True)
         self._encode_user = tf.function(
-            lambda rows, cates: scorer.encode_user(*scorer.history(rows, cates)), autograph=False, reduce_retracing=True
+            lambda rows, cates, inputs: scorer.encode_user(*scorer.history(rows, cates, **inputs)), autograph=False, reduce_retracing=True
         )
         self._encode_items = ItemEncoder(scorer, categories, graph)
 
@@ -58,16 +62,17 @@ class RecallProbe:
         for first in range(0, len(self._targets), USER_BLOCK):
             history = self._histories[first : first + USER_BLOCK]
             targets = self._targets[first : first + USER_BLOCK]
-            state = self._encode_user(history, self._categories[history])
+            inputs = {name: values[first : first + USER_BLOCK] for name, values in self._inputs.items()}
+            state = self._encode_user(history, self._categories[history], inputs)
             scores = np.concatenate([self._score(state, block).numpy() for block in blocks], axis=1)
             own = scores[np.arange(len(targets)), targets - 1]
             ranks.append(np.sum(scores > own[:, np.newaxis], axis=1))
         return np.concatenate(ranks)
 
 
-def newest(histories: npt.NDArray[np.int32], length: int) -> npt.NDArray[np.int32]:
-    """The newest ``length`` items of histories [S, L] that end in zeros, as [S, length]."""
+def newest(histories: npt.NDArray[np.int32], values: npt.NDArray[np.integer], length: int) -> npt.NDArray[np.integer]:
+    """Of values [S, L] beside histories [S, L] that end in zeros those of the newest ``length`` items, as [S, length]."""
     filled = np.count_nonzero(histories, axis=1)
     columns = np.maximum(filled - length, 0)[:, np.newaxis] + np.arange(length)
     inside = columns < filled[:, np.newaxis]
-    return np.where(inside, np.take_along_axis(histories, np.minimum(columns, histories.shape[1] - 1), axis=1), 0).astype(np.int32)
+    return np.where(inside, np.take_along_axis(values, np.minimum(columns, histories.shape[1] - 1), axis=1), 0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,14 @@ class Users:
         targets: [S] item row of the held-out event.
         category_rows: [N + 1] category row by item row.
         exact: lists of the exact scan, at least K wide.
+        inputs: by name [S, *] what else the model reads.
     """
 
     histories: NDArray[np.integer]
     targets: NDArray[np.integer]
     category_rows: NDArray[np.integer]
     exact: Lists
+    inputs: Mapping[str, NDArray[np.integer]] = field(default_factory=dict)
 
 
 def measure_searches(
@@ -75,7 +77,9 @@ def measure_searches(
     for number, search in enumerate(searches):
         retriever.parameters = search
         label = f"search {number + 1} of {len(searches)}"
-        found = collect_lists(retrieve, users.histories, users.category_rows, width=k, batch_size=batch_size, label=label)
+        found = collect_lists(
+            retrieve, users.histories, users.category_rows, width=k, batch_size=batch_size, label=label, inputs=users.inputs
+        )
         recall, coverage = m.recall(found.item_rows, relevant, k), m.coverage(found.item_rows, users.exact.item_rows, k)
         scored = float(found.items_scored.mean())
         points.append(
@@ -98,8 +102,10 @@ def measure_searches(
 def _median_latency_ms(retriever: BeamRetriever, users: Users, count: int) -> float:
     times = []
     for number in range(min(count, len(users.histories)) + 1):
-        history = np.asarray(users.histories[max(0, number - 1)][np.newaxis], np.int64)
+        user = slice(max(0, number - 1), max(0, number - 1) + 1)
+        history = np.asarray(users.histories[user], np.int64)
+        inputs = {name: values[user] for name, values in users.inputs.items()}
         begin = time.perf_counter()
-        retriever(history, np.asarray(users.category_rows[history], np.int64))
+        retriever(history, np.asarray(users.category_rows[history], np.int64), **inputs)
         times.append(1000 * (time.perf_counter() - begin))
     return float(np.median(times[1:]))  # the first call of a batch size allocates

@@ -66,7 +66,7 @@ def test_values_of_every_item(suffix: str, prefix: str, tmp_path: Path) -> None:
     items = write_items(tmp_path / f"items{suffix}", prefix=prefix)
     log_items = [f"{prefix}{item}" for item in ("7", "8", "9", "10", "11")]
     meta = convert(tmp_path / "dataset", items, log_items)
-    assert meta["item_features"] == {"brand": 2, "colors": 2}
+    assert [meta["inputs"][name] for name in ("brand", "colors")] == [{"side": "item", "num_values": 2}] * 2
     expected = {
         "brand": {"7": ["acme"], "8": [], "9": ["zoo"], "10": ["zoo"], "11": []},
         "colors": {"7": ["red", "blue"], "8": ["blue", "red"], "9": [], "10": ["red"], "11": []},
@@ -92,7 +92,7 @@ def test_many_random_items(tmp_path: Path) -> None:
         assert found["brand"][item] == [brand]
         assert found["colors"][item] == list(dict.fromkeys(filter(None, colors.split(";"))))
     counts = Counter(value for _, _, _, colors in rows for value in set(filter(None, colors.split(";"))))
-    assert meta["item_features"]["colors"] == len(counts)
+    assert meta["inputs"]["colors"]["num_values"] == len(counts)
     table = [row for row in pq.read_table(tmp_path / "dataset" / "feature_values.parquet").to_pylist() if row["feature"] == "colors"]
     assert [row["value"] for row in table] == sorted(counts, key=lambda value: (-counts[value], value))
     assert {row["value"]: row["items"] for row in table} == counts

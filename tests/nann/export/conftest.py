@@ -12,6 +12,7 @@ from nann.config import TrainConfig
 from nann.export import Catalogue, ExportedRetrieval, RetrievalParts, freeze_scorer, open_graph, open_linked, write_retrieval_graph
 from nann.export.retrieval_graph import digest_of
 from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw
+from nann.inputs import Features
 from nann.models import build_model
 from nann.retrieval import BeamRetriever, HistoryScorer, SearchParameters
 from ops import retrieval as native_ops
@@ -55,8 +56,10 @@ def export(
     seed: int = 1,
     compiled: bool = False,
     table_precision: str = "float32",
+    features: Features | None = None,
 ) -> Exported:
-    model = build_model(TrainConfig(scorer=scorer, seed=seed, emb_dim=8), num_items=num_items, num_categories=NUM_CATEGORIES)
+    config = TrainConfig(scorer=scorer, seed=seed, emb_dim=8)
+    model = build_model(config, num_items=num_items, num_categories=NUM_CATEGORIES, features=features)
     category_rows = np.arange(num_items + 1) % (NUM_CATEGORIES + 1)
     item_ids: Any = np.concatenate([[0], np.random.default_rng(seed).permutation(num_items) * 11 - 500])
     if strings:

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.errors import ModelError
+from nann.inputs import FeatureLists
 from nann.models import build_model, load_model, save_model
 from nann.models.families import require_features
-from nann.samples import FeatureLists
 from ops.lookup import stock_ops
 
 SCORERS = ["nann", "nann-pool", "two-sided", "graph"]

@@ -59,10 +59,10 @@ def test_attention_equals_the_unfolded_form():
 
     sequence, mask, items = sequence.numpy(), mask.numpy(), items.numpy()
     keys = scorer.key_network(sequence).numpy()
-    recency = scorer.recency(mask).numpy()[..., 0]
+    recency = scorer.recency(sequence, mask).numpy()
     user = scorer.interest(sequence, mask).numpy()
     contexts = scorer.match.scale.numpy() * (scorer.item_skip(sequence) + scorer.match.mlp(sequence)).numpy()
-    match_recency = scorer.match.recency(mask).numpy()[..., 0]
+    match_recency = scorer.match.recency(sequence, mask).numpy()
     for b in range(3):
         for n in range(4):
             query = scorer.query_second(scorer.query_activation(scorer.query_first(items[n : n + 1]))).numpy()[0]

@@ -45,3 +45,15 @@ def test_equals_a_loop(pairs: list[list[tuple[int, int]]]) -> None:
         kept = [(i, c if 1 <= c <= 5 else 0) for i, c in user if 1 <= i <= 9][-4:]
         kept += [(0, 0)] * (4 - len(kept))
         assert list(zip(items, categories, strict=True)) == kept
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(-1, 11), min_size=1, max_size=8), st.integers(1, 5))
+def test_what_stands_beside_an_item_moves_with_it(items: list[int], max_length: int) -> None:
+    times = [100 + place for place in range(len(items))]
+    arrays = [tf.constant([values], tf.int64) for values in (items, [1] * len(items), times, [-time for time in times])]
+    rows, _, moved, negated = prepare_history(*arrays, num_items=9, num_categories=5, max_length=max_length)
+    kept = [(item, time) for item, time in zip(items, times, strict=True) if 1 <= item <= 9][-max_length:]
+    padded = kept + [(0, 0)] * (rows.shape[1] - len(kept))
+    assert [*zip(rows[0].numpy().tolist(), moved[0].numpy().tolist(), strict=True)] == padded
+    np.testing.assert_array_equal(negated, -moved)

@@ -8,8 +8,9 @@ import pytest
 
 from data_prep.config import ConvertConfig
 from nann.config import BuildIndexConfig, ExtractConfig, RewriteConfig, TrainConfig
-from nann.errors import TrainingError
+from nann.errors import ArtifactError
 from nann.export import load_corpus, load_frozen_scorer, open_graph
+from nann.inputs import load_features
 from nann.samples import load_items, load_samples
 from nann.steps.build_index import build_index
 from nann.steps.convert import convert
@@ -38,10 +39,11 @@ def dataset(small_log, tmp_path_factory):
 
 def test_the_schema_names_them(dataset):
     meta = json.loads((dataset / "meta.json").read_text())
-    items = load_items(dataset)
-    assert meta["item_features"] == {name: lists.num_values for name, lists in items.features.items()}
-    assert items.features["tags"].num_values == items.features["kind"].num_values + 20
-    lengths = np.diff(items.features["tags"].row_splits)
+    features = load_features(dataset, ("kind", "tags"))
+    described = {name: {"side": "item", "num_values": lists.num_values} for name, lists in features.items()}
+    assert meta["inputs"] == {"time": {"side": "history"}, **described}
+    assert features["tags"].num_values == features["kind"].num_values + 20
+    lengths = np.diff(features["tags"].row_splits)
     assert lengths[0] == 0
     assert set(lengths[1:].tolist()) <= {2, 3}
 
@@ -78,6 +80,6 @@ def test_every_exported_form_serves_them(dataset, tmp_path, table_precision):
 
 def test_an_unknown_feature_is_refused(dataset, tmp_path):
     with pytest.raises(
-        TrainingError, match="there is no item feature 'size', there are kind, tags; run `nann convert` with --item-features"
+        ArtifactError, match="has no input 'size', it has kind, tags, time; run `nann convert` with --item-features or --user-f"
     ):
         train(dataset=dataset, model=tmp_path / "model", config=TrainConfig(inputs=("size",), **SMALL))

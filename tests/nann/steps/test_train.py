@@ -175,4 +175,5 @@ def test_extract_writes_every_items_vector(small_dataset, tmp_path):
 
 def test_newest_keeps_the_end_of_a_history():
     histories = np.array([[1, 2, 3, 4, 0], [5, 0, 0, 0, 0], [6, 7, 0, 0, 0]], np.int32)
-    np.testing.assert_array_equal(newest(histories, 2), [[3, 4], [5, 0], [6, 7]])
+    np.testing.assert_array_equal(newest(histories, histories, 2), [[3, 4], [5, 0], [6, 7]])
+    np.testing.assert_array_equal(newest(histories, 10 * histories, 3), [[20, 30, 40], [50, 0, 0], [60, 70, 0]])

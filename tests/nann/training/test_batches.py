@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nann.config import TrainConfig
+from nann.inputs import FeatureLists
 from nann.neighborhood import NeighborhoodShape, NeighborSampler, build_graph
 from nann.samples import Histories
 from nann.training.batches import BatchSource, NoiseSampler
@@ -127,3 +128,55 @@ def test_weighted_targets_occur_in_proportion():
     np.testing.assert_allclose(counts[:, targets].mean(axis=0), expected, atol=0.06)  # five standard errors of a coin
     one, two = source.batch(5), source.batch(5)
     np.testing.assert_array_equal(one.targets, two.targets)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=2, max_size=10).filter(lambda lengths: max(lengths) > 2),
+    max_length=st.integers(1, 6),
+    seed=st.integers(0, 1000),
+)
+def test_inputs_stand_beside_the_items_they_belong_to(lengths, max_length, seed):
+    """Every value is made of its event's place, and so tells whether it stands where its item does."""
+    rng = np.random.default_rng(seed)
+    rows = np.arange(1, sum(lengths) + 1, dtype=np.int32)  # each event an item of its own
+    values = [rng.integers(1, 9, rng.integers(0, 4)).astype(np.int32) for _ in range(len(lengths))]
+    splits = np.concatenate([[0, 0], np.cumsum([len(each) for each in values])]).astype(np.int64)
+    order = rng.permutation(len(lengths))
+    histories = Histories(
+        rows,
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        1,
+        times=1_500_000_000 + rows.astype(np.int64),
+        behaviors=rows % 3 + 1,
+        user_features={"tags": FeatureLists(np.concatenate([np.zeros(0, np.int32), *values]), splits, 8)},
+        user_rows=order + 1,
+    )
+    sampler = NoiseSampler(np.concatenate([[0], np.ones(len(rows), np.int64)]))
+    source = BatchSource(
+        histories,
+        max_length=max_length,
+        sampler=sampler,
+        config=TrainConfig(num_neg=2, batch_size=4, seed=seed),
+        inputs=("behavior", "time", "tags"),
+    )
+    for step in range(3):
+        batch = source.batch(step)
+        present = batch.histories > 0
+        np.testing.assert_array_equal(batch.inputs["time"], np.where(present, 1_500_000_000 + batch.histories, 0))
+        np.testing.assert_array_equal(batch.inputs["behavior"], np.where(present, batch.histories % 3 + 1, 0))
+        owners = np.searchsorted(histories.row_splits, batch.targets - 1, side="right") - 1
+        for found, owner in zip(batch.inputs["tags"], owners, strict=True):
+            assert found[found > 0].tolist() == values[order[owner]].tolist()
+
+
+def test_inputs_change_nothing_of_the_samples():
+    histories, plain = make_source([5, 3, 8], batch_size=4)
+    timed = Histories(histories.item_rows, histories.row_splits, 1, times=np.arange(16))
+    sampler = NoiseSampler(np.concatenate([[0], np.arange(1, 20)]))
+    more = BatchSource(timed, max_length=4, sampler=sampler, config=TrainConfig(num_neg=5, batch_size=4), inputs=("time",))
+    for step in range(5):
+        for name in ("histories", "targets", "negatives"):
+            np.testing.assert_array_equal(getattr(plain.batch(step), name), getattr(more.batch(step), name))
+    with pytest.raises(ValueError, match="read without the input 'behavior'"):
+        BatchSource(timed, max_length=4, sampler=sampler, config=TrainConfig(), inputs=("behavior",)).batch(0)

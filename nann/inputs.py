@@ -1,0 +1,153 @@
+"""What a model may read beside items and categories: features of items, features of users, and inputs of the log itself.
+
+The dataset describes them (``inputs`` of its ``meta.json``), a training chooses among them by name, and those that are not the items' come
+with every request, as the arrays of `Samples.inputs` and of `nann.training.batches.Batch.inputs`:
+
+- side "history": [B, L] integers beside the history's items; ``behavior`` holds rows 1..K of the kinds of events, ``time`` unix seconds
+  (only differences count); 0 is missing;
+- side "user": [B, V] rows 1..K of the user's values, 0 pads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from nann.errors import ArtifactError
+
+TIME, BEHAVIOR = "time", "behavior"
+
+
+@dataclass(frozen=True)
+class FeatureLists:
+    """One feature of N items, or of N users.
+
+    Attributes:
+        values: [V] int32 value rows 1..num_values, item after item.
+        row_splits: [N + 2] int64; item row r has ``values[row_splits[r]:row_splits[r + 1]]``, row 0 none.
+        num_values: K.
+    """
+
+    values: npt.NDArray[np.int32]
+    row_splits: npt.NDArray[np.int64]
+    num_values: int
+
+    @classmethod
+    def unknown(cls, *, num_items: int, num_entries: int, num_values: int) -> FeatureLists:
+        """Of the right sizes, to be filled from a checkpoint."""
+        return cls(np.zeros(num_entries, np.int32), np.zeros(num_items + 2, np.int64), num_values)
+
+    def dense(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+        """[n, V] value rows of items or users [n], V the longest list among them and at least 1, 0 pads."""
+        lengths = self.row_splits[rows + 1] - self.row_splits[rows]
+        columns = np.arange(max(1, int(lengths.max(initial=0))))
+        inside = columns < lengths[:, np.newaxis]
+        places = np.where(inside, self.row_splits[rows][:, np.newaxis] + columns, 0)
+        return np.where(inside, np.append(self.values, np.int32(0))[places], 0).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class RequestInput:
+    """An input that comes with every request.
+
+    Attributes:
+        side: "history" or "user".
+        num_values: K; None for times.
+    """
+
+    side: Literal["history", "user"]
+    num_values: int | None = None
+
+
+Feature: TypeAlias = FeatureLists | RequestInput
+Features: TypeAlias = Mapping[str, Feature]
+
+
+def describe_inputs(dataset: Path) -> dict[str, dict[str, Any]]:
+    """Name -> description of all inputs of a dataset, see `data_prep.convert.ConvertReport`."""
+    meta = json.loads((dataset / "meta.json").read_text(encoding="utf-8"))
+    return dict(meta.get("inputs", {}))
+
+
+def choose_inputs(dataset: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Descriptions of some inputs of a dataset.
+
+    Raises:
+        ArtifactError: it has none of that name.
+    """
+    described = describe_inputs(dataset)
+    for name in names:
+        if name not in described:
+            remedy = {
+                TIME: "its records have no times, convert the log itself",
+                BEHAVIOR: "run `nann convert` with --behaviors and --keep-behaviors",
+            }.get(name, "run `nann convert` with --item-features or --user-features")
+            raise ArtifactError(
+                f"{dataset} has no input {name!r}, it has {', '.join(described) or 'none'}; {remedy}, or leave it out of --inputs"
+            )
+    return {name: described[name] for name in names}
+
+
+def load_features(dataset: Path, names: Sequence[str]) -> dict[str, Feature]:
+    """The inputs of some names as scorers are made with them.
+
+    Raises:
+        ArtifactError: there is none of that name.
+    """
+    chosen = choose_inputs(dataset, names)
+    of_items = [name for name, entry in chosen.items() if entry["side"] == "item"]
+    table = pq.read_table(dataset / "item_features.parquet", columns=of_items) if of_items else None
+    return {
+        name: RequestInput(entry["side"], entry.get("num_values"))
+        if table is None or entry["side"] != "item"
+        else _lists(table[name], int(entry["num_values"]))
+        for name, entry in chosen.items()
+    }
+
+
+def request_names(dataset: Path, names: Sequence[str]) -> dict[str, str]:
+    """Name -> side of those inputs that come with every request.
+
+    Raises:
+        ArtifactError: there is none of a name.
+    """
+    return {name: entry["side"] for name, entry in choose_inputs(dataset, names).items() if entry["side"] != "item"}
+
+
+class UserFeatures:
+    """User side inputs of a dataset, looked up by user id.
+
+    Args:
+        dataset: artifact of `convert`.
+        names: of inputs of side "user".
+    """
+
+    def __init__(self, dataset: Path, names: Sequence[str]) -> None:
+        table = pq.read_table(dataset / "user_features.parquet", columns=["user_id", *names])
+        described = describe_inputs(dataset)
+        self._user_ids = np.asarray(table["user_id"].to_numpy(zero_copy_only=False)).astype(str if _is_text(table) else np.int64)
+        self._order = np.argsort(self._user_ids, kind="stable")
+        self.lists = {name: _lists(table[name], int(described[name]["num_values"])) for name in names}
+
+    def rows_of(self, user_ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """[n] rows of ``lists`` of user ids [n]; 0 for users that the table does not have."""
+        ordered = self._user_ids[self._order]
+        place = np.minimum(np.searchsorted(ordered, user_ids), len(ordered) - 1)
+        return np.where(ordered[place] == user_ids, self._order[place] + 1, 0)
+
+
+def _is_text(table: Any) -> bool:
+    return str(table["user_id"].type) in {"string", "large_string"}
+
+
+def _lists(column: Any, num_values: int) -> FeatureLists:
+    lists = column.combine_chunks()
+    row_splits = np.concatenate([[0], lists.offsets.to_numpy()]).astype(np.int64)
+    return FeatureLists(lists.flatten().to_numpy().astype(np.int32), row_splits, num_values)
