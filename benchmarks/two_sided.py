@@ -104,11 +104,12 @@ def corpus(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, Graph
     if arguments.converted_model:
         embeddings, graph = load_corpus(arguments.converted_model / "0.meta")
         scorer = load_frozen_scorer(arguments.converted_model / "frozen_graph.pb")
-        if not is_inner_product(scorer, embeddings):
+        if not is_inner_product(scorer, embeddings, scorer.inputs):
             raise SystemExit(f"{arguments.converted_model} is no two-sided model; train one with --scorer two-sided")
-        histories = load_samples(arguments.dataset, "test").histories[: arguments.users].astype(np.int64)
+        samples = load_samples(arguments.dataset, "test", inputs=scorer.inputs).take(slice(arguments.users))
+        histories = samples.histories.astype(np.int64)
         categories = load_items(arguments.dataset).category_rows.astype(np.int64)[histories]
-        return embeddings.vectors, scorer.user_state(tf.constant(histories), tf.constant(categories))[0].numpy(), graph
+        return embeddings.vectors, scorer.user_state(tf.constant(histories), tf.constant(categories), **samples.inputs)[0].numpy(), graph
     rng = np.random.default_rng(1)
     centres = rng.normal(size=(200, 64))
     vectors = (centres[rng.integers(0, 200, arguments.items)] + 0.7 * rng.normal(size=(arguments.items, 64))).astype(np.float32)
