@@ -45,7 +45,8 @@ def validation_message(error: ValidationError, section: str = "") -> str:
         elif not entry["loc"]:  # a rule about several fields; the message names them
             complaints.append(f"{where}: {message}" if where else message)
         else:
-            complaints.append(f"{where}: {message[:1].lower()}{message[1:]}, but it is {entry['input']!r}")
+            given = "" if repr(entry["input"]) in message else f", but it is {entry['input']!r}"
+            complaints.append(f"{where}: {message[:1].lower()}{message[1:]}{given}")
     return "; ".join(complaints)
 
 

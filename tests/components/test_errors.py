@@ -45,6 +45,14 @@ def test_validation_errors_name_field_rule_and_value() -> None:
     assert "nothing: no such option" in message
 
 
+def test_a_value_that_the_rule_names_is_not_named_again() -> None:
+    with pytest.raises(ValueError, match="scorer") as caught:
+        TrainConfig(scorer="nann-rowz")
+    message = operator_message(caught.value)
+    assert message is not None
+    assert message.count("nann-rowz") == 1
+
+
 def test_rules_about_several_fields_do_not_repeat_all_of_them() -> None:
     with pytest.raises(ValueError, match="items") as caught:
         ConvertConfig(item_columns={"item": "a", "category": "b"})
