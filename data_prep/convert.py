@@ -111,7 +111,7 @@ class ConvertReport:
         }
 
 
-def convert_log(inputs: Sequence[Path], out_dir: Path, config: ConvertConfig) -> ConvertReport:
+def convert_log(inputs: Sequence[Path], out_dir: Path, config: ConvertConfig, digests: dict[str, str] | None = None) -> ConvertReport:
     """Converts a log into `train-*`, `validate-*`, `test-*.tfrecord`, `items.parquet`, `meta.json`, and where asked for
     `users.parquet` and side features.
 
@@ -121,6 +121,7 @@ def convert_log(inputs: Sequence[Path], out_dir: Path, config: ConvertConfig) ->
         inputs: log files (CSV, gzip or zstd CSV, Parquet) and directories of such, read in this order as one log.
         out_dir: existing directory to write into; what a killed conversion of the same log left there is used.
         config: the options.
+        digests: receives file name -> hex sha256 of the files whose bytes were hashed while they were written.
 
     Raises:
         DataError: an input is missing, damaged, or breaks a rule beyond the limits.
@@ -128,7 +129,7 @@ def convert_log(inputs: Sequence[Path], out_dir: Path, config: ConvertConfig) ->
     work = out_dir / WORK_NAME
     plan = make_plan(inputs, work, config)
     write_shards(plan, work, range(plan.num_shards), config)
-    report = merge_shards(plan, work, out_dir, config)
+    report = merge_shards(plan, work, out_dir, config, digests=digests)
     shutil.rmtree(work)
     return report
 
@@ -282,7 +283,14 @@ def write_shards(plan: Plan, work: Path, shards: Sequence[int], config: ConvertC
     progress.finish(written)
 
 
-def merge_shards(plan: Plan, work: Path, out_dir: Path, config: ConvertConfig, part_dirs: Sequence[Path] | None = None) -> ConvertReport:
+def merge_shards(
+    plan: Plan,
+    work: Path,
+    out_dir: Path,
+    config: ConvertConfig,
+    part_dirs: Sequence[Path] | None = None,
+    digests: dict[str, str] | None = None,
+) -> ConvertReport:
     """Puts written shards together to a dataset.
 
     Args:
@@ -291,6 +299,7 @@ def merge_shards(plan: Plan, work: Path, out_dir: Path, config: ConvertConfig, p
         out_dir: existing directory to write into.
         config: the options.
         part_dirs: per shard the directory with its parts, which are copied.
+        digests: as `convert_log`.
     """
     places = [work] * plan.num_shards if part_dirs is None else list(part_dirs)
     facts = [ShardWriter(plan, work, shard, config, places[shard]).facts() for shard in range(plan.num_shards)]
@@ -304,6 +313,8 @@ def merge_shards(plan: Plan, work: Path, out_dir: Path, config: ConvertConfig, p
 
     for _ in ordered_map(move, jobs, worker_count(config.threads)):
         pass
+    if digests is not None and not suffix:  # training shards are one part each
+        digests.update((path.name, fact.train_sha256) for (_, path), fact in zip(jobs, facts, strict=False))
     train_counts = plan.catalogue.counts.copy()
     for fact in facts:
         np.subtract.at(train_counts, fact.held_out_rows - 1, fact.held_out_counts)

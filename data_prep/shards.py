@@ -12,7 +12,9 @@ the first event since 1970; `seconds_to_next` those from an event to the one aft
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ from ops.records import Feature, encode_block, scalar_feature
 
 BLOCK_EVENTS, BLOCK_SAMPLES = 1 << 17, 1 << 14  # some megabytes of records, which fit into the caches
 SPLITS = ("train", "validate", "test")
+HASH_BYTES = 1 << 20
+logger = logging.getLogger(__name__)
 
 
 def feature_schema(
@@ -168,19 +172,21 @@ class ShardFacts:
         num_samples: split -> samples; of training in the `user` layout those that a reader will cut.
         duplicates: events of equal user, item and time beyond the first.
         held_out_rows, held_out_counts: [k] item rows of the held-out users' events, and how many events each has.
+        train_sha256: hex sha256 of the shard's training records.
     """
 
     num_samples: dict[str, int]
     duplicates: int
     held_out_rows: np.ndarray
     held_out_counts: np.ndarray
+    train_sha256: str
 
 
 class ShardWriter:
     """Writes one training shard, and the held-out samples of the users in its range, partition by partition.
 
     After each partition a small file records how far the shard has come; a writer of the same shard goes on from there and cuts off what a
-    killed one wrote beyond it.
+    killed one wrote beyond it. The training records are hashed as they are written, while they are in the caches.
 
     Args:
         plan: of the conversion.
@@ -195,11 +201,27 @@ class ShardWriter:
         self._out = work if out is None else out
         self._paths = {split: part_path(self._out, split, shard) for split in SPLITS}
         self._state_path = self._out / f"shard-{shard:05d}.json"
-        self.state: dict[str, Any] = {"done": [], "sizes": dict.fromkeys(SPLITS, 0), "samples": dict.fromkeys(SPLITS, 0), "duplicates": 0}
+        self.state = self._nothing_done()
         if self._state_path.is_file():
             self.state = json.loads(self._state_path.read_text(encoding="utf-8"))
+        self._digest: Any = None  # of the training records written so far, while writing
         catalogue = plan.catalogue
         self._weights = np.concatenate([[0.0], catalogue.counts / catalogue.counts.sum()]).astype(np.float32)
+
+    @staticmethod
+    def _nothing_done() -> dict[str, Any]:
+        zeros = dict.fromkeys(SPLITS, 0)
+        return {"done": [], "sizes": zeros, "samples": dict(zeros), "duplicates": 0, "train_sha256": hashlib.sha256().hexdigest()}
+
+    def _digest_so_far(self) -> Any:
+        """The hash of the training records that are there; None if they are others than were written."""
+        digest, left = hashlib.sha256(), self.state["sizes"]["train"]
+        if left:
+            with self._paths["train"].open("rb", buffering=0) as file:
+                while block := file.read(min(left, HASH_BYTES)):
+                    digest.update(block)
+                    left -= len(block)
+        return digest if digest.hexdigest() == self.state["train_sha256"] else None
 
     def partitions(self) -> list[int]:
         """Partitions that hold users of the shard."""
@@ -212,6 +234,11 @@ class ShardWriter:
         missing = [partition for partition in self.partitions() if partition not in self.state["done"]]
         if not missing:  # its file may have been moved to its place already
             return
+        self._digest = self._digest_so_far()
+        if self._digest is None:
+            logger.warning("%s is not what an interrupted conversion left; the shard is written anew", self._paths["train"])
+            self.state = self._nothing_done()
+            self._digest, missing = hashlib.sha256(), self.partitions()
         with ExitStack() as stack:
             files: dict[str, BinaryIO] = {}
             for split, path in self._paths.items():
@@ -232,9 +259,10 @@ class ShardWriter:
         targets, starts = train_targets(training.row_splits, train, config.train_min_length)
         samples["train"] += len(targets)
         if config.layout == "user":
-            self._append(files["train"], user_blocks(training, self._plan.catalogue, train))
+            blocks = user_blocks(training, self._plan.catalogue, train)
         else:
-            self._append(files["train"], self._samples(training, targets, starts))
+            blocks = self._samples(training, targets, starts)
+        self._append(files["train"], blocks, self._digest)
         held_out_rows = [np.zeros(0, np.int32)]
         for number, split in enumerate(SPLITS[1:], 1):
             held_out = histories.select(np.flatnonzero(role == number))
@@ -251,6 +279,7 @@ class ShardWriter:
         self.state["duplicates"] += duplicates
         self.state["done"].append(partition)
         self.state["sizes"] = {split: file.tell() for split, file in files.items()}
+        self.state["train_sha256"] = self._digest.hexdigest()
         replace_json(self._state_path, self.state)
         return len(histories.item_rows)
 
@@ -266,9 +295,12 @@ class ShardWriter:
             keep_behaviors=config.keep_behaviors,
         )
 
-    def _append(self, file: BinaryIO, blocks: Iterable[Mapping[str, Feature]]) -> None:
+    def _append(self, file: BinaryIO, blocks: Iterable[Mapping[str, Feature]], digest: Any = None) -> None:
         for features in blocks:
-            write_all(file, encode_block(features))
+            records = encode_block(features)
+            if digest is not None:
+                digest.update(records)
+            write_all(file, records)
 
     def _first_user(self, partition: int) -> int:
         return int(max(self._plan.shard_firsts[self._shard], self._plan.partitions.firsts[partition]))
@@ -295,4 +327,4 @@ class ShardWriter:
         """What was written; all partitions must be done."""
         parts = [np.load(self._held_out_path(partition)) for partition in self.partitions()]
         rows, numbers = np.concatenate(parts, axis=1) if parts else np.zeros((2, 0), np.int64)
-        return ShardFacts(dict(self.state["samples"]), self.state["duplicates"], rows, numbers)
+        return ShardFacts(dict(self.state["samples"]), self.state["duplicates"], rows, numbers, self.state["train_sha256"])

@@ -196,6 +196,10 @@ class ArtifactWriter:
     An artifact that is already there and was made by the same step, parameters, inputs and code is kept: ``is_current`` is then
     true and nothing needs to be written. One that differs is only replaced with ``overwrite``.
 
+    Attributes:
+        metrics: the step's own numbers, for the manifest.
+        digests: path within the artifact -> hex sha256 of files that were hashed while they were written; all others are read at the end.
+
     Args:
         path: where the artifact will lie.
         step: name of the step, as on the command line.
@@ -221,6 +225,7 @@ class ArtifactWriter:
     ) -> None:
         self.path = Path(os.path.abspath(path))
         self.metrics: dict[str, Any] = {}
+        self.digests: dict[str, str] = {}
         self._resumable = resumable
         self._partial = self.path.with_name(f".{self.path.name}.partial")
         self._step, self._params, self._inputs = step, json.loads(json.dumps(dict(params))), inputs
@@ -318,10 +323,10 @@ class ArtifactWriter:
     def _publish(self) -> None:
         (self._partial / STAMP_NAME).unlink()
         paths = [file for file in sorted(self._partial.rglob("*")) if file.is_file() and file.name != MANIFEST_NAME]
-        files = {
-            str(file.relative_to(self._partial)): {"size_bytes": file.stat().st_size, "sha256": digest}
-            for file, digest in zip(paths, sha256_files(paths), strict=True)
-        }
+        names = [str(file.relative_to(self._partial)) for file in paths]
+        unread = [name for name in names if name not in self.digests]
+        digests = self.digests | dict(zip(unread, sha256_files([self._partial / name for name in unread]), strict=True))
+        files = {name: {"size_bytes": file.stat().st_size, "sha256": digests[name]} for name, file in zip(names, paths, strict=True)}
         manifest = {**self._head, "files": files, "metrics": self.metrics}
         (self._partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         if self.path.exists():

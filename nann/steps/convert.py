@@ -68,8 +68,11 @@ def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, ove
         return writer.current()
     with writer as directory:
         try:
-            make = convert_log if config.input_format == "log" else _adopt
-            writer.metrics.update(make(inputs, directory, config).metrics)
+            if config.input_format == "log":
+                report = convert_log(inputs, directory, config, writer.digests)
+            else:
+                report = _adopt(inputs, directory, config)
+            writer.metrics.update(report.metrics)
         except DataError:
             writer.discard()
             raise

@@ -84,6 +84,7 @@ def merge_conversion(*, plan: Path, parts: Sequence[Path], dataset: Path, config
     if writer.is_current:
         return writer.current()
     with writer as directory:
-        report = merge_shards(loaded, plan, directory, config, [found[shard] for shard in range(loaded.num_shards)])
+        part_dirs = [found[shard] for shard in range(loaded.num_shards)]
+        report = merge_shards(loaded, plan, directory, config, part_dirs, writer.digests)
         writer.metrics.update(report.metrics)
     return writer.result()

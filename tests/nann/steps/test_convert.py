@@ -170,6 +170,38 @@ def test_partitions_that_were_written_are_not_written_again(log: Path, tmp_path:
     assert len(blocks) - before <= 18 - 9  # three splits in six partitions; three partitions were done
 
 
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("layout", ["user", "sample"])
+def test_the_manifest_has_the_digests_of_the_files(layout: str, compression: str, log: Path, tmp_path: Path) -> None:
+    """Some files are hashed while they are written; the manifest must say the same as the files on disk."""
+    convert(inputs=[log], dataset=tmp_path / "dataset", config=ConvertConfig(layout=layout, compression=compression, partitions=3))
+    files = open_artifact(tmp_path / "dataset", step="convert").manifest["files"]
+    assert {name: entry["sha256"] for name, entry in files.items()} == {name: sha256_file(tmp_path / "dataset" / name) for name in files}
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut"])
+def test_a_shard_damaged_after_a_kill_is_written_anew(damage: str, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, calls, encode = ConvertConfig(partitions=6, shards=1, threads=1), [], shards.encode_block
+
+    def fail_at_the_tenth(features: dict) -> np.ndarray:
+        calls.append(1)
+        if len(calls) == 10:
+            raise KeyboardInterrupt
+        return encode(features)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "encode_block", fail_at_the_tenth)
+        with pytest.raises(KeyboardInterrupt):
+            convert(inputs=[log], dataset=tmp_path / "dataset", config=config)
+    records = tmp_path / ".dataset.partial" / ".work" / "train-00000.records"
+    data = bytearray(records.read_bytes())
+    data[100] ^= 1
+    records.write_bytes(data if damage == "changed" else data[:100])
+    convert(inputs=[log], dataset=tmp_path / "dataset", config=config)
+    convert(inputs=[log], dataset=tmp_path / "undisturbed", config=config)
+    assert contents(tmp_path / "dataset") == contents(tmp_path / "undisturbed")
+
+
 def test_the_directory_counts_as_its_files(log: Path, tmp_path: Path) -> None:
     parts = tmp_path / "parts"
     (parts / "day=2").mkdir(parents=True)
