@@ -11,6 +11,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,15 @@ from data_prep.incremental import extend_catalogue, read_base, require_behaviors
 from data_prep.item_features import write_item_features
 from data_prep.items_table import categories_of_file, make_catalogue, no_categories, write_items
 from data_prep.parallel import ordered_map, worker_count
-from data_prep.partitions import PartitionEvents, Partitions, cut_partitions, load_partition, scatter_events, store_partition
+from data_prep.partitions import (
+    PartitionEvents,
+    Partitions,
+    cut_partitions,
+    load_partition,
+    partition_paths,
+    scatter_events,
+    store_partition,
+)
 from data_prep.plan import PLAN_NAME, LogFacts, Plan, load_plan, replace_json, roles_of, save_plan, shard_boundaries
 from data_prep.progress import Progress
 from data_prep.reading import SPOOL_NAME, STATE_NAME, open_log, read_log
@@ -127,20 +136,28 @@ def convert_log(inputs: Sequence[Path], out_dir: Path, config: ConvertConfig, di
         DataError: an input is missing, damaged, or breaks a rule beyond the limits.
     """
     work = out_dir / WORK_NAME
-    plan = make_plan(inputs, work, config)
-    write_shards(plan, work, range(plan.num_shards), config)
-    report = merge_shards(plan, work, out_dir, config, digests=digests)
+    with ThreadPoolExecutor(1) as aside:  # removing large files takes a while, and nothing waits for it
+        plan = make_plan(inputs, work, config, aside)
+        write_shards(plan, work, range(plan.num_shards), config)
+        aside.submit(_remove, [path for p in range(len(plan.partitions)) for path in partition_paths(work, plan.partitions, p)])
+        report = merge_shards(plan, work, out_dir, config, digests=digests)
     shutil.rmtree(work)
     return report
 
 
-def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan:
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig, aside: ThreadPoolExecutor | None = None) -> Plan:
     """Reads, counts and partitions a log.
 
     Args:
         inputs: log files and directories.
         work: directory for what is in between; made if it is not there.
         config: the options.
+        aside: removes what the plan replaces; without it that is done at once.
 
     Raises:
         DataError: as `convert_log`.
@@ -209,8 +226,8 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig) -> Plan
         before=before,
     )
     save_plan(plan, work)
-    (work / SPOOL_NAME).unlink()
-    (work / STATE_NAME).unlink()
+    replaced = [work / SPOOL_NAME, work / STATE_NAME]
+    _remove(replaced) if aside is None else aside.submit(_remove, replaced)
     return plan
 
 

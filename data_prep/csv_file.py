@@ -112,7 +112,7 @@ def inspect_csv(
     lines = sample_lines(path)
     quoted = any('"' in line for line in lines)
     # Line by line, so that a lone quote costs only its own line.
-    rows = [next(csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)) for line in lines]
+    rows = [next(csv.reader([line], delimiter=delimiter)) if quoted else line.split(delimiter) for line in lines]
     with_header = decide_header(rows, mapping, header, layout)
     names = [name.strip() for name in rows[0]] if with_header else None
     width = len(rows[0]) if with_header else usual_width(rows)
@@ -130,7 +130,7 @@ def inspect_csv(
 
 
 def _integral(text: str) -> bool:
-    return is_number(text) and not set(text) & set(".eE")
+    return (text.isascii() and text.isdigit()) or (is_number(text) and not set(text) & set(".eE"))
 
 
 def parse_block(block: bytes | memoryview, form: CsvFormat, *, first: bool) -> ParsedBlock:
