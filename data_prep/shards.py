@@ -258,10 +258,8 @@ class ShardWriter:
         train = np.flatnonzero(role == 0) if moment is None else np.flatnonzero(training.lengths)
         targets, starts = train_targets(training.row_splits, train, config.train_min_length)
         samples["train"] += len(targets)
-        if config.layout == "user":
-            blocks = user_blocks(training, self._plan.catalogue, train)
-        else:
-            blocks = self._samples(training, targets, starts)
+        by_user = config.layout == "user"
+        blocks = user_blocks(training, self._plan.catalogue, train) if by_user else self._samples(training, targets, starts)
         self._append(files["train"], blocks, self._digest)
         held_out_rows = [np.zeros(0, np.int32)]
         for number, split in enumerate(SPLITS[1:], 1):
