@@ -45,6 +45,7 @@ def train(
         since=since,
         epochs=passes,
         embedding=embedding,
+        kept_since=moment - round(config.evict_windows * DAY),
         config=config,
         left_out=left_out,
         directory=work / name,

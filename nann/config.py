@@ -299,9 +299,9 @@ class ReplayConfig(StepConfig):
         min_length=1,
         description="how each window's model is made: from scratch on all data so far, or going on, with --embedding of that name",
     )
-    promote_after: int = Field(5, ge=1, description="warm-ev, warm-adaptive: as for train")
-    shared_rows: int = Field(1024, ge=1, description="warm-adaptive: as for train")
-    evict_windows: float = Field(3, ge=0, description="warm-ev, warm-adaptive: own rows not met for this many windows go; 0: none does")
+    promote_after: int = Field(2, ge=1, description="warm-ev, warm-adaptive: as for train")
+    shared_rows: int = Field(4096, ge=1, description="warm-adaptive: as for train")
+    evict_windows: float = Field(7, ge=0, description="warm-ev, warm-adaptive: own rows not met for this many windows go; 0: none does")
     window_hours: float = Field(24, gt=0, description="length of a window; one ends, training happens, the next one asks")
     since: str | None = Field(None, description="end of the first window: unix seconds, or ISO 8601 (UTC unless it says otherwise)")
     until: str | None = Field(None, description="no window is trained for after this time; as --since")
@@ -311,7 +311,7 @@ class ReplayConfig(StepConfig):
     scratch_every: int = Field(1, ge=1, description="train from scratch for every n-th window only")
     scratch_epochs: tuple[int, ...] = Field((1, 2, 4), min_length=1, description="passes to choose from when training from scratch")
     choose_windows: int = Field(3, ge=1, description="windows trained from scratch on which these are all tried, to choose for the others")
-    warm_epochs: float = Field(4, gt=0, description="passes over the window's samples when going on from the last model")
+    warm_epochs: float = Field(3, gt=0, description="passes over the window's samples when going on from the last model")
     gap_minutes: float = Field(60, ge=0, description="train on events at least this long after the user's previous one")
     held_out_share: float = Field(0.05, ge=0, lt=1, description="users who never train; what earlier windows asked them shows forgetting")
     held_out_questions: int = Field(500, ge=1, description="of these users asked per window")

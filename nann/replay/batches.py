@@ -20,28 +20,23 @@ _ORDER, _NEGATIVES = 0, 1
 
 
 class TimedBatches:
-    """Batches of one window's samples; a pure function of the step, as `nann.training.batches.BatchSource`.
+    """Batches of one window's samples; a pure function of the step, as `nann.training.batches.BatchSource`. No samples are no steps.
 
     Args:
         log: the events.
         positions: [n] events to train on as targets.
         max_length: L.
         config: batch size, number of negatives, seed, epochs.
-
-    Raises:
-        ValueError: there are fewer positions than one batch needs.
     """
 
     def __init__(self, log: ReplayLog, positions: npt.NDArray[np.int64], *, max_length: int, config: TrainConfig) -> None:
-        if not len(positions):
-            raise ValueError("a window needs at least one event to train on, this one has none")
         self._log, self._config = log, config
         self._positions = positions
         self.neighbors: NeighborSampler | None = None
         self.inputs: tuple[str, ...] = ()
         self.max_length = max_length
         self.num_samples = len(positions)
-        self.batch_size = min(config.batch_size, self.num_samples)
+        self.batch_size = max(1, min(config.batch_size, self.num_samples))
         self.steps = int(np.ceil(config.epochs * self.num_samples / self.batch_size))
         self._epoch = -1
         self._ordered = self._chunks = np.zeros(0, np.int64)

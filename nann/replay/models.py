@@ -51,6 +51,7 @@ def make_model(
     since: int,
     epochs: float,
     embedding: str,
+    kept_since: int,
     config: ReplayConfig,
     left_out: npt.NDArray[np.bool_],
     directory: Path,
@@ -64,13 +65,14 @@ def make_model(
         since: begin of the training events.
         epochs: passes over them.
         embedding: as for train.
+        kept_since: own rows of ids that were last met before go, unix seconds; the models before must have had as many epochs.
         config: the options.
         left_out: [U] users that do not train.
         directory: to make, replacing what is there.
         earlier: directory of the model to go on from; None: from scratch.
 
     Raises:
-        ValueError: there is no event to train on.
+        ValueError: there is no event to train on, and no model to go on from.
     """
     wall, processor = time.perf_counter(), time.process_time()
     values: dict[str, Any] = {
@@ -82,11 +84,14 @@ def make_model(
         "keep_moments": True,
         "checkpoint_seconds": math.inf,  # a window is short enough to be begun anew
     }
-    positions = training_positions(log, since, moment, min_gap_seconds=round(60 * config.gap_minutes), left_out=left_out)
-    steps = TimedBatches(log, positions, max_length=config.max_length, config=TrainConfig(**values)).steps
-    values["xla"] = steps >= config.xla_from_steps
+    gap: dict[str, Any] = {"min_gap_seconds": round(60 * config.gap_minutes), "left_out": left_out}
+    positions = training_positions(log, since, moment, **gap)
+    if not len(positions) and earlier is None:
+        raise ValueError("the first window needs at least one event to train on, this one has none")
+    values["xla"] = epochs * len(positions) / config.batch_size >= config.xla_from_steps
     if embedding != "static" and config.evict_windows:
-        values["evict_after"] = max(1, round(config.evict_windows * steps))
+        met = len(training_positions(log, kept_since, moment, **gap))
+        values["evict_after"] = max(1, math.ceil(epochs * met / config.batch_size))  # steps since then
     options = TrainConfig(**values)
     batches = TimedBatches(log, positions, max_length=config.max_length, config=options)
     num_items = log.items_before(moment)

@@ -196,6 +196,7 @@ class _Walk:
             since=since,
             epochs=epochs,
             embedding=embedding,
+            kept_since=window.moment - round(self._config.evict_windows * self._length),
             config=self._config,
             left_out=self._left_out,
             directory=self._directory / "models" / name,

@@ -67,6 +67,5 @@ def test_candidates_are_of_the_same_hours():
     assert len({int(source.batch(step).targets[0]) for step in range(source.steps)}) > source.steps // 4  # batches are shuffled
 
 
-def test_a_window_without_samples_is_refused(log):
-    with pytest.raises(ValueError, match="at least one event"):
-        TimedBatches(log, np.zeros(0, np.int64), max_length=2, config=TrainConfig())
+def test_no_samples_are_no_steps(log):
+    assert TimedBatches(log, np.zeros(0, np.int64), max_length=2, config=TrainConfig()).steps == 0

@@ -108,6 +108,28 @@ def test_a_killed_walk_goes_on_and_ends_with_the_same_recall(dataset, result, tm
             assert one["methods"][method]["recall"] == other["methods"][method]["recall"]
 
 
+def test_a_window_in_which_nothing_happens_keeps_the_model(tmp_path):
+    """Four days of events, then none for six, then some again: own rows stay for the windows they are promised, and go after them."""
+    generate_log(tmp_path / "whole.csv", GenerateConfig(users=80, items=400, categories=4, events_per_user=14, days=6, seed=5))
+    rows = [line.split(",") for line in (tmp_path / "whole.csv").read_text().splitlines()]
+    begin = min(int(row[-1]) for row in rows)
+    day = 24 * 3600
+    later = [int(row[-1]) + 6 * day * (int(row[-1]) >= begin + 4 * day) for row in rows]
+    (tmp_path / "log.csv").write_text("".join(",".join([*row[:-1], str(time)]) + "\n" for row, time in zip(rows, later, strict=True)))
+    convert(inputs=[tmp_path / "log.csv"], dataset=tmp_path / "dataset", config=ConvertConfig(shards=1, test_users=0, validate_users=0))
+    own = {"methods": ("warm-static", "warm-adaptive"), "window_hours": 24, "evict_windows": 3, "since": str(begin + 2 * day)}
+    replay(dataset=tmp_path / "dataset", replay=tmp_path / "replay", config=ReplayConfig(**{**OPTIONS, **own}))
+    windows = json.loads((tmp_path / "replay" / "replay.json").read_text())["windows"]
+    quiet = [window["methods"] for window in windows if window["methods"]["warm-static"]["steps"] == 0]
+    assert len(quiet) == 6
+    kept = [methods["warm-adaptive"]["item_rows"] for methods in quiet]
+    assert kept == sorted(kept, reverse=True)
+    assert kept[0] > kept[2]
+    assert kept[3:] == [kept[2]] * 3  # after three windows what is left
+    assert kept[-1] <= 2 * OPTIONS["batch_size"]  # was met in the very last steps
+    assert windows[-1]["methods"]["warm-adaptive"]["item_rows"] > 0
+
+
 def test_windows_outside_the_log_are_refused(dataset, tmp_path):
     with pytest.raises(ArtifactError, match="needs events before and after its end"):
         replay(dataset=dataset, replay=tmp_path / "replay", config=ReplayConfig(**OPTIONS, since="2031-01-01"))
