@@ -19,7 +19,7 @@ from nann.config import (
     TrainConfig,
     TuneConfig,
 )
-from nann.errors import NannError
+from nann.errors import ArtifactError, NannError
 from nann.evaluation.scan import exact_scan
 from nann.export import load_corpus, load_frozen_scorer, open_graph, served_inputs
 from nann.index import load_embeddings, load_graph
@@ -130,7 +130,8 @@ def requests(dataset, count=8):
 def test_every_form_answers_as_the_reference_in_python(dataset, run):
     rows, categories, inputs = requests(dataset)
     forms = ["portable", "meta", *(["native"] if native_ops.available() else []), *(["fused"] if scoring.available() else [])]
-    answers = {form: open_graph(run["converted_model"], form).run("debug", item_ids=rows, cate_ids=categories, **inputs) for form in forms}
+    graphs = {form: open_graph(run["converted_model"], form) for form in forms}
+    answers = {form: graph.run("debug", item_ids=rows, cate_ids=categories, **inputs) for form, graph in graphs.items()}
     scorer = HistoryScorer(load_model(run["model"]), max_length=load_max_length(run["model"]))
     embeddings, graph = load_embeddings(run["embeddings"]), load_graph(run["index"])
     for user in range(len(rows)):
@@ -146,7 +147,7 @@ def test_every_form_answers_as_the_reference_in_python(dataset, run):
     # they count: another kind, time or tag, another answer
     for name in inputs:
         other = {**inputs, name: np.where(inputs[name], inputs[name] * 2 % 5 + (inputs[name] > 10) * inputs[name] ** 2, 0)}
-        again = open_graph(run["converted_model"], "portable").run("debug", item_ids=rows, cate_ids=categories, **other)
+        again = graphs["portable"].run("debug", item_ids=rows, cate_ids=categories, **other)
         assert np.abs(again["top_k_scores"] - answers["portable"]["top_k_scores"]).max() > 1e-6
 
 
@@ -242,7 +243,10 @@ def test_infer_takes_them_as_text(dataset, run):
 
 
 @pytest.mark.parametrize("run", ["nann"], indirect=True)
-@pytest.mark.parametrize("options", [{"precision": "int8"}, {"table_precision": "bfloat16", "prune": 0.25}, {"precompute_mb": 64}])
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "int8"}, *(pytest.param(options, marks=pytest.mark.slow) for options in ({"precompute_mb": 64}, {"prune": 0.25}))],
+)
 def test_smaller_served_models_take_them(dataset, run, options, tmp_path):
     converted = tmp_path / "converted_model"
     rewrite(**{**run, "converted_model": converted}, dataset=dataset, config=RewriteConfig(**SEARCH, **options))
@@ -262,3 +266,17 @@ def test_a_teacher_reads_what_its_student_does_not(dataset, run, tmp_path):
     config = TrainConfig(scorer="two-sided", inputs=("time",), teacher=run["model"], max_steps=5, **SMALL)
     assert np.isfinite(train(dataset=dataset, model=tmp_path / "model", config=config).metrics["loss"])
     assert list(load_model(tmp_path / "model").request_inputs) == ["time"]
+
+
+@pytest.mark.parametrize("embedding", ["static", "adaptive"])
+def test_a_warm_start_carries_their_tables_over(dataset, embedding, tmp_path):
+    config = {"scorer": "two-sided", "inputs": INPUTS, "embedding": embedding, "promote_after": 2, **SMALL, "validations": 0}
+    train(dataset=dataset, model=tmp_path / "first", config=TrainConfig(max_steps=8, **config))
+    train(dataset=dataset, model=tmp_path / "second", config=TrainConfig(epochs=0, **config), warm_start=tmp_path / "first")
+    first, second = (load_model(tmp_path / name) for name in ("first", "second"))
+    assert len(first.feature_tables) == 5  # brand, tags, behavior, and two spans of time
+    for before, after in zip(first.feature_tables, second.feature_tables, strict=True):
+        np.testing.assert_array_equal(before, after)
+    fewer = TrainConfig(**{**config, "inputs": ("time",)})
+    with pytest.raises(ArtifactError, match="was trained with --inputs"):
+        train(dataset=dataset, model=tmp_path / "third", config=fewer, warm_start=tmp_path / "first")
