@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from nann.errors import ArtifactError
-from nann.evaluation.intervals import drawn_counts, percentile_interval
+from nann.evaluation.intervals import drawn_counts, percentile_interval, sums
 
 Floats = NDArray[np.float64]
 RESAMPLES = 2000
@@ -150,7 +150,7 @@ def compare_paired(a: Floats, b: Floats, *, resamples: int = RESAMPLES, seed: in
         raise ValueError(f"a and b must hold the same users, at least one, but they have {a.shape[1]} and {b.shape[1]}")
     mean_a, mean_b = float(a.mean()), float(b.mean())
     both = np.concatenate([a, b]).T
-    means = np.concatenate([drawn @ both / len(both) for drawn in drawn_counts(len(both), resamples, seed)])
+    means = np.concatenate([sums(drawn, both) / len(both) for drawn in drawn_counts(len(both), resamples, seed)])
     rng = np.random.default_rng([seed, 1])
     resampled_a, resampled_b = _over_seeds(means[:, : len(a)], rng), _over_seeds(means[:, len(a) :], rng)
     differences, difference = resampled_a - resampled_b, mean_a - mean_b

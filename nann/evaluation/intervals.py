@@ -51,7 +51,12 @@ def resampled_means(values: Floats, *, resamples: int = RESAMPLES, seed: int = 1
         [R, M] float64.
     """
     count = len(values)
-    return np.concatenate([drawn @ values / count for drawn in drawn_counts(count, resamples, seed)])
+    return np.concatenate([sums(drawn, values) / count for drawn in drawn_counts(count, resamples, seed)])
+
+
+def sums(drawn: Floats, values: Floats) -> Floats:
+    """[r, M] sums of values [S, M] over draws [r, S]. Not by `@`, whose order of additions, and so the last bit, depends on the threads."""
+    return np.einsum("rs,sm->rm", drawn, values)
 
 
 def drawn_counts(count: int, resamples: int, seed: int) -> Iterator[Floats]:

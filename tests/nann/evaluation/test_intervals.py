@@ -1,5 +1,9 @@
 """Intervals against exact and simulated distributions."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -40,3 +44,15 @@ def test_shares_get_wilson_and_other_means_the_bootstrap() -> None:
     low, high = found["others"]
     assert low < others.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * others.std() / 10, rel=0.15)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads() -> None:
+    code = (
+        "import sys, numpy as np; from nann.evaluation.intervals import resampled_means\n"
+        "sys.stdout.buffer.write(resampled_means(np.random.default_rng(0).random((333, 7))).tobytes())"
+    )
+    found = []
+    for threads in ("1", "2"):
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads}
+        found.append(subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True).stdout)
+    assert found[0] == found[1] != b""
