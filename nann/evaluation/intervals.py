@@ -56,7 +56,7 @@ def resampled_means(values: Floats, *, resamples: int = RESAMPLES, seed: int = 1
 
 def sums(drawn: Floats, values: Floats) -> Floats:
     """[r, M] sums of values [S, M] over draws [r, S]. Not by `@`, whose order of additions, and so the last bit, depends on the threads."""
-    return np.einsum("rs,sm->rm", drawn, values)
+    return np.asarray(np.einsum("rs,sm->rm", drawn, values))
 
 
 def drawn_counts(count: int, resamples: int, seed: int) -> Iterator[Floats]:
