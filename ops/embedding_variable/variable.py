@@ -140,9 +140,20 @@ class EmbeddingVariable(tf.Module):
                     for lookup in self._lookups:
                         names = attr_value_pb2.AttrValue.ListValue(s=[name.encode() for name in self._slot_names])
                         lookup._set_attr("slot_names", attr_value_pb2.AttrValue(list=names))
+                    variable._read_variable_op = self._after_lookups(variable._read_variable_op)
             return variable
 
         graph._variable_creator_stack = [*graph._variable_creator_stack, (0, creator)]
+
+    def _after_lookups(self, read: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+        """A slot's read which in an optimizer's update (Adam's decays all moments) waits until the step's lookups have grown the slot."""
+
+        def in_turn(*args: Any, **kwargs: Any) -> tf.Tensor:
+            inside = any(scope.startswith("update_") for scope in tf.compat.v1.get_default_graph().get_name_scope().split("/"))
+            with tf.control_dependencies(self._lookups if inside else []):
+                return read(*args, **kwargs)
+
+        return in_turn
 
     @property
     def table(self) -> Any:
