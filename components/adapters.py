@@ -24,7 +24,7 @@ from components.configs import make_config
 from components.errors import operator_message
 from components.output import flatten_metrics, hidden_start_up_notes, markdown_summary, set_up_logging
 from components.steps import STEP_BY_NAME, STEP_ORDER, Step
-from components.task_log import RUNNER_PID_VARIABLE, follow_parent, tee_output
+from components.task_log import RUN_SIGN_VARIABLE, follow_runner, tee_output
 from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
 from nann.artifacts import code_digest as own_code_digest
 from nann.errors import ArtifactError
@@ -82,7 +82,7 @@ def run_step(
     run = Path(run_dir) if run_dir else None
     if run is not None:
         output.uri = str(run / step.writes)
-    follow_parent()
+    follow_runner()
     with tee_output(run / "logs" / f"{name}.log") if run is not None else nullcontext():
         set_up_logging(verbose=False, quiet=False)
         begin = time.perf_counter()
@@ -137,7 +137,7 @@ def _require_code(expected: str) -> None:
 
     Tasks of the local process runner have the sources of the run by their nature, even if these are edited while it goes on.
     """
-    if expected and RUNNER_PID_VARIABLE not in os.environ and expected != own_code_digest():
+    if expected and RUN_SIGN_VARIABLE not in os.environ and expected != own_code_digest():
         raise ArtifactError(
             f"this task has code {own_code_digest()[:12]}, but the run was made for code {expected[:12]}; "
             "build the image of these sources (`make images`), or compile the pipeline from the sources of the image"

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-RUNNER_PID_VARIABLE = "NANN_RUNNER_PID"
+# Names a file that a local runner keeps for as long as its run goes on, with the runner's process id as its text.
+RUN_SIGN_VARIABLE = "NANN_RUN_SIGN"
 
 
 @contextmanager
@@ -41,21 +42,23 @@ def tee_output(path: Path) -> Iterator[None]:
         tee.wait()
 
 
-def follow_parent() -> None:
-    """Ends this process soon after the local runner named by the environment is gone (killed), so that no orphan keeps writing.
+def follow_runner() -> None:
+    """Ends this process soon after the local runner named by the environment has taken its sign away (interrupted) or is gone (killed).
 
-    Without the variable, as on a cluster, nothing happens.
+    Without it, a step would go on to its end although nobody waits for it. Without the variable, as on a cluster, nothing happens.
     """
-    runner = os.environ.get(RUNNER_PID_VARIABLE)
-    if runner is None:
+    name = os.environ.get(RUN_SIGN_VARIABLE)
+    if name is None:
         return
 
-    def watch(pid: int) -> None:
-        while True:
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                os._exit(1)
-            time.sleep(0.5)
+    def watch(sign: Path) -> None:
+        try:
+            runner = int(sign.read_text(encoding="ascii"))
+            while sign.exists():
+                os.kill(runner, 0)
+                time.sleep(0.5)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+        os._exit(1)
 
-    threading.Thread(target=watch, args=(int(runner),), daemon=True).start()
+    threading.Thread(target=watch, args=(Path(name),), daemon=True).start()

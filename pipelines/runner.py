@@ -22,7 +22,7 @@ from pydantic import BaseModel
 import nann
 from components.run_end import tell_run_end
 from components.steps import STEPS_OF, load_object
-from components.task_log import RUNNER_PID_VARIABLE
+from components.task_log import RUN_SIGN_VARIABLE
 from nann.artifacts import code_digest
 from nann.errors import NannError
 from nann.reporting.run_summary import TIMINGS_NAME
@@ -105,22 +105,25 @@ def run_locally(
     if pipeline == "retraining":
         arguments["service"] = service if "://" in service else str(Path(service).absolute())
     with ExitStack() as stack:
-        stack.enter_context(_termination_as_exit())
         log = stack.enter_context(RunLog(run_dir / "logs" / "pipeline.log", show=show, everything=everything))
-        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="nann-run-"))
-        stack.enter_context(_kfp_surroundings(Path(temporary)))
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nann-run-")))
+        interruption = stack.enter_context(_interruption(temporary / "run-sign"))
+        stack.enter_context(_kfp_surroundings(temporary))
         from kfp import local
 
         dag = load_object(DAGS[pipeline])
         local.init(
             runner=stack.enter_context(_task_runner(runner, run_dir, inputs, image, service)),
             pipeline_root=str(run_dir / "kfp"),
-            workspace_root=str(Path(temporary) / "workspace"),
+            workspace_root=str(temporary / "workspace"),
         )
         stack.enter_context(redirect_stdout(log))
         try:
             dag(**arguments)
-        except RuntimeError as error:
+        except (RuntimeError, KeyboardInterrupt, SystemExit) as error:
+            if interruption or not isinstance(error, RuntimeError):  # whatever kfp made of it, and its exit task may not have run
+                tell_run_end(os.devnull, run_dir=str(run_dir), steps=names, state="CANCELED", error="interrupted")
+                raise (interruption[0] if interruption else error) from None
             failed = _failed_step(str(error))
             if failed is None:
                 raise
@@ -129,23 +132,35 @@ def run_locally(
                 log.flush()
                 path = run_dir / "logs" / "pipeline.log"
             raise StepError(failed, path, _tail(path)) from error
-        except (KeyboardInterrupt, SystemExit):  # the exit task did not come to run
-            tell_run_end(os.devnull, run_dir=str(run_dir), steps=names, state="CANCELED", error="interrupted")
-            raise
     return read_timings(timings, begin)
 
 
 @contextmanager
-def _termination_as_exit() -> Iterator[None]:
-    """Lets SIGTERM unwind the stack, so that a run ended from outside still leaves its summary; only the main thread may ask for it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+def _interruption(sign: Path) -> Iterator[list[BaseException]]:
+    """Keeps the sign that the run goes on, which tasks look for; SIGINT and SIGTERM take it away, so that the running step ends too.
+
+    Python drops an exception that a signal raises inside a finaliser; then the end of the step ends the run.
+
+    Returns:
+        What the signal raised, empty before. Only the main thread can be interrupted.
+    """
+    raised: list[BaseException] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        sign.unlink(missing_ok=True)
+        raised.append(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
+        raise raised[-1]
+
+    sign.write_text(str(os.getpid()), encoding="ascii")
+    os.environ[RUN_SIGN_VARIABLE] = str(sign)
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
     try:
-        yield
+        yield raised
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        del os.environ[RUN_SIGN_VARIABLE]
 
 
 @contextmanager
@@ -206,7 +221,6 @@ def _kfp_surroundings(temporary: Path) -> Iterator[None]:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source_root, environment.get("PYTHONPATH", "")]))
     os.environ["PYTHONUNBUFFERED"] = "1"
     os.environ["TMPDIR"] = str(temporary)
-    os.environ[RUNNER_PID_VARIABLE] = str(os.getpid())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from components.task_log import RUNNER_PID_VARIABLE
+import pytest
+
+from components.task_log import RUN_SIGN_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,15 +46,21 @@ print("outside")
     assert (tmp_path / "step.log").read_text() == "inside\n"
 
 
-def test_a_task_ends_when_its_runner_is_gone() -> None:
+@pytest.mark.parametrize("end", ["the runner is killed", "the sign is taken away"])
+def test_a_task_ends_with_its_run(tmp_path: Path, end: str) -> None:
     runner = subprocess.Popen(["sleep", "600"])
+    sign = tmp_path / "run-sign"
+    sign.write_text(str(runner.pid))
     task = python(
-        "import time; from components.task_log import follow_parent; follow_parent(); print('up', flush=True); time.sleep(600)",
-        **{RUNNER_PID_VARIABLE: str(runner.pid)},
+        "import time; from components.task_log import follow_runner; follow_runner(); print('up', flush=True); time.sleep(600)",
+        **{RUN_SIGN_VARIABLE: str(sign)},
     )
     assert task.stdout is not None
     assert task.stdout.readline() == "up\n"
     assert task.poll() is None
+    if end == "the sign is taken away":
+        sign.unlink()
+        assert task.wait(timeout=60) == 1
     runner.kill()
     runner.wait()
     assert task.wait(timeout=60) == 1
@@ -60,5 +68,5 @@ def test_a_task_ends_when_its_runner_is_gone() -> None:
 
 
 def test_without_a_runner_nothing_watches() -> None:
-    task = python("from components.task_log import follow_parent; follow_parent(); import threading; print(threading.active_count())")
+    task = python("from components.task_log import follow_runner; follow_runner(); import threading; print(threading.active_count())")
     assert task.communicate(timeout=60)[0] == "1\n"
