@@ -68,45 +68,15 @@ def convert(log: Path, out: Path, **options: object) -> dict:
 
 
 def python_loop(log: Path, out: Path) -> dict:
-    """The straightforward converter: csv, dictionaries, one tf.train.Example per sample. Users are not held out."""
-    import csv
-    from collections import Counter
+    """The straightforward converter, whose dataset is equal (`python_converter/converter.py`)."""
+    from python_converter.converter import convert_in_python
 
-    import tensorflow as tf
-
-    def ints(values: list[int]) -> tf.train.Feature:
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-
-    with log.open(newline="") as file:
-        rows = [(int(row[0]), int(row[1]), int(row[2]), int(row[4])) for row in csv.reader(file)]
-    rows.sort(key=lambda row: row[3])
-    counts = Counter(row[1] for row in rows)
-    row_of_item = {item: row for row, item in enumerate(sorted(counts, key=lambda item: (-counts[item], item)), 1)}
-    category_of_item = {row[1]: row[2] for row in rows}
-    category_counts = Counter(category_of_item[row[1]] for row in rows)
-    row_of_category = {c: row for row, c in enumerate(sorted(category_counts, key=lambda c: (-category_counts[c], c)), 1)}
-    histories: dict[int, list] = {}
-    for user, item, _, moment in rows:
-        histories.setdefault(user, []).append((row_of_item[item], row_of_category[category_of_item[item]], moment, counts[item]))
-    samples = 0
-    with tf.io.TFRecordWriter(str(out / "train.tfrecord")) as writer:
-        for user in sorted(histories):
-            events = histories[user]
-            for place in range(1, len(events)):
-                before, (item, category, moment, count) = events[max(0, place - 50) : place], events[place]
-                feature = {
-                    "user_id": ints([user]),
-                    "item_ids": ints([event[0] for event in before]),
-                    "cate_ids": ints([event[1] for event in before]),
-                    "seconds_to_next": ints([b[2] - a[2] for a, b in zip(before, [*before[1:], events[place]], strict=True)]),
-                    "gt_item_id": ints([item]),
-                    "gt_cate_id": ints([category]),
-                    "gt_time": ints([moment]),
-                    "weight_tag": tf.train.Feature(float_list=tf.train.FloatList(value=[count / len(rows)])),
-                }
-                writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
-                samples += 1
-    return {"size_bytes": (out / "train.tfrecord").stat().st_size, "samples": samples}
+    found = convert_in_python(log, out)
+    return {
+        "size_bytes": (out / "train.tfrecord").stat().st_size,
+        "samples": found["num_samples_train"],
+        "dropped": found["num_dropped_rows"],
+    }
 
 
 CONTENDERS: dict[str, Callable[..., dict]] = {
@@ -128,6 +98,7 @@ def run_one(name: str, log: Path, options: dict) -> None:
     if name in CONVERSIONS:
         import nann.steps.convert  # noqa: F401
     elif name == LOOP:
+        import python_converter.converter  # noqa: F401
         import tensorflow as tf
 
         tf.constant(0)
