@@ -96,6 +96,9 @@ def run_one(name: str, log: Path, options: dict) -> None:
     OPTIONS.update(options)
     begin = time.perf_counter()
     if name in CONVERSIONS:
+        import numpy.ma
+        import numpy.random  # noqa: F401 (Arrow and numpy import these two when they first need them)
+
         import nann.steps.convert  # noqa: F401
     elif name == LOOP:
         import python_converter.converter  # noqa: F401
