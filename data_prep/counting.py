@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 
@@ -13,10 +14,11 @@ from data_prep.errors import DataError
 from data_prep.id_tables import IdCoder, make_counter
 from data_prep.parallel import ordered_map
 from data_prep.progress import Progress
-from data_prep.rules import GoodRows, Rules, good_rows
+from data_prep.rules import ID_ROLES, GoodRows, Rules, good_rows
 from data_prep.spool import Spool, unpack_batch
 from data_prep.vocabulary import Ids, take_ids
 
+_NEVER = 1 << 62
 logger = logging.getLogger(__name__)
 
 
@@ -56,36 +58,60 @@ def select_known(rows: GoodRows, users: IdCoder | None, items: IdCoder | None) -
     return None if keep.all() else np.flatnonzero(keep)
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """What is told of one batch beside the ids counted: bad rows, rows outside of the window, rows taken, first and last time, bytes."""
+
+    bad: BadRows
+    outside_window: int
+    num_rows: int
+    times: tuple[int, int]
+    size: int
+
+
+class _IdTotals:
+    """The ids of all roles, counted by several threads; who comes first makes no difference to sums."""
+
+    def __init__(self, string_roles: frozenset[str]) -> None:
+        self._counters = {role: make_counter(role in string_roles) for role in ID_ROLES}
+        self._locks = {role: Lock() for role in ID_ROLES}
+
+    def add(self, role: str, ids: Ids, selected: np.ndarray | None) -> None:
+        taken = ids if selected is None else take_ids(ids, selected)
+        with self._locks[role]:
+            self._counters[role].add(taken)
+
+    def finish(self, workers: int) -> dict[str, tuple[Ids, np.ndarray]]:
+        return dict(zip(ID_ROLES, ordered_map(lambda role: self._counters[role].finish(), ID_ROLES, workers), strict=True))
+
+
 def _count_once(spool: Spool, rules: Rules, bad: BadRows | None, users: IdCoder | None, items: IdCoder | None, workers: int) -> Counts:
-    counters = {role: make_counter(role in rules.string_roles) for role in ("user", "item", "category")}
-    first, last, outside, num_rows = 1 << 62, -(1 << 62), 0, 0
-    progress = Progress("counting", spool.offsets[-1])
+    totals = _IdTotals(rules.string_roles)
 
-    def read(packed: bytes) -> tuple[GoodRows, np.ndarray | None, int]:
+    def count(packed: bytes) -> _Batch:
         rows = good_rows(unpack_batch(packed), rules)
-        return rows, select_known(rows, users, items) if users or items else None, len(packed)
-
-    done = 0
-    for rows, selected, size in ordered_map(read, spool, workers):
-        if bad is not None:
-            bad.merge(rows.bad)
-        outside += rows.outside_window
-        times = rows.times if selected is None else rows.times[selected]
-        if len(times):
-            first, last = min(first, int(times.min())), max(last, int(times.max()))
-        counters["user"].add(rows.users if selected is None else take_ids(rows.users, selected))
-        counters["item"].add(rows.items if selected is None else take_ids(rows.items, selected))
+        selected = select_known(rows, users, items) if users or items else None
+        totals.add("user", rows.users, selected)
+        totals.add("item", rows.items, selected)
         if rows.categories is not None:
             present = selected
             if rows.has_category is not None:
                 present = np.flatnonzero(rows.has_category) if selected is None else selected[rows.has_category[selected]]
-            counters["category"].add(rows.categories if present is None else take_ids(rows.categories, present))
-        done, num_rows = done + size, num_rows + len(times)
+            totals.add("category", rows.categories, present)
+        times = rows.times if selected is None else rows.times[selected]
+        ends = (int(times.min()), int(times.max())) if len(times) else (_NEVER, -_NEVER)
+        return _Batch(rows.bad, rows.outside_window, len(times), ends, len(packed))
+
+    progress = Progress("counting", spool.offsets[-1])
+    first, last, outside, num_rows, done = _NEVER, -_NEVER, 0, 0, 0
+    for batch in ordered_map(count, spool, workers):
+        if bad is not None:
+            bad.merge(batch.bad)
+        first, last = min(first, batch.times[0]), max(last, batch.times[1])
+        outside, num_rows, done = outside + batch.outside_window, num_rows + batch.num_rows, done + batch.size
         progress.update(done, num_rows)
-    user_ids, user_counts = counters["user"].finish()
-    item_ids, item_counts = counters["item"].finish()
-    category_ids, _ = counters["category"].finish()
-    return Counts(user_ids, user_counts, item_ids, item_counts, category_ids, (first, last), {"outside_time_window": outside})
+    ids = totals.finish(workers)
+    return Counts(*ids["user"], *ids["item"], ids["category"][0], (first, last), {"outside_time_window": outside})
 
 
 def count_events(spool: Spool, rules: Rules, config: ConvertConfig, bad: BadRows, num_rows: int, source: str, workers: int) -> Counts:
