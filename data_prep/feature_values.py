@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from data_prep.vocabulary import popularity_rows
+from data_prep.vocabulary import Ids, popularity_rows
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,51 @@ class CodedFeature:
     def owners(self) -> int:
         """Owners with a value."""
         return int(pc.sum(pc.greater(pc.list_value_length(self.lists), 0)).as_py() or 0)
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """Whose features a dataset has, and where: `items` or `users`, one file of their lists and one of the values."""
+
+    owners: Literal["items", "users"]
+    lists_name: str
+    values_name: str
+
+    def write(
+        self,
+        out_dir: Path,
+        texts: Mapping[str, pa.Array],
+        source: np.ndarray,
+        *,
+        separator: str,
+        base: Path | None,
+        ids: Mapping[str, Ids] | None = None,
+    ) -> dict[str, int]:
+        """Codes the features and writes both files.
+
+        Args:
+            out_dir: directory to write into.
+            texts: feature -> [lines] the values of each line, separated.
+            source: [n] line of each owner, -1 without.
+            separator: between two values.
+            base: earlier dataset, whose values keep their rows.
+            ids: columns of ids to put before the features.
+
+        Returns:
+            Feature -> number of its values, K.
+        """
+        known = {} if base is None else known_values(base / self.values_name)
+        columns = {name: pa.array(column) for name, column in (ids or {}).items()}
+        values, sizes = [], {}
+        for name, text in texts.items():
+            coded = code_values(text, source, separator, known.get(name, []))
+            columns[name], sizes[name] = coded.lists, len(coded.values)
+            values.append(values_table(name, coded, self.owners))
+            having = f"{coded.owners:,} of {len(source):,} {self.owners} have one"
+            logger.info("%s: %s values, %s", name, f"{sizes[name]:,}", having)
+        pa.parquet.write_table(pa.table(columns), out_dir / self.lists_name, compression="zstd")
+        pa.parquet.write_table(pa.concat_tables(values), out_dir / self.values_name, compression="zstd")
+        return sizes
 
 
 def known_values(path: Path) -> dict[str, list[str]]:

@@ -7,26 +7,23 @@ listed; an empty list where the item has none). `feature_values.parquet`: `featu
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
 
 from data_prep.bad_rows import BadRows
 from data_prep.columns import ITEM_CATEGORIES
 from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
-from data_prep.feature_values import code_values, known_values, values_table
+from data_prep.feature_values import FeatureFiles
 from data_prep.log_reader import FileOptions, read_tables
 from data_prep.parsing import parse_ids
 from data_prep.vocabulary import Ids, find_ids, take_ids, type_name
 
-FEATURES_NAME, VALUES_NAME = "item_features.parquet", "feature_values.parquet"
+FILES = FeatureFiles("items", "item_features.parquet", "feature_values.parquet")
 _ROLE = "feature "  # no role of the log begins so
-logger = logging.getLogger(__name__)
 
 
 def write_item_features(out_dir: Path, path: Path, item_ids: Ids, config: ConvertConfig) -> dict[str, int]:
@@ -50,16 +47,7 @@ def write_item_features(out_dir: Path, path: Path, item_ids: Ids, config: Conver
     listed = np.flatnonzero(place >= 0)
     source = np.full(len(item_ids), -1)
     source[order[place[listed]]] = listed  # a repeated index keeps the last value
-    known = {} if config.base is None else known_values(config.base / VALUES_NAME)
-    columns, values, sizes = {}, [], {}
-    for name, text in texts.items():
-        coded = code_values(text, source, config.feature_separator, known.get(name, []))
-        columns[name], sizes[name] = coded.lists, len(coded.values)
-        values.append(values_table(name, coded, "items"))
-        logger.info("%s: %s values, %s of %s items have one", name, f"{sizes[name]:,}", f"{coded.owners:,}", f"{len(item_ids):,}")
-    pa.parquet.write_table(pa.table(columns), out_dir / FEATURES_NAME, compression="zstd")
-    pa.parquet.write_table(pa.concat_tables(values), out_dir / VALUES_NAME, compression="zstd")
-    return sizes
+    return FILES.write(out_dir, texts, source, separator=config.feature_separator, base=config.base)
 
 
 def _read(path: Path, item_ids: Ids, config: ConvertConfig) -> tuple[Ids, dict[str, pa.Array]]:

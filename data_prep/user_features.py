@@ -7,19 +7,16 @@ as listed; an empty list where the user has none). `user_feature_values.parquet`
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet
 
 from data_prep.config import ConvertConfig
-from data_prep.feature_values import code_values, known_values, values_table
+from data_prep.feature_values import FeatureFiles
 from data_prep.users_table import read_users, require_columns, rows_of_users, user_key
 from data_prep.vocabulary import Ids
 
-FEATURES_NAME, VALUES_NAME = "user_features.parquet", "user_feature_values.parquet"
-logger = logging.getLogger(__name__)
+FILES = FeatureFiles("users", "user_features.parquet", "user_feature_values.parquet")
 
 
 def write_user_features(out_dir: Path, path: Path, user_ids: Ids, config: ConvertConfig) -> dict[str, int]:
@@ -40,14 +37,5 @@ def write_user_features(out_dir: Path, path: Path, user_ids: Ids, config: Conver
     table = read_users(path, config.delimiter, as_text=tuple(config.user_features.values()))
     require_columns(path, table, (user_key(config), *config.user_features.values()), "user_features")
     source = rows_of_users(path, table[user_key(config)], user_ids)
-    known = {} if config.base is None else known_values(config.base / VALUES_NAME)
-    columns, values, sizes = {"user_id": pa.array(user_ids)}, [], {}
-    for name, column in config.user_features.items():
-        text = table[column].cast(pa.string()).combine_chunks()
-        coded = code_values(text, source, config.feature_separator, known.get(name, []))
-        columns[name], sizes[name] = coded.lists, len(coded.values)
-        values.append(values_table(name, coded, "users"))
-        logger.info("%s: %s values, %s of %s users have one", name, f"{sizes[name]:,}", f"{coded.owners:,}", f"{len(user_ids):,}")
-    pa.parquet.write_table(pa.table(columns), out_dir / FEATURES_NAME, compression="zstd")
-    pa.parquet.write_table(pa.concat_tables(values), out_dir / VALUES_NAME, compression="zstd")
-    return sizes
+    texts = {name: table[column].cast(pa.string()).combine_chunks() for name, column in config.user_features.items()}
+    return FILES.write(out_dir, texts, source, separator=config.feature_separator, base=config.base, ids={"user_id": user_ids})
