@@ -137,7 +137,12 @@ class RewriteConfig(StepConfig):
     table_precision: Literal["as-precision", "float32", "bfloat16", "float16", "int8"] = Field(
         "as-precision", description="of the tables (embeddings and item vectors), if another one than that of the weights"
     )
-    prune: float = Field(0.0, ge=0, lt=1, description="share of the score network's hidden units to leave out, those of the least weight")
+    prune: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the score network's hidden units to leave out, those of the least weight; the rest is fitted anew",
+    )
     precompute_mb: int = Field(
         0, ge=0, description="compute what depends on items alone at export, if the wider item table fits into this much memory; 0: do not"
     )

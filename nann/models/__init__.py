@@ -13,7 +13,7 @@ from nann.errors import ArtifactError
 from nann.inputs import Feature, FeatureLists, Features, RequestInput
 from nann.models.families import load_class, require_features, require_interface, source_digest
 from nann.models.item_vectors import ItemEncoder
-from nann.models.pruning import prune_score_network
+from nann.models.pruning import first_layer_sums, prune_score_network
 from nann.models.scorer import Scorer, UserState
 from nann.models.tables import TableOptions
 
@@ -22,6 +22,7 @@ __all__ = [
     "Scorer",
     "UserState",
     "build_model",
+    "first_layer_sums",
     "load_class",
     "load_model",
     "prune_score_network",

@@ -1,4 +1,7 @@
-"""Magnitude pruning of the score network, by whole hidden units, so that what is left is smaller matrices and not zeros to multiply by."""
+"""Magnitude pruning of the score network, by whole hidden units, so that what is left is smaller matrices and not zeros to multiply by.
+
+What is left takes over the work of what went: each layer is fitted anew, by least squares, to what it put out before.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,46 @@ import tensorflow as tf
 
 from nann.errors import ModelError
 from nann.models.layers import BATCH_NORM_EPSILON, BatchNorm, Dense, PRelu
-from nann.models.scorer import ScoreNetwork, Scorer
+from nann.models.scorer import ScoreNetwork, Scorer, UserState
 
+RIDGE = 1e-4  # of the mean square of a layer's inputs: keeps weights that few samples tell nothing about
 Kept = npt.NDArray[np.int64]
 
 
-def prune_score_network(scorer: Scorer, share: float) -> dict[str, Any]:
+def first_layer_sums(scorer: Scorer, user_state: UserState, items: tf.Tensor) -> np.ndarray:
+    """What a scorer gives to its score network, by which it can be fitted after pruning.
+
+    Args:
+        scorer: a trained scorer.
+        user_state: of B users.
+        items: [B or 1, n, D] item vectors.
+
+    Returns:
+        [B * n, units of the first layer] float32.
+
+    Raises:
+        ModelError: the scorer has no score network.
+    """
+    network = _network_of(scorer)
+    seen = []
+
+    def record(first: tf.Tensor, training: bool) -> tf.Tensor:
+        seen.append(first.numpy().reshape(-1, first.shape[-1]))
+        return network(first, training)
+
+    scorer.score_network = record
+    try:
+        scorer.score(user_state, items)
+    finally:
+        scorer.score_network = network
+    return np.concatenate(seen)
+
+
+def prune_score_network(scorer: Scorer, share: float, sums: np.ndarray | None = None) -> dict[str, Any]:
     """Takes the hidden units of least weight out of every hidden layer of a trained scorer's score network, in place.
+
+    Where samples are given, each layer behind a pruned one is then fitted to what it put out before, from what is left before it: layer
+    after layer by ridge regression, the earlier layers as fitted (arXiv 1707.06168, section 3.2).
 
     A unit's weight is the norm of what comes in, scaled as batch normalisation scales it, times the norm of what goes out (magnitude
     pruning, arXiv 1506.02626, applied to units as in arXiv 1608.08710, section 3.1).
@@ -24,6 +60,7 @@ def prune_score_network(scorer: Scorer, share: float) -> dict[str, Any]:
     Args:
         scorer: its weights are replaced; it can be evaluated and frozen, no longer trained.
         share: of each hidden layer's units, rounded down; at least one unit stays.
+        sums: [n, units] samples of `first_layer_sums`; None: nothing is fitted.
 
     Returns:
         ``units``, hidden units left per layer, and ``weights``, number of weights of the network before and after.
@@ -31,9 +68,7 @@ def prune_score_network(scorer: Scorer, share: float) -> dict[str, Any]:
     Raises:
         ModelError: the scorer has no score network.
     """
-    network = getattr(scorer, "score_network", None)
-    if not isinstance(network, ScoreNetwork):
-        raise ModelError(f"{scorer.name} has no score network to prune; leave out --prune, or train nann or nann-pool")
+    network = _network_of(scorer)
     parts = [getattr(scorer, name, None) for name in ("user_first", "value_first", "item_first")]
     incoming = [dense for dense in parts if dense is not None]
     before = _size(network, incoming)
@@ -44,6 +79,7 @@ def prune_score_network(scorer: Scorer, share: float) -> dict[str, Any]:
     ]
     # all layers are judged before any is cut
     kept = [_heaviest(*layer, share=share) for layer in layers]
+    wanted = [] if sums is None else _outputs(network, sums)
     for (into, norm, activation, out), units in zip(layers, kept, strict=True):
         for dense in into:
             _cut(dense, "kernel", units, axis=1)
@@ -54,7 +90,51 @@ def prune_score_network(scorer: Scorer, share: float) -> dict[str, Any]:
                 _cut(norm, name, units)
         _cut(activation, "alpha", units)
         _cut(out, "kernel", units)
+    if sums is not None:
+        _fit(network, sums[:, kept[0]], [wanted[0][:, kept[1]], wanted[1][:, kept[2]], wanted[2]])
     return {"units": [len(units) for units in kept], "weights": [before, _size(network, incoming)]}
+
+
+def _network_of(scorer: Scorer) -> ScoreNetwork:
+    network = getattr(scorer, "score_network", None)
+    if not isinstance(network, ScoreNetwork):
+        raise ModelError(f"{scorer.name} has no score network to prune; leave out --prune, or train nann or nann-pool")
+    return network
+
+
+def _outputs(network: ScoreNetwork, sums: np.ndarray) -> list[np.ndarray]:
+    """[n, *] what each layer behind the first puts out, before normalisation and activation."""
+    x, found = tf.constant(sums), []
+    for layer, dense in enumerate((network.second, network.third, network.last)):
+        if layer:
+            x = network.norm[layer - 1](x, False)
+        x = dense(network.activation[layer](x))
+        found.append(x.numpy())
+    return found
+
+
+def _fit(network: ScoreNetwork, sums: np.ndarray, wanted: list[np.ndarray]) -> None:
+    """Fits the layers one after the other, in place."""
+    x = tf.constant(sums)
+    for layer, dense in enumerate((network.second, network.third, network.last)):
+        if layer:
+            x = network.norm[layer - 1](x, False)
+        x = network.activation[layer](x)
+        _fit_layer(dense, x.numpy().astype(np.float64), wanted[layer])
+        x = dense(x)
+
+
+def _fit_layer(dense: Dense, inputs: np.ndarray, wanted: np.ndarray) -> None:
+    """Ridge regression that draws towards the weights as they are. Without a bias a common shift is lost, which moves nothing in a list."""
+    inputs = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
+    bias = np.zeros(wanted.shape[1]) if dense.bias is None else dense.bias.numpy()
+    weights = np.concatenate([dense.kernel.numpy(), bias[np.newaxis]]).astype(np.float64)
+    gram = inputs.T @ inputs
+    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
+    weights += np.linalg.solve(gram, inputs.T @ (wanted - inputs @ weights))
+    dense.kernel.assign(weights[:-1].astype(np.float32))
+    if dense.bias is not None:
+        dense.bias.assign(weights[-1].astype(np.float32))
 
 
 def _heaviest(into: list[Dense], norm: BatchNorm | None, activation: PRelu, out: Dense, *, share: float) -> Kept:

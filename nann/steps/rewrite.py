@@ -20,13 +20,14 @@ from nann.export.passes import kept_of_the_best, optimize_scorer, precompute
 from nann.export.retrieval_graph import FUSED, META_NAME, NATIVE, PORTABLE, SAVED_MODELS, digest_of
 from nann.export.warmup import write_warmup_requests
 from nann.index import Embeddings, Graph, load_embeddings, load_graph
-from nann.models import Scorer, load_max_length, load_model, prune_score_network
+from nann.models import Scorer, first_layer_sums, load_max_length, load_model, prune_score_network
 from nann.retrieval import HistoryScorer, SearchParameters, plan_walk
 from nann.samples import Items, load_items, load_samples
 from ops.packed_table import pack, unpack
 
 REPORT_NAME = "rewrite_report.json"
 RECALL_USERS = 20
+FIT_USERS, FIT_BATCH, FIT_ITEMS, FIT_BEST = 256, 16, 4096, 64  # some 30,000 pairs
 WARMUP_BATCHES = (1, 4, 16)
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,8 @@ def rewrite(
     as_trained = freeze_scorer(history_scorer)
     report: dict[str, Any] = {"precision": config.precision, "table_precision": config.precision_of_tables}
     if config.prune:
-        report["pruned"] = prune_score_network(scorer, config.prune)
+        sums = _sums_of_users(history_scorer, dataset, items, corpus, inputs)
+        report["pruned"] = prune_score_network(scorer, config.prune, sums)
     frozen, report["passes"] = optimize_scorer(
         freeze_scorer(history_scorer) if config.prune else as_trained,
         num_items=catalogue.num_items,
@@ -122,6 +124,26 @@ def rewrite(
     _log_passes(report)
     logger.info("exported a walk of %d rounds over %s items, top %d", writer.metrics["rounds"], f"{len(corpus):,}", config.top_k)
     return writer.result()
+
+
+def _sums_of_users(
+    scorer: HistoryScorer, dataset: Path, items: Items, corpus: Embeddings, inputs: Sequence[str]
+) -> NDArray[np.float32] | None:
+    """Samples of what the score network takes: of some validation users, but those of `_recall_cost`, and each one's best and other items
+    among some of the catalogue. None without such users.
+    """
+    samples = load_samples(dataset, "validate", inputs=inputs).take(slice(RECALL_USERS, RECALL_USERS + FIT_USERS))
+    some = np.sort(np.random.default_rng(0).permutation(len(corpus))[:FIT_ITEMS])
+    vectors, found = corpus.vectors[some], []
+    for begin in range(0, len(samples.targets), FIT_BATCH):
+        batch = samples.take(slice(begin, begin + FIT_BATCH))
+        histories = batch.histories.astype("int64")
+        categories = items.category_rows[histories].astype("int64")
+        state = scorer.user_state(tf.constant(histories), tf.constant(categories), **batch.inputs)
+        order = np.argsort(-np.asarray(scorer.score(state, tf.constant(vectors[np.newaxis]))), axis=1, kind="stable")
+        chosen = np.concatenate([order[:, :FIT_BEST], order[:, FIT_BEST :: max(1, len(some) // FIT_BEST)]], axis=1)
+        found.append(first_layer_sums(scorer.scorer, state, tf.constant(vectors[chosen])))
+    return np.concatenate(found) if found else None
 
 
 def _recall_cost(

@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.errors import ModelError
-from nann.models import build_model, prune_score_network
+from nann.models import build_model, first_layer_sums, prune_score_network
+from nann.models.pruning import _fit_layer
 
 
 def make(kind):
@@ -62,3 +63,52 @@ def test_one_unit_stays_and_nothing_goes_at_share_0():
 def test_a_model_without_a_score_network_is_refused():
     with pytest.raises(ModelError, match="two_sided has no score network to prune; leave out --prune"):
         prune_score_network(make("two-sided"), 0.5)
+
+
+def sums_of(scorer, users=24):
+    rows = np.random.default_rng(1).integers(1, 30, (users, 6))
+    items = scorer.encode_item(tf.constant(np.arange(1, 29)), tf.constant(np.arange(1, 29) % 5 + 1))
+    return first_layer_sums(scorer, scorer.encode_user(*scorer.history(rows, rows % 5 + 1)), items[tf.newaxis])
+
+
+def test_the_sums_are_what_the_network_is_given():
+    scorer = make("nann-pool")
+    rows = np.random.default_rng(1).integers(1, 30, (24, 6))
+    items = scorer.encode_item(tf.constant(np.arange(1, 29)), tf.constant(np.arange(1, 29) % 5 + 1))
+    _, user_first = scorer.encode_user(*scorer.history(rows, rows % 5 + 1))
+    expected = user_first.numpy()[:, np.newaxis] + (items.numpy() @ scorer.item_first.kernel.numpy())[np.newaxis]
+    np.testing.assert_allclose(sums_of(scorer), expected.reshape(-1, 128), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["nann", "nann-pool"])
+def test_a_fitted_network_comes_nearer_to_what_it_was(kind):
+    """The last layer has no bias, so scores are compared up to a shift."""
+    errors = {}
+    for fitted in (False, True):
+        scorer = make(kind)
+        sums = sums_of(scorer)
+        before = scorer.score_network(sums[np.newaxis], False).numpy()
+        report = prune_score_network(scorer, 0.5, sums if fitted else None)
+        assert report["units"] == [64, 32, 16]
+        after = scorer.score_network(sums_of(scorer)[np.newaxis], False).numpy()
+        errors[fitted] = np.std(after - before) / np.std(before)
+    assert errors[True] < 0.2 * errors[False]
+
+
+def test_fitting_changes_nothing_where_nothing_went():
+    scorer = make("nann")
+    before = scores(scorer)
+    prune_score_network(scorer, 0.0, sums_of(scorer))
+    np.testing.assert_allclose(scores(scorer), before, rtol=1e-4, atol=1e-4)
+
+
+def test_the_fit_is_least_squares():
+    """Against numpy's own solver, with inputs of one scale, so that what draws to the old weights is next to nothing."""
+    scorer = make("nann-pool")
+    dense = scorer.score_network.second
+    rng = np.random.default_rng(5)
+    inputs, wanted = rng.normal(size=(20_000, 128)), rng.normal(size=(20_000, 64))
+    _fit_layer(dense, inputs, wanted)
+    expected, *_ = np.linalg.lstsq(np.concatenate([inputs, np.ones((20_000, 1))], axis=1), wanted, rcond=None)
+    predicted = inputs @ dense.kernel.numpy() + dense.bias.numpy()
+    np.testing.assert_allclose(predicted, np.concatenate([inputs, np.ones((20_000, 1))], axis=1) @ expected, atol=1e-3)
