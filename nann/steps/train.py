@@ -107,6 +107,13 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
         f"{len(items.item_ids) - 1:,}",
         f"{items.num_categories:,}",
     )
+    if source.steps < source.wanted_steps:
+        logger.info(
+            "max_steps ends the training after %.2f of %g epochs (%s steps); with max_steps 0 nothing does",
+            source.steps * source.batch_size / source.num_samples,
+            config.epochs,
+            f"{source.wanted_steps:,}",
+        )
     with writer as directory:
         trained = train_scorer(
             source,

@@ -107,6 +107,12 @@ class BatchSource:
         neighbors: of the items' neighbourhoods, over the same histories; None: batches without.
         inputs: names of inputs that the histories have, for the batches.
 
+    Attributes:
+        num_samples: samples of an epoch.
+        batch_size: of all replicas together.
+        wanted_steps: steps that ``epochs`` come to.
+        steps: those, or ``max_steps`` of them.
+
     Raises:
         ValueError: no user has an event at or after ``first_target``.
     """
@@ -135,9 +141,8 @@ class BatchSource:
         if self.num_samples == 0:
             raise ValueError(f"no training user has more than {histories.first_target} events, so there is no sample to train on")
         self.batch_size = config.batch_size * replicas
-        self.steps = int(np.ceil(config.epochs * self.num_samples / self.batch_size))
-        if config.max_steps:
-            self.steps = min(self.steps, config.max_steps)
+        self.wanted_steps = int(np.ceil(config.epochs * self.num_samples / self.batch_size))
+        self.steps = min(self.wanted_steps, config.max_steps or self.wanted_steps)
         self._order_epoch = -1
         self._order: Int64Array = np.zeros(0, np.int64)
 
