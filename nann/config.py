@@ -68,7 +68,9 @@ class TrainConfig(StepConfig):
     adv_eps: float = Field(0.0, ge=0, description="size of the adversarial perturbation of the item vector; 0: none")
     batch_size: int = Field(128, ge=1, description="samples per replica and step")
     epochs: float = Field(3, ge=0, description="passes over the training samples; 0: none, to carry a model over with --warm-start")
-    max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: no limit")
+    max_steps: int = Field(
+        20_000, ge=0, description="stop after this many steps, with the default scorer some 20 minutes on two cores; 0: no limit"
+    )
     learning_rate: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
     teacher: Path | None = Field(None, description="directory of a trained model of the same dataset, whose scores this one learns too")
     teacher_weight: float = Field(0.5, ge=0, le=1, description="with a teacher: its part of the loss; the rest is that of the targets")
