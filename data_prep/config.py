@@ -18,6 +18,8 @@ MAX_BEHAVIORS = 255  # one byte per event
 LONGEST_WINDOW = 1 << 37  # seconds; some 4,000 years, so that times in ms leave room for users in a 63-bit sort key
 # Fields that change how the work is done and no byte of the outcome.
 RESOURCE_FIELDS = frozenset({"memory_limit", "partitions", "threads"})
+# Fields that say how users are held out, as `data_prep.splits.draw_splits` takes them.
+SPLIT_FIELDS = frozenset({"train_min_length", "test_min_length", "test_users", "validate_users", "seed"})
 
 
 def parse_mapping(value: Any, roles: tuple[str, ...]) -> Any:

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from data_prep.budget import partition_events
 from data_prep.compression import concatenate
-from data_prep.config import RESOURCE_FIELDS, ConvertConfig, unix_seconds
+from data_prep.config import RESOURCE_FIELDS, SPLIT_FIELDS, ConvertConfig, unix_seconds
 from data_prep.counting import Counts, count_events
 from data_prep.histories import duplicate_events
 from data_prep.incremental import extend_catalogue, read_base, require_behaviors
@@ -251,9 +251,7 @@ def _claim(work: Path, inputs: Sequence[Path], config: ConvertConfig) -> None:
 
 
 def _draw(lengths: np.ndarray, config: ConvertConfig, before: np.ndarray | None = None) -> Splits:
-    options: dict[str, int] = {
-        name: getattr(config, name) for name in ("train_min_length", "test_min_length", "test_users", "validate_users", "seed")
-    }
+    options: dict[str, int] = config.model_dump(include=set(SPLIT_FIELDS))
     return draw_splits(lengths, **options) if before is None else draw_time_splits(before, lengths, **options)
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import tensorflow as tf
 
-from data_prep.config import ConvertConfig
+from data_prep.config import SPLIT_FIELDS, ConvertConfig
 from data_prep.splits import draw_splits
 
 Event = tuple[int, int, int]  # item row, category row, time
@@ -42,14 +42,7 @@ def convert_in_python(log: Path, out: Path, config: ConvertConfig | None = None)
         histories.setdefault(user, []).append((row_of_item[item], row_of_category[category_of_item[item]], moment))
     repeated = len(rows) - len({(user, item, moment) for user, item, _, moment in rows})
     users = sorted(histories)
-    splits = draw_splits(
-        np.array([len(histories[user]) for user in users]),
-        train_min_length=config.train_min_length,
-        test_min_length=config.test_min_length,
-        test_users=config.test_users,
-        validate_users=config.validate_users,
-        seed=config.seed,
-    )
+    splits = draw_splits(np.array([len(histories[user]) for user in users]), **config.model_dump(include=set(SPLIT_FIELDS)))
     weights = {row_of_item[item]: count / len(rows) for item, count in counts.items()}
     samples = {}
     least = config.test_min_length
@@ -103,7 +96,7 @@ def read_rows(log: Path, config: ConvertConfig) -> tuple[list[tuple[int, int, in
             try:
                 user, item, category = int(row[0]), int(row[1]), int(row[2])
                 moment = int(float(row[4]))
-            except ValueError:
+            except (ValueError, OverflowError):
                 dropped["not_a_number"] += 1
                 continue
             if not config.min_time <= moment < config.max_time:

@@ -63,7 +63,8 @@ def prune_score_network(scorer: Scorer, share: float, sums: np.ndarray | None = 
         sums: [n, units] samples of `first_layer_sums`; None: nothing is fitted.
 
     Returns:
-        ``units``, hidden units left per layer, and ``weights``, number of weights of the network before and after.
+        ``units``, hidden units left per layer, ``weights``, number of weights of the network before and after, and ``fitted_on``, the
+        number of samples.
 
     Raises:
         ModelError: the scorer has no score network.
@@ -92,7 +93,8 @@ def prune_score_network(scorer: Scorer, share: float, sums: np.ndarray | None = 
         _cut(out, "kernel", units)
     if sums is not None:
         _fit(network, sums[:, kept[0]], [wanted[0][:, kept[1]], wanted[1][:, kept[2]], wanted[2]])
-    return {"units": [len(units) for units in kept], "weights": [before, _size(network, incoming)]}
+    fitted_on = 0 if sums is None else len(sums)
+    return {"units": [len(units) for units in kept], "weights": [before, _size(network, incoming)], "fitted_on": fitted_on}
 
 
 def _network_of(scorer: Scorer) -> ScoreNetwork:

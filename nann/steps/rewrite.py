@@ -80,6 +80,8 @@ def rewrite(
     if config.prune:
         sums = _sums_of_users(history_scorer, dataset, items, corpus, inputs)
         report["pruned"] = prune_score_network(scorer, config.prune, sums)
+        if sums is None:
+            logger.warning("no more than %d validation users, so that nothing is fitted after pruning; convert with more", RECALL_USERS)
     frozen, report["passes"] = optimize_scorer(
         freeze_scorer(history_scorer) if config.prune else as_trained,
         num_items=catalogue.num_items,

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from data_prep import DataError
-from data_prep.config import ConvertConfig
+from data_prep.config import SPLIT_FIELDS, ConvertConfig
 from data_prep.convert import ConvertReport, convert_log
 from data_prep.splits import draw_splits
 
@@ -69,14 +69,7 @@ def expected_dataset(rows: list[list], config: ConvertConfig) -> dict:
     for row in sorted(rows, key=lambda row: row[4]):
         histories.setdefault(row[0], []).append((row_of_item[row[1]], row_of_category[category_of_item[row[1]]], row[4]))
     users = sorted(histories)
-    splits = draw_splits(
-        np.array([len(histories[user]) for user in users]),
-        train_min_length=config.train_min_length,
-        test_min_length=config.test_min_length,
-        test_users=config.test_users,
-        validate_users=config.validate_users,
-        seed=config.seed,
-    )
+    splits = draw_splits(np.array([len(histories[user]) for user in users]), **config.model_dump(include=set(SPLIT_FIELDS)))
     weight_of_row = {row_of_item[item]: np.float32(count / len(rows)) for item, count in counts.items()}
 
     def sample(user: int, position: int) -> dict:

@@ -89,7 +89,7 @@ def test_a_fitted_network_comes_nearer_to_what_it_was(kind):
         sums = sums_of(scorer)
         before = scorer.score_network(sums[np.newaxis], False).numpy()
         report = prune_score_network(scorer, 0.5, sums if fitted else None)
-        assert report["units"] == [64, 32, 16]
+        assert (report["units"], report["fitted_on"]) == ([64, 32, 16], len(sums) if fitted else 0)
         after = scorer.score_network(sums_of(scorer)[np.newaxis], False).numpy()
         errors[fitted] = np.std(after - before) / np.std(before)
     assert errors[True] < 0.2 * errors[False]

@@ -131,6 +131,7 @@ def test_less_is_served_with_its_cost(untrained_run: Any, tmp_path: Path) -> Non
     report = json.loads((tmp_path / "less" / "rewrite_report.json").read_text())
     assert [entry["pass"] for entry in report["passes"][-2:]] == ["int8_precision", "half_precision"]
     assert report["pruned"]["units"] == [96, 48, 24]
+    assert report["pruned"]["fitted_on"] > 0
     assert 0.5 < report["kept_of_the_best"] < 1.0
     dataset = untrained_run.artifacts["dataset"]
     figures = evaluate(
