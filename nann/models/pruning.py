@@ -52,7 +52,7 @@ def prune_score_network(scorer: Scorer, share: float, sums: np.ndarray | None = 
     """Takes the hidden units of least weight out of every hidden layer of a trained scorer's score network, in place.
 
     Where samples are given, each layer behind a pruned one is then fitted to what it put out before, from what is left before it: layer
-    after layer by ridge regression, the earlier layers as fitted (arXiv 1707.06168, section 3.2).
+    after layer by ridge regression, the earlier layers as fitted (arXiv 1707.06168).
 
     A unit's weight is the norm of what comes in, scaled as batch normalisation scales it, times the norm of what goes out (magnitude
     pruning, arXiv 1506.02626, applied to units as in arXiv 1608.08710, section 3.1).

@@ -64,16 +64,7 @@ def test_a_run_leaves_the_process_as_it_was(tmp_path: Path) -> None:
 def test_a_run_that_is_ended_from_outside_ends_its_step_and_leaves_its_summary(tmp_path: Path, sent: signal.Signals, step: str) -> None:
     log = tmp_path / "log.csv"
     log.write_text("".join(f"{event % 99},{event % 77},1,pv,{1511600000 + event}\n" for event in range(4_000)))
-    forever = [
-        "--set",
-        "train.epochs=1000000",
-        "--set",
-        "train.max_steps=0",
-        "--set",
-        "convert.test_users=10",
-        "--set",
-        "convert.validate_users=10",
-    ]
+    forever = ["train.epochs=1000000", "train.max_steps=0", "convert.test_users=10", "convert.validate_users=10"]
     program = [sys.executable, "-m", "pipelines.cli", "pipeline", "run", "--input", str(log), "--run-dir", str(tmp_path / "run")]
     program += [f"--set={assignment}" for assignment in forever]
     process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True, cwd=ROOT)
