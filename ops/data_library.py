@@ -26,6 +26,17 @@ _FUNCTIONS = {
     "nann_code_ids": [_POINTER, _INT, _INT64, _INT64, _POINTER, _INT64, _POINTER],
     "nann_deal_events": [*[_POINTER] * 3, _INT, _POINTER, _INT64, _POINTER, _POINTER, _INT, _INT, _INT64, *[_POINTER] * 4],
     "nann_note_categories": [_POINTER, _POINTER, _INT64, _POINTER, _POINTER],
+    "nann_index_events": [_POINTER, _INT64, _INT64, _POINTER, _POINTER],
+    "nann_count_pairs": [
+        *[_POINTER] * 6,
+        _INT64,
+        _POINTER,
+        *[_INT64] * 2,
+        ctypes.c_float,
+        _POINTER,
+        _INT64,
+        *[_POINTER] * 6,
+    ],
 }
 
 

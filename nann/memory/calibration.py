@@ -1,0 +1,153 @@
+"""Fits how the scorer's logit and the memory's score are joined (`nann.memory.table`), on users that neither was learned from.
+
+Trained together, the embeddings would know their training users by heart, while the rules, with the user's own pairs left out, would not:
+every weight would come out for users that do not exist. So the scorer is trained alone, and about forty numbers are fitted afterwards.
+
+First a softmax over the candidates of each example, then a smooth recall, the mean over some K of sigmoid(logit of the target - K-th
+highest logit of the others), started there. L-BFGS (Byrd, Lu, Nocedal and Zhu, SIAM Journal on Scientific Computing 1995), in scipy.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from nann.memory.table import AGE_KNOTS, AGES, COUNT_KNOTS, Calibration, between_knots
+
+logger = logging.getLogger(__name__)
+
+KS = (20, 50, 100, 200)
+SOFTMAX_STEPS, RECALL_STEPS = 60, 40
+LEAST_EXAMPLES = 50
+SMOOTHNESS, PULL = 1e-3, 0.05  # of the penalty: of steps from knot to knot, and of the distance from the beginning beside it
+NAMES = {"log_tau": len(COUNT_KNOTS), "log_gain": len(COUNT_KNOTS), "prior": len(COUNT_KNOTS), "own": len(AGE_KNOTS), "log_c": 1}
+PLACES = dict(zip(NAMES, np.split(np.arange(sum(NAMES.values())), np.cumsum(list(NAMES.values()))[:-1]), strict=True))
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Candidates of E moments of held-out users, the event that came next first (n candidates).
+
+    Attributes:
+        item_rows: [E, n] int32; 0 pads.
+        logits: [E, n] float32 of the scorer; very low where padded.
+        rules: [E, n] float32 r(u, v).
+        ages: [E, n] int32 newer items in the history; -1 where the item is not in it.
+        reachable: [E] bool, whether the target is a candidate for another reason than being the target: only those are fitted to.
+        log_share: logarithm of the share of the catalogue that candidates without memory were drawn from; 0 for all of it.
+    """
+
+    item_rows: NDArray[np.int32]
+    logits: NDArray[np.float32]
+    rules: NDArray[np.float32]
+    ages: NDArray[np.int32]
+    reachable: NDArray[np.bool_]
+    log_share: float = 0.0
+
+
+def fit_calibration(
+    examples: Examples, item_counts: NDArray[np.integer], *, start: Calibration | None = None
+) -> tuple[Calibration, dict[str, Any]]:
+    """The calibration that finds the targets best; the one to start from where there are fewer than `LEAST_EXAMPLES` to fit to.
+
+    Args:
+        examples: of users that the scorer and the rules were not learned from.
+        item_counts: [N + 1] training events by item row.
+        start: where to begin.
+
+    Returns:
+        The calibration, and ``examples``, ``reachable`` and ``recall@K`` before (``scorer``, by the logits alone) and after.
+    """
+    calibration = start or Calibration()
+    fitting = _Fitting(examples, item_counts)
+    report: dict[str, Any] = {"examples": len(examples.reachable), "reachable": int(examples.reachable.sum())}
+    if report["reachable"] < LEAST_EXAMPLES:
+        logger.warning("%d examples are too few to fit the memory's weights to; they keep their first values", report["reachable"])
+        return calibration, report
+    first = np.concatenate([np.atleast_1d(np.array(value, np.float64)) for value in asdict(calibration).values()])
+    fitted = fitting.minimize(fitting.softmax, first, SOFTMAX_STEPS)
+    if not examples.log_share:  # the place of a target is not known from a part of the catalogue
+        fitted = fitting.minimize(fitting.recall, fitted, RECALL_STEPS)
+    values = {name: tuple(float(value) for value in fitted[places]) for name, places in PLACES.items()}
+    report |= {"scorer": fitting.recalls(None), "fitted": fitting.recalls(fitted)}
+    logger.info(
+        "memory: recall of %d held-out events, %s",
+        report["examples"],
+        ", ".join(f"@{k} {report['scorer'][f'recall@{k}']:.3f} -> {report['fitted'][f'recall@{k}']:.3f}" for k in KS),
+    )
+    return Calibration(**{**values, "log_c": values["log_c"][0]}), report
+
+
+class _Fitting:
+    """Losses of a vector of all numbers of a calibration, in the order of `NAMES`."""
+
+    def __init__(self, examples: Examples, item_counts: NDArray[np.integer]) -> None:
+        ages = np.concatenate([between_knots(np.arange(AGES), AGE_KNOTS), np.zeros((1, len(AGE_KNOTS)), np.float32)])
+        self._counts, self._ages = tf.constant(between_knots(item_counts, COUNT_KNOTS)), tf.constant(ages)
+        self._rows = tf.constant(examples.item_rows)
+        self._age = tf.constant(np.where(examples.ages < 0, AGES, np.minimum(examples.ages, AGES - 1)))
+        self._logits, self._rules = tf.constant(examples.logits), tf.constant(examples.rules)
+        self._reachable = tf.constant(examples.reachable.astype(np.float32))
+        drawn = (examples.rules <= 0) & (examples.ages < 0)
+        drawn[:, 0] = False
+        self._offset = tf.constant(np.where(drawn, -examples.log_share, 0.0).astype(np.float32))
+
+    def joint(self, numbers: tf.Tensor) -> tf.Tensor:
+        """[E, n] joined scores."""
+        of = {name: numbers[places[0] : places[-1] + 1] for name, places in PLACES.items()}
+        tau, gain, prior = (tf.gather(tf.linalg.matvec(self._counts, of[name]), self._rows) for name in ("log_tau", "log_gain", "prior"))
+        own = tf.gather(tf.linalg.matvec(self._ages, of["own"]), self._age)
+        return tf.exp(tau) * self._logits + prior + own + tf.exp(gain) * tf.math.log1p(tf.exp(of["log_c"]) * self._rules)
+
+    def softmax(self, numbers: tf.Tensor) -> tf.Tensor:
+        """Cross entropy of the target among the candidates."""
+        scores = self.joint(numbers) + self._offset
+        return tf.reduce_mean(self._reachable * (tf.reduce_logsumexp(scores, axis=1) - scores[:, 0]))
+
+    def recall(self, numbers: tf.Tensor) -> tf.Tensor:
+        """Smooth recall, negative."""
+        scores = self.joint(numbers)
+        ks = [min(k, scores.shape[1] - 1) for k in KS]
+        best = tf.math.top_k(scores[:, 1:], max(ks)).values
+        each = [tf.reduce_mean(self._reachable * tf.sigmoid(scores[:, 0] - best[:, k - 1])) for k in ks]
+        return -tf.reduce_mean(each)
+
+    def recalls(self, numbers: NDArray[np.float64] | None) -> dict[str, float]:
+        """Recall@K of the joined scores; None: of the scorer's logits."""
+        scores = (self._logits if numbers is None else self.joint(tf.constant(numbers, tf.float32))).numpy()
+        above = np.sum(scores[:, 1:] > scores[:, :1], axis=1)
+        return {f"recall@{k}": float(np.mean((above < k) & (self._reachable.numpy() > 0))) for k in KS}
+
+    def minimize(self, loss: Callable[[tf.Tensor], tf.Tensor], first: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+        """Where a loss and the penalty are least."""
+        beginning = tf.constant(np.concatenate([np.atleast_1d(value) for value in asdict(Calibration()).values()]), tf.float32)
+
+        @tf.function(autograph=False)
+        def with_gradient(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            with tf.GradientTape() as tape:
+                tape.watch(numbers)
+                value = loss(numbers) + _penalty(numbers, beginning)
+            return value, tape.gradient(value, numbers)
+
+        def evaluate(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            value, gradient = with_gradient(tf.constant(numbers, tf.float32))
+            return float(value), gradient.numpy().astype(np.float64)
+
+        found = scipy.optimize.minimize(evaluate, first, jac=True, method="L-BFGS-B", options={"maxiter": steps})
+        return np.asarray(found.x, np.float64)
+
+
+def _penalty(numbers: tf.Tensor, beginning: tf.Tensor) -> tf.Tensor:
+    steps = [
+        tf.reduce_sum(tf.square(numbers[places[0] + 1 : places[-1] + 1] - numbers[places[0] : places[-1]]))
+        for places in PLACES.values()
+        if len(places) > 1
+    ]
+    return SMOOTHNESS * (tf.add_n(steps) + PULL * tf.reduce_sum(tf.square(numbers - beginning)))

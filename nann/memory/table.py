@@ -1,0 +1,186 @@
+"""The memory of a model: pair counts, and the numbers that join their score with the scorer's.
+
+    score(u, v) = tau(n_v) s(u, v) + prior(n_v) + gain(n_v) log(1 + c r(u, v)) + own(age of v in the history)
+
+s is the scorer's logit, r the score of sequential rules without their bonus for own items (`nann.memory.rules`), n_v the item's training
+events. tau, prior and gain are linear between `COUNT_KNOTS` in log(1 + n), own between `AGE_KNOTS` in log(1 + age), the number of newer
+items in the history; where v is not in it, own is 0.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nann.errors import ArtifactError
+from nann.memory.rules import CategoryShares, RuleOptions, value_of_entries
+
+Floats = NDArray[np.float64]
+
+NUMBERS_NAME, TABLE_NAME = "memory.json", "memory.npz"
+COUNT_KNOTS = (0.0, 1.0, 4.0, 15.0, 60.0, 250.0, 1000.0, 8000.0)
+AGE_KNOTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+AGES = 64
+SERVED_ITEMS_OF_CATEGORY = 256
+
+
+def between_knots(values: NDArray[np.number], knots: tuple[float, ...]) -> NDArray[np.float32]:
+    """[n, K] weights of the K knots for values [n]: linear in log(1 + value) between neighbouring knots, constant beyond them."""
+    places = np.log1p(np.array(knots))
+    x = np.clip(np.log1p(np.asarray(values, np.float64)), places[0], places[-1])
+    left = np.clip(np.searchsorted(places, x, side="right") - 1, 0, len(places) - 2)
+    share = (x - places[left]) / (places[left + 1] - places[left])
+    weights = np.zeros((len(x), len(places)), np.float32)
+    weights[np.arange(len(x)), left] = 1 - share
+    weights[np.arange(len(x)), left + 1] += share
+    return weights
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The fitted numbers of the formula at the top of the module.
+
+    Attributes:
+        log_tau, log_gain, prior: [len(COUNT_KNOTS)] values at the knots, the first two as logarithms.
+        own: [len(AGE_KNOTS)] values at the knots.
+        log_c: logarithm of c.
+    """
+
+    log_tau: tuple[float, ...] = (-0.3567,) * len(COUNT_KNOTS)
+    log_gain: tuple[float, ...] = (-0.3567,) * len(COUNT_KNOTS)
+    prior: tuple[float, ...] = (0.0,) * len(COUNT_KNOTS)
+    own: tuple[float, ...] = (1.0,) * len(AGE_KNOTS)
+    log_c: float = 6.9078
+
+
+@dataclass(frozen=True)
+class MemoryTable:
+    """What a model remembers (N items; arrays over items have N + 1 entries, the first of no meaning).
+
+    Attributes:
+        row_splits: [N + 2] int64; the successors of item row i are the entries row_splits[i] up to row_splits[i + 1].
+        items: [entries] int32 item rows, ascending within a source.
+        counts: [entries] float32, C of the pair.
+        totals: [N + 1] float64, the sum of C over all items, those not kept included.
+        item_counts: [N + 1] int64 training events of each item.
+        options: of the rules.
+        calibration: how the rules' score and the scorer's are joined.
+        max_length: newest history items that are looked up.
+    """
+
+    row_splits: NDArray[np.int64]
+    items: NDArray[np.int32]
+    counts: NDArray[np.float32]
+    totals: Floats
+    item_counts: NDArray[np.int64]
+    options: RuleOptions
+    calibration: Calibration
+    max_length: int
+
+    def save(self, directory: Path) -> None:
+        """Writes ``memory.npz`` (the arrays) and ``memory.json`` (the numbers)."""
+        arrays = {name: getattr(self, name) for name in ("row_splits", "items", "counts", "totals", "item_counts")}
+        np.savez(directory / TABLE_NAME, **arrays)
+        numbers = {"options": asdict(self.options), "calibration": asdict(self.calibration), "max_length": self.max_length}
+        (directory / NUMBERS_NAME).write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_memory(directory: Path) -> MemoryTable | None:
+    """The memory of a model; None for a model without one.
+
+    Raises:
+        ArtifactError: the files cannot be read.
+    """
+    if not (directory / NUMBERS_NAME).is_file():
+        return None
+    try:
+        numbers = json.loads((directory / NUMBERS_NAME).read_text(encoding="utf-8"))
+        calibration = {name: tuple(value) if isinstance(value, list) else value for name, value in numbers["calibration"].items()}
+        with np.load(directory / TABLE_NAME, allow_pickle=False) as arrays:
+            return MemoryTable(
+                **{name: arrays[name] for name in ("row_splits", "items", "counts", "totals", "item_counts")},
+                options=RuleOptions(**numbers["options"]),
+                calibration=Calibration(**calibration),
+                max_length=int(numbers["max_length"]),
+            )
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"the memory in {directory} cannot be read ({error}); run `nann train` again") from error
+
+
+@dataclass(frozen=True)
+class CorpusMemory:
+    """A memory over the positions of a corpus, as it is served (P positions, N items, C categories).
+
+    Attributes:
+        row_splits: [N + C + 2] int64; sources are item rows 0..N (0 has no entries), then category row c at N + c.
+        positions: [entries] int32.
+        values: [entries] float32 R(i, v), or of a category the weighted share of v.
+        own: [AGES] float32 by age; older items have the last one's.
+        gain, item_scale, item_prior: [P] float32.
+        position_of_row: [N + 1] int32, -1 for an item that is not in the corpus.
+        numbers: [2] float32, decay and c.
+        max_length: newest history items that are looked up.
+        entries: best items of a user's memory at which a walk starts.
+    """
+
+    row_splits: NDArray[np.int64]
+    positions: NDArray[np.int32]
+    values: NDArray[np.float32]
+    own: NDArray[np.float32]
+    gain: NDArray[np.float32]
+    item_scale: NDArray[np.float32]
+    item_prior: NDArray[np.float32]
+    position_of_row: NDArray[np.int32]
+    numbers: NDArray[np.float32]
+    max_length: int
+    entries: int
+
+    @classmethod
+    def of(
+        cls, table: MemoryTable, *, item_rows: NDArray[np.integer], category_rows: NDArray[np.integer], num_categories: int, entries: int
+    ) -> CorpusMemory:
+        """The memory of a corpus.
+
+        Args:
+            table: of the model.
+            item_rows: [P] item row at each position, distinct.
+            category_rows: [N + 1] category row by item row.
+            num_categories: C.
+            entries: see the attribute.
+        """
+        options, calibration = table.options, table.calibration
+        shares = CategoryShares.of(category_rows, table.item_counts, num_categories=num_categories, keep=SERVED_ITEMS_OF_CATEGORY)
+        sources = np.repeat(np.arange(len(table.item_counts)), np.diff(table.row_splits))
+        pairs = value_of_entries(table.counts, table.totals[sources], table.items, table.item_counts, options)
+        of_category = shares.shares * (1.0 if options.category else 0.0) * np.float32(options.category)
+        position_of_row = np.full(len(table.item_counts), -1, np.int32)
+        position_of_row[item_rows] = np.arange(len(item_rows), dtype=np.int32)
+        # category row 0, which has no entries, falls on the last item's end
+        sizes = np.concatenate(
+            [np.diff(table.row_splits), np.diff(shares.row_splits)[1:] if options.category else np.zeros(num_categories, np.int64)]
+        )
+        items = np.concatenate([table.items, shares.items]) if options.category else table.items
+        values = np.concatenate([pairs, of_category]).astype(np.float32) if options.category else pairs
+        positions = position_of_row[items]
+        kept = (positions >= 0) & (values > 0)
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        splits = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(sizes)))]).astype(np.int64)
+        weights = between_knots(table.item_counts[item_rows], COUNT_KNOTS).astype(np.float64)
+        return cls(
+            row_splits=splits,
+            positions=positions[kept],
+            values=values[kept],
+            own=(between_knots(np.arange(AGES), AGE_KNOTS) @ np.array(calibration.own)).astype(np.float32),
+            gain=np.exp(weights @ np.array(calibration.log_gain)).astype(np.float32),
+            item_scale=np.exp(weights @ np.array(calibration.log_tau)).astype(np.float32),
+            item_prior=(weights @ np.array(calibration.prior)).astype(np.float32),
+            position_of_row=position_of_row,
+            numbers=np.array([options.decay, np.exp(calibration.log_c)], np.float32),
+            max_length=table.max_length,
+            entries=entries,
+        )

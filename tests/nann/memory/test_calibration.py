@@ -1,0 +1,54 @@
+"""The fit of the weights, on examples whose best weights are known."""
+
+import numpy as np
+import pytest
+
+from nann.memory.calibration import LEAST_EXAMPLES, Examples, fit_calibration
+from nann.memory.table import COUNT_KNOTS, Calibration
+
+ITEMS = 300
+
+
+def examples_of(count: int, *, by_rules: float, by_scorer: float, seed: int = 0, candidates: int = 250) -> Examples:
+    """Examples whose targets were drawn from a softmax of rules and scorer with the weights given."""
+    rng = np.random.default_rng(seed)
+    rows = np.stack([rng.permutation(ITEMS)[:candidates] + 1 for _ in range(count)]).astype(np.int32)
+    logits = rng.normal(size=(count, candidates)).astype(np.float32)
+    rules = np.where(rng.random((count, candidates)) < 0.3, rng.random((count, candidates)), 0).astype(np.float32)
+    truth = by_scorer * logits + by_rules * np.log1p(1000 * rules) + rng.gumbel(size=(count, candidates))
+    target = truth.argmax(axis=1)
+    for array in (rows, logits, rules):
+        first = array[:, 0].copy()
+        array[:, 0] = array[np.arange(count), target]
+        array[np.arange(count), target] = first
+    return Examples(rows, logits, rules, np.full(rows.shape, -1, np.int32), np.ones(count, bool))
+
+
+@pytest.mark.parametrize(("by_rules", "by_scorer"), [(0.02, 2.0), (1.5, 0.05)])
+def test_the_better_of_the_two_gets_the_weight(by_rules, by_scorer) -> None:
+    fitted, report = fit_calibration(examples_of(400, by_rules=by_rules, by_scorer=by_scorer), np.full(ITEMS + 1, 30))
+    knot = COUNT_KNOTS.index(15.0)
+    ratio = np.exp(fitted.log_gain[knot] - fitted.log_tau[knot])
+    assert ratio < 0.3 if by_rules < by_scorer else ratio > 3
+    assert report["fitted"]["recall@20"] > report["scorer"]["recall@20"] - 0.02
+
+
+def test_it_is_a_function_of_its_examples() -> None:
+    examples = examples_of(100, by_rules=0.5, by_scorer=0.5)
+    assert fit_calibration(examples, np.full(ITEMS + 1, 30)) == fit_calibration(examples, np.full(ITEMS + 1, 30))
+
+
+def test_too_few_examples_change_nothing() -> None:
+    start = Calibration(log_c=1.0)
+    fitted, report = fit_calibration(examples_of(LEAST_EXAMPLES - 1, by_rules=1, by_scorer=1), np.full(ITEMS + 1, 30), start=start)
+    assert fitted == start
+    assert "fitted" not in report
+
+
+def test_targets_out_of_reach_are_misses() -> None:
+    """A target that is a candidate only for being the target says nothing of what finds targets."""
+    examples = examples_of(200, by_rules=1.0, by_scorer=1.0)
+    hidden = Examples(examples.item_rows, examples.logits, examples.rules, examples.ages, np.arange(200) < 100)
+    _, report = fit_calibration(hidden, np.full(ITEMS + 1, 30))
+    assert report["reachable"] == 100
+    assert report["scorer"]["recall@200"] <= 0.5
