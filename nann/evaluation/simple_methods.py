@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nann.evaluation import metrics as m
-from nann.evaluation.baselines import DECAY, ItemCF, RecentPopularity, popular_list, repeat_lists
+from nann.evaluation.recommenders import ItemCF, RecentPopularity, popular_list, repeat_lists
+from nann.evaluation.recommenders.item_cf import DECAY
 from nann.samples import Histories, Samples
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nann.evaluation.baselines import ItemCF, RecentPopularity, popular_list, repeat_lists
+from nann.evaluation.recommenders import ItemCF, RecentPopularity, popular_list, repeat_lists
 
 
 def flatten(users: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.config import ConvertConfig
-from nann.evaluation.baselines import ItemCF, popular_list
 from nann.evaluation.metrics import recall
+from nann.evaluation.recommenders import ItemCF, popular_list
 from nann.samples import load_histories, load_items, load_samples
 from nann.steps.convert import convert
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nann.evaluation import metrics as m
-from nann.evaluation.baselines import ItemCF, RecentPopularity, popular_list
+from nann.evaluation.recommenders import ItemCF, RecentPopularity, popular_list
 from nann.evaluation.simple_methods import SimpleMethods
 from nann.samples import Histories, Samples
 
