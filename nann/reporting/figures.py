@@ -85,13 +85,15 @@ def grouped_bars(groups: Sequence[str], series: Sequence[Bars], *, name: str, la
             for at, value, whisker in zip(x, bars.values, whiskers, strict=True):
                 text = f"{value:.{digits}f}"
                 at_top = (at, value + whisker)
-                axes.annotate(text, at_top, xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7, rotation=rotation)
+                axes.annotate(
+                    text, at_top, xytext=(0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=7, rotation=rotation
+                )
                 top = max(top, value + whisker)
         axes.set_xticks(np.arange(len(groups)), list(groups))
         axes.tick_params(axis="x", length=0)
         axes.set_ylim(0, top * (1.2 if rotation else 1.12))
         axes.set(ylabel="share of users", xlabel=xlabel)
-        figure.legend(loc="outside upper left", ncols=min(6, len(series)), fontsize=7.5)
+        figure.legend(loc="outside upper left", ncols=min(5, len(series)), fontsize=7.5)
         return svg.to_svg(figure, name=name, label=label)
 
 

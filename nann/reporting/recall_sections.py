@@ -14,7 +14,7 @@ Metrics = Mapping[str, Any]
 BASELINE_NAMES = {
     "popularity": "popularity",
     "popularity_recent": "popular lately",
-    "category_popularity": "popular in the categories",
+    "category_popularity": "popular in category",
     "repeat_last": "repeat last",
     "item_cf": "item-to-item CF",
     "vsknn": "nearest users (VSKNN)",
