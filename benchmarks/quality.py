@@ -22,7 +22,7 @@ from nann.evaluation import metrics as m
 from nann.evaluation.comparison import UserRanks
 from nann.evaluation.lists import collect_lists
 from nann.evaluation.scan import exact_scan
-from nann.evaluation.simple_methods import SimpleMethods
+from nann.evaluation.simple_methods import Known, simple_lists
 from nann.index import load_embeddings
 from nann.models import load_max_length, load_model
 from nann.retrieval import HistoryScorer
@@ -84,13 +84,17 @@ def main() -> None:
     def ranks_of(name: str, ranks: list[np.ndarray]) -> UserRanks:
         return UserRanks(user_ids, targets, np.stack([each[order] for each in ranks]), name)
 
-    methods = SimpleMethods(
-        load_histories(options.dataset, times=True), items.train_counts, moment=load_meta(options.dataset).get("split_time")
+    known = Known(
+        load_histories(options.dataset, times=True),
+        items,
+        moment=load_meta(options.dataset).get("split_time"),
+        decays=DEFAULTS.decays,
+        hours=DEFAULTS.recent_hours,
     )
     others = load_samples(options.dataset, "validate").draw(DEFAULTS.tune_users, seed=USERS_SEED)
-    chosen = methods.choose(others, k=max(ks), decays=DEFAULTS.decays, hours=DEFAULTS.recent_hours)
-    print(f"{len(targets):,} users of the {options.split} split; parameters of the simple methods: {chosen.options}")
-    simple = {name: ranks_of(name, [m.ranks_of(lists, samples.targets)]) for name, lists in methods.lists(samples, max(ks), chosen).items()}
+    found_lists, chosen = simple_lists(known, others, samples, sorted(ks))
+    print(f"{len(targets):,} users of the {options.split} split; parameters of the simple methods: {chosen}")
+    simple = {name: ranks_of(name, [m.ranks_of(lists, samples.targets)]) for name, lists in found_lists.items()}
     config = CompareConfig(ks=ks, metrics=("recall",), lists="all")
     for name, ranks in simple.items():
         found = compare_ranks(ranks, ranks, config)

@@ -23,7 +23,10 @@ from components.steps import CONFIGS, load_object
 @config_options(load_object(CONFIGS["compare"]))
 @click.pass_context
 def compare_command(context: click.Context, *, a: str, b: str, as_json: bool, config_file: Path | None, **_: Any) -> None:
-    """A and B are directories made by `nann evaluate`; several with commas between are seeds of one config; B may name a baseline of A."""
+    """A and B are directories made by `nann evaluate`; several with commas between are seeds of one config.
+
+    B may name a baseline of A, or be best_baseline: at each K the one with the highest recall.
+    """
     set_up_logging(verbose=False, quiet=False)
     config = make_config(
         "compare", read_config_file(config_file).get("compare", {}), given_values(context, load_object(CONFIGS["compare"]))

@@ -179,10 +179,10 @@ class EvaluateConfig(StepConfig):
     graph: GraphForm = Field("portable", description=f"exported form to evaluate: {GRAPH_FORMS}")
     max_users: int = Field(0, ge=0, description="evaluate at most this many users; 0: all")
     batch_size: int = Field(16, ge=1, description="users per call of the exported graph")
-    baselines: bool = Field(True, description="also compute popularity, repeat-last and item-to-item CF on the same users")
-    decays: tuple[float, ...] = Field((0.5, 0.6, 0.7, 0.8, 0.9, 1.0), description="recency decays of item CF to choose from")
+    baselines: bool = Field(True, description="also compute the simple methods that a model has to beat, on the same users")
+    decays: tuple[float, ...] = Field((0.5, 0.6, 0.7, 0.8, 0.9, 1.0), min_length=1, description="recency decays of item CF to choose from")
     recent_hours: tuple[float, ...] = Field(
-        (0.5, 1, 3, 6, 24, 72), description="windows, in hours, of the popularity of the last hours to choose from"
+        (0.5, 1, 3, 6, 24, 72), min_length=1, description="windows, in hours, of the popularity of the last hours to choose from"
     )
     tune_users: int = Field(1000, ge=0, description="validation users on whom the baselines' parameters are chosen; 0: take the first ones")
     curve_users: int = Field(200, ge=0, description="validation users for the curve of recall against items scored; 0: no curve")

@@ -19,8 +19,8 @@ KEY_METRICS: Mapping[str, tuple[str, ...]] = {
     "evaluate": (
         "recall_all@200",
         "recall_retrieval@200",
-        "baselines.popularity_recent.recall@200",
-        "baselines.item_cf.recall@200",
+        "best_baseline.recall@200",
+        "ratio_to_best_baseline@200",
         "coverage@200",
         "items_scored_share",
     ),
@@ -85,7 +85,7 @@ def list_lengths(metrics: Mapping[str, Any]) -> list[int]:
 
 
 def recall_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
-    """(label, K -> value as text) for the exact scan, the retrieval graph, its coverage, and the baselines; recall with its interval."""
+    """(label, K -> value as text) for the exact scan, the retrieval graph, its coverage, and the baselines, with intervals."""
     ks, ranges = list_lengths(metrics), metrics.get("intervals") or {}
     rows = [
         (label, {str(k): _share(metrics.get(f"{name}@{k}"), ranges.get(f"{name}@{k}")) for k in ks})
@@ -100,6 +100,10 @@ def recall_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
         own = ranges.get("baselines", {}).get(baseline, {})
         label = f"baseline {baseline.replace('_', '-')}"
         rows.append((label, {str(k): _share(values.get(f"recall@{k}"), own.get(f"recall@{k}")) for k in ks}))
+    if best := metrics.get("best_baseline"):
+        rows.append(("best baseline", {str(k): best[f"name@{k}"].replace("_", "-") for k in ks}))
+        name = "ratio_to_best_baseline"
+        rows.append(("retrieval graph / best baseline", {str(k): _share(metrics[f"{name}@{k}"], ranges.get(f"{name}@{k}")) for k in ks}))
     return rows
 
 

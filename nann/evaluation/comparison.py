@@ -67,6 +67,12 @@ class Paired:
     test: str
 
 
+def list_names(evaluation: Path) -> list[str]:
+    """The lists of an artifact of `evaluate` that can be compared: "all", "retrieval", and its baselines."""
+    names = pq.read_schema(evaluation / "users.parquet").names
+    return [name.removeprefix("rank_") for name in names if name.startswith("rank_")]
+
+
 def read_ranks(evaluations: Sequence[Path], lists: str, *, name: str) -> UserRanks:
     """Reads ``users.parquet`` of evaluations of the same users.
 
@@ -83,8 +89,7 @@ def read_ranks(evaluations: Sequence[Path], lists: str, *, name: str) -> UserRan
         table = pq.read_table(path / "users.parquet")
         column = f"rank_{lists}"
         if column not in table.column_names:
-            known = ", ".join(found.removeprefix("rank_") for found in table.column_names if found.startswith("rank_"))
-            raise ArtifactError(f"{path} has no lists called {lists!r}; it has {known}")
+            raise ArtifactError(f"{path} has no lists called {lists!r}; it has {', '.join(list_names(path))}")
         users, targets, ranks = (table[key].to_numpy(zero_copy_only=False) for key in ("user_id", "target_item_id", column))
         order = np.argsort(users, kind="stable")
         read.append(UserRanks(users[order], targets[order], ranks[order][np.newaxis], str(path)))

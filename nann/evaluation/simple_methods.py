@@ -1,112 +1,172 @@
-"""The simple methods of an evaluation: their parameters chosen on validation users, their lists for any users."""
+"""The simple methods of an evaluation. A further one is one more entry of `METHODS`."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nann.evaluation import metrics as m
-from nann.evaluation.baselines import DECAY, ItemCF, RecentPopularity, popular_list, repeat_lists
-from nann.samples import Histories, Samples
+from nann.evaluation.recommenders import CategoryPopularity, ItemCF, KnnSettings, RecentPopularity, SessionKnn, popular_list, repeat_lists
+from nann.evaluation.recommenders.order import Rows
+from nann.evaluation.recommenders.tuning import Settings, SimpleMethod, TunedMethod
+from nann.samples import Histories, Items, Samples
 
 logger = logging.getLogger(__name__)
 
-Rows = NDArray[np.int64]
-HOURS = 24.0
+CATEGORY_DECAYS = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
+VSKNN_VALUES = {
+    "decay": (0.2, 0.4, 0.6, 0.8, 0.9, 1.0),
+    "damping": (0.0, 0.25, 0.5, 1.0),
+    "neighbours": (250, 500, 1000, 2000),
+    "idf": (0.0, 0.2, 1.0, 3.0),
+    "own": (0.0, 0.3, 1.0, 3.0),
+}
+VSKNN_START = {"decay": 0.8, "damping": 0.25, "neighbours": 500, "own": 1.0}
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Parameters of the simple methods, and how they were chosen.
+class Known:
+    """What simple methods may learn from.
 
     Attributes:
-        decay: of item CF.
-        hours: of the popularity of the last hours; None where the dataset has no times.
-        options: what ``metrics.json`` says of it: per method the parameter's name and value, the recall of every value tried, by its
-            text, and ``k`` and ``num_users`` of that recall.
-    """
-
-    decay: float
-    hours: float | None
-    options: dict[str, Any]
-
-
-class SimpleMethods:
-    """Popularity, popularity of the last hours, repeat-last and item CF, learned from the training events.
-
-    Args:
         train: training events, with their times where there are any.
-        train_counts: [N + 1] events of training users per item row.
+        items: the catalogue: training counts, categories.
         moment: unix seconds at which all lists are made, of a dataset split by time; None: each user's lists are made at the newest event
             of the history.
+        decays: of item CF, to choose from.
+        hours: windows of the popularity of the last hours, to choose from.
     """
 
-    def __init__(self, train: Histories, train_counts: NDArray[np.int64], *, moment: int | None = None) -> None:
-        num_items = len(train_counts) - 1
-        self._train_counts, self._moment = train_counts, moment
-        self._item_cf = ItemCF(train.item_rows, train.row_splits, num_items=num_items)
-        self._recent = None if train.times is None else RecentPopularity(train.item_rows, train.times, num_items=num_items)
+    train: Histories
+    items: Items
+    moment: int | None = None
+    decays: Sequence[float] = (0.8,)
+    hours: Sequence[float] = (24.0,)
 
-    def choose(self, samples: Samples, *, k: int, decays: Sequence[float], hours: Sequence[float]) -> Chosen:
-        """The parameters with the best recall@k for given users; among equals the first one.
+    @cached_property
+    def num_items(self) -> int:
+        """N."""
+        return len(self.items.train_counts) - 1
 
-        Args:
-            samples: validation users; the parameters are the defaults where there are none.
-            k: K.
-            decays: values to try for item CF; a single one is taken as it is.
-            hours: values to try for the popularity of the last hours; likewise.
-        """
-        popular, options = popular_list(self._train_counts, k), {}
-        decay, window = (decays[0] if decays else DECAY), (hours[0] if hours else HOURS)
-        targets = samples.targets[:, None]
-        if len(decays) > 1 and len(targets):
-            every = self._item_cf.recommend_each(samples.histories, k, decays=decays, fill=popular)
-            tried = {f"{value:g}": float(m.recall(lists, targets, k).mean()) for value, lists in zip(decays, every, strict=True)}
-            decay = decays[int(np.argmax(list(tried.values())))]
-            options["item_cf"] = {"decay": decay, "tried": tried}
-        else:
-            options["item_cf"] = {"decay": decay, "tried": {}}
-        moments = self._moments(samples)
-        if moments is None:
-            return Chosen(decay, None, self._with_sizes(options, k, samples))
-        tried = {}
-        if len(hours) > 1 and len(targets):
-            for value in hours:
-                lists = self._recent_lists(moments, k, value, popular)
-                tried[f"{value:g}"] = float(m.recall(lists, targets, k).mean())
-            window = hours[int(np.argmax(list(tried.values())))]
-        options["popularity_recent"] = {"hours": window, "tried": tried}
-        return Chosen(decay, window, self._with_sizes(options, k, samples))
+    def popular(self, k: int) -> Rows:
+        """The ``k`` items that fill the places a method leaves."""
+        return popular_list(self.items.train_counts, k)
 
-    def lists(self, samples: Samples, k: int, chosen: Chosen) -> dict[str, Rows]:
-        """Name -> [S, k] lists of every method that the dataset allows, item CF last."""
-        popular = popular_list(self._train_counts, k)
-        found = {"popularity": np.tile(popular, (len(samples.targets), 1))}
-        moments = self._moments(samples)
-        if moments is not None and chosen.hours is not None:
-            found["popularity_recent"] = self._recent_lists(moments, k, chosen.hours, popular)
-        else:
-            logger.info("the dataset's records have no times, so the popularity of the last hours is left out")
-        found["repeat_last"] = repeat_lists(samples.histories, k, fill=popular)
-        (found["item_cf"],) = self._item_cf.recommend_each(samples.histories, k, decays=[chosen.decay], fill=popular)
-        return found
 
-    def _moments(self, samples: Samples) -> NDArray[np.int64] | None:
-        if self._recent is None or samples.last_times is None:
-            return None
-        return samples.last_times if self._moment is None else np.full(len(samples.targets), self._moment - 1, np.int64)
+def popularity(known: Known) -> SimpleMethod:
+    """The items with the most training events."""
+    return TunedMethod("popularity", lambda samples, k, settings: [np.tile(known.popular(k), (len(samples.targets), 1)) for _ in settings])
 
-    def _recent_lists(self, moments: NDArray[np.int64], k: int, hours: float, popular: Rows) -> Rows:
-        if self._recent is None:
-            raise ValueError("the training events have no times, so there is no popularity of the last hours")
-        return self._recent.recommend(moments, k, hours=hours, fill=popular)
 
-    @staticmethod
-    def _with_sizes(options: Mapping[str, dict[str, Any]], k: int, samples: Samples) -> dict[str, Any]:
-        num_users = len(samples.targets)
-        return {name: {**values, "k": k, "num_users": num_users if values["tried"] else 0} for name, values in options.items()}
+def popularity_recent(known: Known) -> SimpleMethod | None:
+    """The items with the most events of the last hours, where the records have times."""
+    if known.train.times is None:
+        logger.info("the dataset's records have no times, so the popularity of the last hours is left out")
+        return None
+    recent = RecentPopularity(known.train.item_rows, known.train.times, num_items=known.num_items)
+
+    def moments(samples: Samples) -> NDArray[np.int64]:
+        if known.moment is not None:
+            return np.full(len(samples.targets), known.moment - 1, np.int64)
+        if samples.last_times is None:
+            raise ValueError("the training events have times, but the samples have none; convert the log again")
+        return samples.last_times
+
+    def recommend_each(samples: Samples, k: int, settings: Sequence[Settings]) -> list[Rows]:
+        at, fill = moments(samples), known.popular(k)
+        return [recent.recommend(at, k, hours=each["hours"], fill=fill) for each in settings]
+
+    return TunedMethod("popularity_recent", recommend_each, {"hours": known.hours})
+
+
+def category_popularity(known: Known) -> SimpleMethod | None:
+    """The items with the most training events in the history's categories, where items have categories."""
+    items = known.items
+    if not items.num_categories:
+        logger.info("the items have no categories, so popularity within categories is left out")
+        return None
+    method = CategoryPopularity(items.category_rows, items.train_counts, num_categories=items.num_categories)
+
+    def recommend_each(samples: Samples, k: int, settings: Sequence[Settings]) -> list[Rows]:
+        return method.recommend_each(samples.histories, k, decays=[each["decay"] for each in settings], fill=known.popular(k))
+
+    return TunedMethod("category_popularity", recommend_each, {"decay": CATEGORY_DECAYS})
+
+
+def repeat_last(known: Known) -> SimpleMethod:
+    """The user's own items, newest first."""
+    return TunedMethod(
+        "repeat_last", lambda samples, k, settings: [repeat_lists(samples.histories, k, fill=known.popular(k)) for _ in settings]
+    )
+
+
+def item_cf(known: Known) -> SimpleMethod:
+    """Item-to-item collaborative filtering."""
+    method = ItemCF(known.train.item_rows, known.train.row_splits, num_items=known.num_items)
+
+    def recommend_each(samples: Samples, k: int, settings: Sequence[Settings]) -> list[Rows]:
+        return method.recommend_each(samples.histories, k, decays=[each["decay"] for each in settings], fill=known.popular(k))
+
+    return TunedMethod("item_cf", recommend_each, {"decay": known.decays})
+
+
+def vsknn(known: Known) -> SimpleMethod:
+    """The nearest training users."""
+    method = SessionKnn(known.train.item_rows, known.train.row_splits, num_items=known.num_items)
+
+    def recommend_each(samples: Samples, k: int, settings: Sequence[Settings]) -> list[Rows]:
+        return method.recommend_each(samples.histories, k, [_knn_settings(each) for each in settings], fill=known.popular(k))
+
+    return TunedMethod("vsknn", recommend_each, VSKNN_VALUES, VSKNN_START)
+
+
+def _knn_settings(settings: Settings) -> KnnSettings:
+    return KnnSettings(
+        neighbours=int(settings["neighbours"]),
+        decay=settings["decay"],
+        damping=settings["damping"],
+        idf=settings["idf"],
+        own=settings["own"],
+    )
+
+
+# In the order in which reports show them. Each entry learns from what is known, or is None where the dataset does not allow it.
+METHODS: tuple[Callable[[Known], SimpleMethod | None], ...] = (
+    popularity,
+    popularity_recent,
+    category_popularity,
+    repeat_last,
+    item_cf,
+    vsknn,
+)
+
+
+def simple_lists(
+    known: Known, validation: Samples, samples: Samples, ks: Sequence[int]
+) -> tuple[dict[str, Rows], dict[str, dict[str, Any]]]:
+    """The lists of every method that the dataset allows. One method after the other learns, is tuned, answers, and is dropped.
+
+    Args:
+        known: what they learn from.
+        validation: users on whom parameters are chosen.
+        samples: users to answer for.
+        ks: list lengths K that will be measured.
+
+    Returns:
+        Name -> [S, max(ks)] lists, and name -> parameters and how they were chosen, of the methods that have any.
+    """
+    lists: dict[str, Rows] = {}
+    options: dict[str, dict[str, Any]] = {}
+    for learn in METHODS:
+        method = learn(known)
+        if method is None:
+            continue
+        if chosen := method.choose(validation, ks):
+            options[method.name] = chosen
+        lists[method.name] = method.lists(samples, max(ks))
+    return lists, options

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nann.evaluation import metrics as m
+from nann.evaluation.best_baseline import BEST_BASELINE, against_best
 from nann.evaluation.groups import group_figures, user_groups
 from nann.evaluation.intervals import intervals
 from nann.evaluation.lists import Lists
@@ -42,8 +43,10 @@ def summarize(
         ``recall_all@K``, ``ndcg_all@K``, ``mrr_all@K`` (exact lists), ``recall_retrieval@K``, ``ndcg_retrieval@K``, ``mrr_retrieval@K``,
         ``precision@K``, ``f1@K``, ``catalogue_coverage@K`` (retrieved lists), ``recall_delta@K`` (None where recall_all is 0),
         ``coverage@K``, ``items_scored_mean``, ``items_scored_share``, ``num_test_users``, ``num_items``, ``baselines`` (name ->
-        ``recall@K``, ``ndcg@K``, ``mrr@K``, ``catalogue_coverage@K``), ``standard_errors`` and ``intervals`` (the same names, for means
-        over users) and ``groups`` (see `nann.evaluation.groups`).
+        ``recall@K``, ``ndcg@K``, ``mrr@K``, ``catalogue_coverage@K``), ``best_baseline`` (``name@K`` and ``recall@K`` of the simple method
+        with the highest recall at each K), ``ratio_to_best_baseline@K`` (recall_retrieval over that, None where it is 0),
+        ``standard_errors`` and ``intervals`` (the same names, for means over users and, of intervals, the ratios) and ``groups`` (see
+        `nann.evaluation.groups`).
     """
     relevant = np.asarray(targets)[:, None]
     figures: dict[str, Any] = {}
@@ -71,6 +74,13 @@ def summarize(
         errors["baselines"][name] = {key: m.standard_error(values) for key, values in own.items()}
         ranges["baselines"][name] = {key: list(interval) for key, interval in intervals(own).items()}
         hits |= {f"{name}@{k}": own[f"recall@{k}"] for k in ks}
+    theirs = {name: {k: hits[f"{name}@{k}"] for k in ks} for name in baselines}
+    best, paired = against_best(figures["baselines"], {k: per_user[f"recall_retrieval@{k}"] for k in ks}, theirs)
+    figures[BEST_BASELINE] = best
+    for k, against in paired.items():
+        figures[f"ratio_to_best_baseline@{k}"] = against.ratio
+        if against.ratio_interval is not None:
+            ranges[f"ratio_to_best_baseline@{k}"] = list(against.ratio_interval)
     groups = user_groups(targets=targets, histories=histories, train_counts=train_counts)
     return {**figures, "standard_errors": errors, "intervals": ranges, "groups": group_figures(groups, hits)}
 

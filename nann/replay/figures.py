@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nann.evaluation.baselines import ItemCF, popular_list
 from nann.evaluation.metrics import standard_error
+from nann.evaluation.recommenders import ItemCF, popular_list
 from nann.replay.log import Questions, ReplayLog
 from nann.replay.prior import HOUR
 from nann.replay.scan import ranks_in_lists

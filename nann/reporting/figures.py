@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nann.reporting import svg
 from nann.reporting.text import bytes_text, number_text, seconds_text
 
+MOST_LEVEL_LABELS = 18  # values above more bars than that would run into each other, so they stand upright
 INTERVAL = 1.96  # standard errors on either side: a 95 % interval
 
 
@@ -75,7 +76,7 @@ def grouped_bars(groups: Sequence[str], series: Sequence[Bars], *, name: str, la
     with svg.style():
         figure, (axes,) = svg.new_figure(height=3.6)
         width = 0.82 / max(1, len(series))
-        top = 1e-9
+        top, rotation = 1e-9, 90 if len(series) * len(groups) > MOST_LEVEL_LABELS else 0
         for place, bars in enumerate(series):
             x = np.arange(len(groups)) + (place - (len(series) - 1) / 2) * width
             whiskers = INTERVAL * np.asarray(bars.errors)
@@ -83,13 +84,16 @@ def grouped_bars(groups: Sequence[str], series: Sequence[Bars], *, name: str, la
             axes.errorbar(x, bars.values, whiskers, fmt="none", ecolor=svg.INK, elinewidth=0.9, capsize=2.5)
             for at, value, whisker in zip(x, bars.values, whiskers, strict=True):
                 text = f"{value:.{digits}f}"
-                axes.annotate(text, (at, value + whisker), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7)
+                at_top = (at, value + whisker)
+                axes.annotate(
+                    text, at_top, xytext=(0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=7, rotation=rotation
+                )
                 top = max(top, value + whisker)
         axes.set_xticks(np.arange(len(groups)), list(groups))
         axes.tick_params(axis="x", length=0)
-        axes.set_ylim(0, top * 1.12)
+        axes.set_ylim(0, top * (1.2 if rotation else 1.12))
         axes.set(ylabel="share of users", xlabel=xlabel)
-        figure.legend(loc="outside upper left", ncols=min(6, len(series)), fontsize=7.5)
+        figure.legend(loc="outside upper left", ncols=min(5, len(series)), fontsize=7.5)
         return svg.to_svg(figure, name=name, label=label)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nann.evaluation.best_baseline import BEST_BASELINE
 from nann.reporting import figures, svg
 from nann.reporting.page import Card, Section, Table
 from nann.reporting.text import number_text, share_text
@@ -13,11 +14,22 @@ Metrics = Mapping[str, Any]
 BASELINE_NAMES = {
     "popularity": "popularity",
     "popularity_recent": "popular lately",
+    "category_popularity": "popular in category",
     "repeat_last": "repeat last",
     "item_cf": "item-to-item CF",
+    "vsknn": "nearest users (VSKNN)",
+    "sequential_rules": "sequential rules",
     "hnswlib": "hnswlib's own search",
 }
-BASELINE_COLORS = {"popularity": svg.LIGHT_GREY, "popularity_recent": "#b9c9b0", "repeat_last": "#d8c3a5", "item_cf": svg.GREY}
+BASELINE_COLORS = {
+    "popularity": svg.LIGHT_GREY,
+    "popularity_recent": "#b9c9b0",
+    "category_popularity": "#c9b8cf",
+    "repeat_last": "#d8c3a5",
+    "item_cf": svg.GREY,
+    "vsknn": "#8fa58a",
+    "sequential_rules": "#a98f6a",
+}
 MODELS = (("all", "model, exact scan", svg.LIGHT_BLUE), ("retrieval", "model, exported graph", svg.BLUE))
 
 
@@ -27,13 +39,15 @@ def list_lengths(metrics: Metrics) -> list[int]:
 
 
 def recall_cards(metrics: Metrics) -> list[Card]:
-    """Headline numbers at the largest K."""
+    """Headline numbers: recall against the best simple method at every K, the rest at the largest K."""
     k = list_lengths(metrics)[-1]
     found, errors = metrics[f"recall_retrieval@{k}"], metrics["standard_errors"]
     cards = [Card(f"recall@{k}", f"{found:.3f}", f"± {errors[f'recall_retrieval@{k}']:.3f} (standard error)")]
-    popularity = metrics["baselines"].get("popularity", {}).get(f"recall@{k}")
-    if popularity:
-        cards.append(Card("against popularity", f"{found / popularity:.1f} ×", f"popularity reaches {popularity:.3f}"))
+    if best := metrics.get(BEST_BASELINE):
+        for length in list_lengths(metrics):
+            name, reached = best[f"name@{length}"], best[f"recall@{length}"]
+            note = f"{ratio_interval_text(metrics, length)}; {BASELINE_NAMES.get(name, name)} reaches {reached:.3f}".removeprefix("; ")
+            cards.append(Card(f"against the best baseline @{length}", ratio_text(metrics, length), note))
     delta = metrics[f"recall_delta@{k}"]
     return [
         *cards,
@@ -41,6 +55,18 @@ def recall_cards(metrics: Metrics) -> list[Card]:
         Card("items scored", share_text(metrics["items_scored_share"]), f"{metrics['items_scored_mean']:,.0f} of {metrics['num_items']:,}"),
         Card(f"recall lost @{k}", share_text(delta), "by searching instead of scanning"),
     ]
+
+
+def ratio_text(metrics: Metrics, k: int) -> str:
+    """Recall@K of the exported graph over that of the best baseline: ``1.05 ×``; a dash where that is 0."""
+    ratio = metrics[f"ratio_to_best_baseline@{k}"]
+    return "-" if ratio is None else f"{ratio:.2f} ×"
+
+
+def ratio_interval_text(metrics: Metrics, k: int) -> str:
+    """``0.97 to 1.12`` of that ratio; empty where there is no interval."""
+    interval = metrics["intervals"].get(f"ratio_to_best_baseline@{k}")
+    return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else ""
 
 
 def recall_section(metrics: Metrics) -> Section:
@@ -59,16 +85,21 @@ def recall_section(metrics: Metrics) -> Section:
         name = f"recall_{kind}"
         series.append(figures.Bars(label, color, [metrics[f"{name}@{k}"] for k in ks], [errors[f"{name}@{k}"] for k in ks]))
     rows = [[bars.label, *(f"{value:.4f} ± {error:.4f}" for value, error in zip(bars.values, bars.errors, strict=True))] for bars in series]
+    if best := metrics.get(BEST_BASELINE):
+        names = [best[f"name@{k}"] for k in ks]
+        rows.append(["best baseline", *(BASELINE_NAMES.get(name, name) for name in names)])
+        rows.append(["exported graph / best baseline (95 % interval)", *(_with_interval(metrics, k) for k in ks)])
     return Section(
         anchor="recall",
         title="Recall against simple methods",
         pictures=[figures.recall_bars(ks, series, name="recall")],
         explanation=(
             "Each user's history is cut before one held-out event; recall@K is the share of users whose held-out item is among the K items "
-            "recommended. Muted colours: the simple methods, which are items by popularity, by popularity of the last hours, the user's "
-            "own last items, and items that the same users had. Light blue: the model when it scores every item. Dark blue: the exported "
-            "graph, which scores only a part. Whiskers are 95 % intervals; all methods answer for the same users, so for a verdict on a "
-            f"difference use nann compare. {options_text(metrics)}"
+            "recommended. Muted colours: the simple methods, which are items by popularity, by popularity of the last hours and in the "
+            "history's categories, the user's own last items, items that the same users had, and items of the nearest training users; "
+            "what counts is the best of them at each K. Light blue: the model when it scores every item. Dark blue: the exported "
+            "graph, which scores only a part. Whiskers are 95 % intervals; all methods answer for the same users, so the paired interval "
+            f"of the ratio, and nann compare, say more about a difference. {options_text(metrics)}"
         ),
         tables=[Table(["recall ± standard error", *(f"@{k}" for k in ks)], rows)],
     )
@@ -84,9 +115,10 @@ def options_text(metrics: Metrics) -> str:
     """How the parameters of the baselines were chosen, as a sentence."""
     parts = []
     for name, values in sorted(metrics["baseline_options"].items()):
-        (parameter,) = set(values) - {"tried", "k", "num_users"}
+        parameters = [parameter for parameter in values if parameter not in ("tried", "ks", "num_users")]
+        chosen = ", ".join(f"{parameter} {values[parameter]:g}" for parameter in sorted(parameters))
         how = f"best of {len(values['tried'])} on {values['num_users']:,} validation users" if values["tried"] else "given"
-        parts.append(f"{BASELINE_NAMES.get(name, name)}: {parameter} {values[parameter]:g} ({how})")
+        parts.append(f"{BASELINE_NAMES.get(name, name)}: {chosen} ({how})")
     return f"Parameters: {'; '.join(parts)}." if parts else ""
 
 
@@ -159,6 +191,11 @@ def curve_section(curve: Metrics) -> Section:
         ),
         folded=[Table(header, rows, caption="The settings, levels from 0 up", text_columns=3)],
     )
+
+
+def _with_interval(metrics: Metrics, k: int) -> str:
+    interval = ratio_interval_text(metrics, k)
+    return ratio_text(metrics, k) + (f" ({interval})" if interval else "")
 
 
 def _four(value: float) -> str:

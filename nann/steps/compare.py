@@ -9,7 +9,8 @@ from pathlib import Path
 from nann.artifacts import open_artifact
 from nann.config import CompareConfig
 from nann.errors import ArtifactError
-from nann.evaluation.comparison import Paired, UserRanks, compare_paired, read_ranks, require_same_users, user_values
+from nann.evaluation.best_baseline import BEST_BASELINE, best_names, simple_names
+from nann.evaluation.comparison import Paired, UserRanks, compare_paired, list_names, read_ranks, require_same_users, user_values
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def compare(*, a: Sequence[Path], b: Sequence[Path] | str, config: CompareConfig
 
     Args:
         a: artifacts of `evaluate`; several are runs of one config with different seeds, whose means are compared.
-        b: likewise, or the name of a baseline of the first of ``a``.
+        b: likewise, or the name of a baseline of the first of ``a``; ``best_baseline`` is at each K the one with the highest recall@K.
         config: the options.
 
     Raises:
@@ -48,6 +49,8 @@ def compare(*, a: Sequence[Path], b: Sequence[Path] | str, config: CompareConfig
     for path in [*a, *([] if isinstance(b, str) else b)]:
         _require_lists(path, config)
     left = read_ranks(a, config.lists, name=", ".join(map(str, a)))
+    if b == BEST_BASELINE:
+        return _compare_best(a[0], left, config)
     right = read_ranks(a[:1], b, name=b) if isinstance(b, str) else read_ranks(b, config.lists, name=", ".join(map(str, b)))
     return compare_ranks(left, right, config)
 
@@ -66,6 +69,30 @@ def compare_ranks(left: UserRanks, right: UserRanks, config: CompareConfig) -> C
             figures[f"{metric}@{k}"] = compare_paired(values_a, values_b, resamples=config.resamples)
             per_seed_a[f"{metric}@{k}"], per_seed_b[f"{metric}@{k}"] = values_a.mean(axis=1).tolist(), values_b.mean(axis=1).tolist()
     return Comparison(left.name, right.name, len(left.user_ids), len(left.ranks), len(right.ranks), figures, per_seed_a, per_seed_b)
+
+
+def _compare_best(path: Path, left: UserRanks, config: CompareConfig) -> Comparison:
+    """Compares with the best baseline of an evaluation, which may be another one at each K."""
+    ranks = {name: read_ranks([path], name, name=name) for name in simple_names(list_names(path))}
+    if not ranks:
+        raise ArtifactError(f"{path} holds no baseline to compare with; run `nann evaluate` with --baselines")
+    recalls = {name: {f"recall@{k}": float(user_values(each.ranks, "recall", k).mean()) for k in config.ks} for name, each in ranks.items()}
+    found: dict[str, Comparison] = {}
+    for k, name in best_names(recalls, sorted(config.ks)).items():
+        of_k = compare_ranks(left, ranks[name], config.model_copy(update={"ks": (k,)}))
+        found |= dict.fromkeys(of_k.figures, of_k)
+    in_order = [f"{metric}@{k}" for metric in config.metrics for k in sorted(config.ks)]
+    names = ", ".join(f"{found[f'{config.metrics[0]}@{k}'].name_b} @{k}" for k in sorted(config.ks))
+    return Comparison(
+        left.name,
+        f"the best baseline ({names})",
+        len(left.user_ids),
+        len(left.ranks),
+        1,
+        {figure: found[figure].figures[figure] for figure in in_order},
+        {figure: found[figure].per_seed_a[figure] for figure in in_order},
+        {figure: found[figure].per_seed_b[figure] for figure in in_order},
+    )
 
 
 def _require_lists(path: Path, config: CompareConfig) -> None:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import EvaluateConfig
 from nann.errors import ArtifactError
+from nann.evaluation.best_baseline import OWN_SEARCH
 from nann.evaluation.curve import measure_curve
 from nann.evaluation.lists import Retrieve, collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
-from nann.evaluation.simple_methods import SimpleMethods
+from nann.evaluation.simple_methods import Known, simple_lists
 from nann.evaluation.summary import summarize, users_table
 from nann.export import load_corpus, load_frozen_scorer, served_inputs
 from nann.reporting.evaluation_page import evaluation_page
@@ -27,7 +28,6 @@ from nann.samples import Items, Samples, load_histories, load_items, load_meta, 
 
 logger = logging.getLogger(__name__)
 USERS_SEED = 1
-OWN_SEARCH = "hnswlib"  # beside the baselines, but no simple method: the model's own vectors, searched the classic way
 DETAILS = ("standard_errors", "intervals", "groups", "baseline_options")  # for the files, too long for a table of numbers
 
 
@@ -134,15 +134,17 @@ def _require_width(model: Artifact, config: EvaluateConfig) -> None:
 
 def _baseline_lists(
     dataset: Path, items: Items, samples: Samples, config: EvaluateConfig
-) -> tuple[dict[str, NDArray[np.int64]], dict[str, Any]]:
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, dict[str, Any]]]:
     """The lists of the simple methods for the same users, and how their parameters were chosen: on validation users."""
-    # In a dataset split by time lists are made at the moment of the split, when all training events are known.
-    moment = load_meta(dataset).get("split_time")
-    methods = SimpleMethods(load_histories(dataset, times=True), items.train_counts, moment=moment)
-    width = max(config.ks)
-    others = load_samples(dataset, "validate").draw(config.tune_users, seed=USERS_SEED)
-    chosen = methods.choose(others, k=width, decays=config.decays, hours=config.recent_hours)
-    return methods.lists(samples, width, chosen), chosen.options
+    known = Known(
+        load_histories(dataset, times=True),
+        items,
+        moment=load_meta(dataset).get("split_time"),  # when all training events are known, so lists are made then
+        decays=config.decays,
+        hours=config.recent_hours,
+    )
+    validation = load_samples(dataset, "validate").draw(config.tune_users, seed=USERS_SEED)
+    return simple_lists(known, validation, samples, sorted(config.ks))
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

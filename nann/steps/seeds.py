@@ -14,10 +14,11 @@ import numpy as np
 from nann.artifacts import ArtifactWriter, StepResult, open_artifact
 from nann.config import BuildIndexConfig, CompareConfig, EvaluateConfig, ExtractConfig, RewriteConfig, SeedsConfig, StepConfig, TrainConfig
 from nann.errors import ArtifactError
+from nann.evaluation.best_baseline import BEST_BASELINE, best_names, simple_names
 from nann.evaluation.comparison import read_ranks
 from nann.steps.build_index import build_index
 from nann.steps.compare import compare_ranks
-from nann.steps.evaluate import DETAILS, OWN_SEARCH, evaluate
+from nann.steps.evaluate import DETAILS, evaluate
 from nann.steps.extract import extract
 from nann.steps.rewrite import rewrite
 from nann.steps.train import train
@@ -63,17 +64,13 @@ def seeds(*, dataset: Path, seed_runs: Path, steps: Mapping[str, StepConfig], co
         result = summarize_seeds(evaluations, config)
         (directory / "seeds.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         k = max(config.ks)
-        against = result["baselines"][result["best_baseline"]]["all"][f"recall@{k}"]
         names = (f"recall_all@{k}", f"recall_retrieval@{k}", f"coverage@{k}")
         writer.metrics.update({name: result["figures"][name]["mean"] for name in names})
-        low, high = against["ratio_interval"] or (None, None)
-        writer.metrics.update(
-            best_baseline=result["best_baseline"],
-            best_baseline_recall=against["mean_b"],
-            ratio=against["ratio"],
-            ratio_low=low,
-            ratio_high=high,
-        )
+        writer.metrics[BEST_BASELINE] = result[BEST_BASELINE]
+        for length in sorted(config.ks):
+            ratio = result[f"ratio_to_best_baseline@{length}"]["retrieval"]
+            low, high = ratio["interval"] or (None, None)
+            writer.metrics |= {f"ratio@{length}": ratio["ratio"], f"ratio_low@{length}": low, f"ratio_high@{length}": high}
     return writer.result()
 
 
@@ -105,7 +102,8 @@ def summarize_seeds(evaluations: list[Path], config: SeedsConfig) -> dict[str, A
     Returns:
         ``num_users``; ``figures``: every number of ``metrics.json`` with its ``values`` by seed, ``mean`` and ``deviation`` (between
         seeds); ``baselines``: name -> "all" (exact scan) and "retrieval" (exported graph) -> "recall@K" -> the comparison
-        (`nann.evaluation.comparison.Paired`); ``best_baseline``: the one with the highest recall at the largest K.
+        (`nann.evaluation.comparison.Paired`); ``best_baseline``: ``name@K`` and ``recall@K`` of the simple method with the highest recall
+        at each K; ``ratio_to_best_baseline@K``: "all" and "retrieval" -> ``ratio`` and its ``interval`` over users and seeds.
 
     Raises:
         ArtifactError: they are of other users.
@@ -119,9 +117,7 @@ def summarize_seeds(evaluations: list[Path], config: SeedsConfig) -> dict[str, A
             figures[name] = {"values": values, "mean": float(np.mean(values)), "deviation": float(np.std(values, ddof=1))}
     options = CompareConfig(ks=config.ks, metrics=("recall",), lists="all", resamples=config.resamples)
     compared: dict[str, Any] = {}
-    for baseline in metrics[0]["baselines"]:
-        if baseline == OWN_SEARCH:
-            continue
+    for baseline in simple_names(list(metrics[0]["baselines"])):
         right = read_ranks(evaluations[:1], baseline, name=baseline)
         compared[baseline] = {
             lists: {
@@ -130,6 +126,12 @@ def summarize_seeds(evaluations: list[Path], config: SeedsConfig) -> dict[str, A
             }
             for lists in ("all", "retrieval")
         }
-    largest = f"recall@{max(config.ks)}"
-    best = max(compared, key=lambda name: compared[name]["all"][largest]["mean_b"])
-    return {"num_users": metrics[0]["num_test_users"], "figures": figures, "baselines": compared, "best_baseline": best}
+    best: dict[str, Any] = {}
+    ratios: dict[str, Any] = {}
+    for k, name in best_names(metrics[0]["baselines"], sorted(config.ks)).items():
+        best |= {f"name@{k}": name, f"recall@{k}": metrics[0]["baselines"][name][f"recall@{k}"]}
+        of_lists = {lists: figures_of[f"recall@{k}"] for lists, figures_of in compared[name].items()}
+        ratios[f"ratio_to_best_baseline@{k}"] = {
+            lists: {"ratio": paired["ratio"], "interval": paired["ratio_interval"]} for lists, paired in of_lists.items()
+        }
+    return {"num_users": metrics[0]["num_test_users"], "figures": figures, "baselines": compared, BEST_BASELINE: best, **ratios}

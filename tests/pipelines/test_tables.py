@@ -12,6 +12,9 @@ METRICS = {
     "coverage@200": 0.97,
     "items_scored_share": 0.2,
     "baselines": {"popularity": {"recall@50": 0.02, "recall@200": 0.05}, "item_cf": {"recall@200": 0.2}},
+    "best_baseline": {"name@50": "popularity", "recall@50": 0.02, "name@200": "item_cf", "recall@200": 0.2},
+    "ratio_to_best_baseline@50": 5.0,
+    "ratio_to_best_baseline@200": 1.45,
 }
 
 
@@ -21,6 +24,8 @@ def test_recall_rows() -> None:
     assert rows["exact top K found (coverage)"] == {"50": "-", "200": "0.9700"}
     assert rows["baseline popularity"] == {"50": "0.0200", "200": "0.0500"}
     assert rows["baseline item-cf"] == {"50": "-", "200": "0.2000"}
+    assert rows["best baseline"] == {"50": "popularity", "200": "item-cf"}
+    assert rows["retrieval graph / best baseline"] == {"50": "5.0000", "200": "1.4500"}
 
 
 def test_intervals_places_and_groups() -> None:
@@ -44,7 +49,7 @@ def test_intervals_places_and_groups() -> None:
 
 def test_key_numbers() -> None:
     assert key_numbers("evaluate", METRICS).startswith(
-        "recall_all@200 0.3, recall_retrieval@200 0.29, item_cf.recall@200 0.2, coverage@200 0.97"
+        "recall_all@200 0.3, recall_retrieval@200 0.29, best_baseline.recall@200 0.2, ratio_to_best_baseline@200 1.45, coverage@200 0.97"
     )
     assert key_numbers("extract", {"num_items": 1234, "done": True, "words": "x"}) == "num_items 1,234"
 

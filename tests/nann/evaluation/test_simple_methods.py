@@ -1,14 +1,19 @@
-"""Parameters are the best ones for the users given, and every method sees what was known at its moment only."""
+"""Every method is tuned on the users given, and sees what was known at its moment only."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from nann.evaluation import metrics as m
-from nann.evaluation.baselines import ItemCF, RecentPopularity, popular_list
-from nann.evaluation.simple_methods import SimpleMethods
-from nann.samples import Histories, Samples
+from nann.evaluation import simple_methods
+from nann.evaluation.recommenders import ItemCF, RecentPopularity, popular_list
+from nann.evaluation.recommenders.tuning import Settings, SimpleMethod, TunedMethod
+from nann.evaluation.simple_methods import METHODS, Known, popularity_recent, simple_lists
+from nann.samples import Histories, Items, Samples
 
 HOUR = 3600
+NAMES = ["popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn"]
 
 
 @pytest.fixture
@@ -27,46 +32,71 @@ def samples() -> Samples:
     return Samples(histories, rng.integers(1, 41, 30).astype(np.int32), np.arange(30), rng.integers(50 * HOUR, 200 * HOUR, 30))
 
 
-def counts(train: Histories) -> np.ndarray:
-    return np.bincount(train.item_rows, minlength=41)
+def catalogue(train: Histories, *, categories: int = 4) -> Items:
+    rows = np.arange(41)
+    category_rows = (rows % categories + 1 if categories else np.zeros(41)).astype(np.int32)
+    category_rows[0] = 0
+    return Items(rows, category_rows, np.full(41, 1 / 40), np.bincount(train.item_rows, minlength=41), categories)
 
 
 def test_parameters_are_the_best_on_the_users_given(train: Histories, samples: Samples) -> None:
-    chosen = SimpleMethods(train, counts(train)).choose(samples, k=10, decays=(1.0, 0.3), hours=(1, 20, 100))
+    known = Known(train, catalogue(train), decays=(1.0, 0.3), hours=(1, 20, 100))
+    lists, options = simple_lists(known, samples, samples, (5, 10))
+    assert list(lists) == NAMES
+    assert set(options) == {"popularity_recent", "category_popularity", "item_cf", "vsknn"}
     relevant = samples.targets[:, None]
-    tried = chosen.options["item_cf"]["tried"]
+
+    def recall(found: np.ndarray) -> float:
+        return float(np.mean([m.recall(found, relevant, k).mean() for k in (5, 10)]))
+
     for decay in (1.0, 0.3):
-        item_cf = ItemCF(train.item_rows, train.row_splits, num_items=40, decay=decay)
-        lists = item_cf.recommend(samples.histories, 10, fill=popular_list(counts(train), 10))
-        assert tried[f"{decay:g}"] == pytest.approx(m.recall(lists, relevant, 10).mean())
-    assert tried[f"{chosen.decay:g}"] == max(tried.values())
-    windows = chosen.options["popularity_recent"]["tried"]
-    assert windows[f"{chosen.hours:g}"] == max(windows.values())
-    assert chosen.options["item_cf"]["num_users"] == 30
+        found = ItemCF(train.item_rows, train.row_splits, num_items=40, decay=decay).recommend(
+            samples.histories, 10, fill=popular_list(known.items.train_counts, 10)
+        )
+        assert options["item_cf"]["tried"][f"{decay:g}"] == pytest.approx(recall(found))
+    for name, chosen in options.items():
+        assert recall(lists[name]) == pytest.approx(max(chosen["tried"].values())), name
+        assert (chosen["num_users"], chosen["ks"]) == (30, [5, 10])
+        parameters = {parameter: value for parameter, value in chosen.items() if parameter not in ("tried", "ks", "num_users")}
+        text = ", ".join(f"{parameter} {value:g}" for parameter, value in parameters.items())
+        assert (text if len(parameters) > 1 else text.split()[1]) in chosen["tried"]
 
 
-def test_single_values_are_taken_and_nobody_to_choose_on_takes_the_first(train: Histories, samples: Samples) -> None:
-    methods = SimpleMethods(train, counts(train))
-    given = methods.choose(samples, k=10, decays=(0.7,), hours=(5,))
-    assert (given.decay, given.hours, given.options["item_cf"]["num_users"]) == (0.7, 5, 0)
-    nobody = samples.take(np.zeros(0, np.int64))
-    assert methods.choose(nobody, k=10, decays=(0.4, 0.9), hours=(3, 4)).decay == 0.4
+def test_lists_are_full_and_without_repeats(train: Histories, samples: Samples) -> None:
+    lists, _ = simple_lists(Known(train, catalogue(train)), samples.take(slice(0, 0)), samples, (10,))
+    for name, found in lists.items():
+        assert found.shape == (30, 10), name
+        assert all(len(set(row)) == 10 and 0 not in row for row in found.tolist()), name
 
 
 def test_lists_are_made_at_the_newest_event_or_at_the_moment_of_the_split(train: Histories, samples: Samples) -> None:
     recent = RecentPopularity(train.item_rows, train.times, num_items=40)
     for moment, expected in ((None, samples.last_times), (150 * HOUR, np.full(30, 150 * HOUR - 1))):
-        methods = SimpleMethods(train, counts(train), moment=moment)
-        lists = methods.lists(samples, 10, methods.choose(samples, k=10, decays=(0.8,), hours=(20,)))
-        assert list(lists) == ["popularity", "popularity_recent", "repeat_last", "item_cf"]
-        found, wanted = lists["popularity_recent"], recent.recommend(expected, 10, hours=20)
+        method = popularity_recent(Known(train, catalogue(train), moment=moment, hours=(20,)))
+        assert method is not None
+        found, wanted = method.lists(samples, 10), recent.recommend(expected, 10, hours=20)
         assert np.array_equal(found[wanted > 0], wanted[wanted > 0])
-        assert all(len(set(row)) == 10 for row in found.tolist())
 
 
-def test_without_times_there_is_no_recent_popularity(train: Histories, samples: Samples) -> None:
+def test_what_the_dataset_lacks_is_left_out(train: Histories, samples: Samples) -> None:
     plain = Histories(train.item_rows, train.row_splits, 1)
-    methods = SimpleMethods(plain, counts(train))
-    chosen = methods.choose(samples, k=10, decays=(0.8, 0.9), hours=(20, 30))
-    assert (chosen.hours, "popularity_recent" in chosen.options) == (None, False)
-    assert list(methods.lists(samples, 10, chosen)) == ["popularity", "repeat_last", "item_cf"]
+    lists, options = simple_lists(Known(plain, catalogue(train, categories=0)), samples, samples, (10,))
+    assert list(lists) == ["popularity", "repeat_last", "item_cf", "vsknn"]
+    assert set(options) == {"item_cf", "vsknn"}
+
+
+def test_a_further_method_is_one_more_entry(train: Histories, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    def newest_neighbour(known: Known) -> SimpleMethod:
+        """The row behind that of the newest event, or a given number further."""
+
+        def recommend_each(samples: Samples, k: int, settings: Sequence[Settings]) -> list[np.ndarray]:
+            rows = samples.histories[:, -1:] + np.arange(k)
+            return [(rows + int(each["step"]) - 1) % known.num_items + 1 for each in settings]
+
+        return TunedMethod("newest_neighbour", recommend_each, {"step": (1, 2)})
+
+    monkeypatch.setattr(simple_methods, "METHODS", (*METHODS, newest_neighbour))
+    lists, options = simple_lists(Known(train, catalogue(train)), samples, samples, (3,))
+    assert list(lists) == [*NAMES, "newest_neighbour"]
+    step = options["newest_neighbour"]["step"]
+    assert lists["newest_neighbour"][0, 0] == (samples.histories[0, -1] + step - 1) % 40 + 1

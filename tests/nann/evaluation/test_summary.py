@@ -32,8 +32,11 @@ def test_figures() -> None:
         {"recall@2": 0.5, "recall@3": 0.5, "ndcg@2": second / 2, "ndcg@3": second / 2, "mrr@2": 0.25, "mrr@3": 0.25}
         | {"catalogue_coverage@2": 2 / 9, "catalogue_coverage@3": 3 / 9}
     )
+    assert figures.pop("best_baseline") == {"name@2": "popularity", "recall@2": 0.5, "name@3": "popularity", "recall@3": 0.5}
     assert figures == pytest.approx(
         {
+            "ratio_to_best_baseline@2": 1,
+            "ratio_to_best_baseline@3": 1,
             "recall_all@2": 0,
             "recall_all@3": 1,
             "recall_retrieval@2": 0.5,
@@ -68,6 +71,7 @@ def test_figures() -> None:
     assert errors["items_scored_mean"] == pytest.approx(1)
     assert ranges["recall_retrieval@2"] == list(wilson(1, 2))
     assert ranges["baselines"]["popularity"]["recall@3"] == list(wilson(1, 2))
+    assert "ratio_to_best_baseline@2" not in ranges  # some draws of two users leave the baseline without a hit
     low, high = ranges["items_scored_mean"]
     assert (low, high) == (2, 4)
     assert [(group["group"], group["users"], group["recall_all@3"], group["popularity@2"]) for group in groups["target_train_events"]] == [
@@ -75,6 +79,34 @@ def test_figures() -> None:
         ("5-19", 1, 1, 1),
     ]
     assert [group["group"] for group in groups["target_in_history"]] == ["no", "yes"]
+
+
+def test_the_model_is_compared_with_the_best_baseline_of_each_length() -> None:
+    rng = np.random.default_rng(6)
+    users = 300
+    targets = np.full(users, 5)
+    lists = {name: np.where(rng.random((users, 4)) < share, 5, 1 + np.arange(4)) for name, share in (("a", 0.1), ("b", 0.2), ("m", 0.25))}
+    lists["a"][: 9 * users // 10, 3] = 5  # weak at the top of the list, strong further down
+    lists["hnswlib"] = np.full((users, 4), 5)
+    model = Lists(lists.pop("m"), np.full(users, 9))
+    figures = summarize(
+        targets=targets,
+        histories=np.zeros((users, 1), int),
+        train_counts=np.ones(9, int),
+        exact=model,
+        retrieved=model,
+        baselines=lists,
+        ks=(2, 4),
+        num_items=9,
+    )
+    for k, name in ((2, "b"), (4, "a")):
+        best, ratio = figures["best_baseline"], figures[f"ratio_to_best_baseline@{k}"]
+        assert best[f"name@{k}"] == name
+        assert best[f"recall@{k}"] == figures["baselines"][name][f"recall@{k}"]
+        assert ratio == pytest.approx(figures[f"recall_retrieval@{k}"] / best[f"recall@{k}"])
+        low, high = figures["intervals"][f"ratio_to_best_baseline@{k}"]
+        assert low < ratio < high
+    assert figures["ratio_to_best_baseline@2"] > 1 > figures["ratio_to_best_baseline@4"]
 
 
 def test_users_table() -> None:

@@ -57,7 +57,7 @@ def read_page(html: str) -> PageReader:
 
 @pytest.fixture
 def metrics() -> dict[str, Any]:
-    baselines = {"popularity": 0.15, "popularity_recent": 0.12, "repeat_last": 0.05, "item_cf": 0.3}
+    baselines = {"popularity": 0.15, "popularity_recent": 0.12, "repeat_last": 0.05, "item_cf": 0.3, "vsknn": 0.36}
     own = {f"{name}_{kind}@{k}": 0.25 for name in ("ndcg", "mrr") for kind in ("all", "retrieval") for k in KS}
     recalls = {f"recall_{kind}@{k}": 0.4 for kind in ("all", "retrieval") for k in KS} | {
         f"{name}@{k}": 0.2 for name in baselines for k in KS
@@ -82,9 +82,13 @@ def metrics() -> dict[str, Any]:
             | {f"{metric}@{k}": 0.07 for metric in ("ndcg", "mrr", "catalogue_coverage") for k in KS}
             for name, value in baselines.items()
         },
+        "best_baseline": {"name@5": "item_cf", "recall@5": 0.3, "name@10": "vsknn", "recall@10": 0.36},
+        "ratio_to_best_baseline@5": 1.5,
+        "ratio_to_best_baseline@10": 1.25,
         "baseline_options": {
-            "item_cf": {"decay": 0.8, "tried": {"0.8": 0.3, "1": 0.2}, "k": 10, "num_users": 30},
-            "popularity_recent": {"hours": 6.0, "tried": {}, "k": 10, "num_users": 0},
+            "item_cf": {"decay": 0.8, "tried": {"0.8": 0.3, "1": 0.2}, "ks": [5, 10], "num_users": 30},
+            "popularity_recent": {"hours": 6.0, "tried": {}, "ks": [5, 10], "num_users": 0},
+            "vsknn": {"own": 1.0, "decay": 0.9, "tried": {"decay 0.9, own 1": 0.3}, "ks": [5, 10], "num_users": 30},
         },
         "standard_errors": {
             **{f"{name}@{k}": 0.02 for k in KS for name in ("recall_all", "recall_retrieval", "coverage")},
@@ -92,6 +96,7 @@ def metrics() -> dict[str, Any]:
         },
         "intervals": {
             **{name: [0.21, 0.29] for name in own},
+            "ratio_to_best_baseline@10": [1.12, 1.38],
             "baselines": {name: {f"{metric}@{k}": [0.06, 0.08] for metric in ("ndcg", "mrr") for k in KS} for name in baselines},
         },
         "groups": {"target_train_events": [group, {**group, "group": "1-4"}], "history_length": [group], "target_in_history": [group]},

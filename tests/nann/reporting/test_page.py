@@ -54,7 +54,18 @@ def test_everything_given_as_text_is_escaped(reader: Reader) -> None:
 
 def test_evaluation_page_names_its_numbers(metrics: dict[str, Any], curve: dict[str, Any], reader: Reader) -> None:
     text = reader(render(evaluation_page(metrics, curve))).text
-    for part in ("0.4500 ± 0.0200", "item-to-item CF", "97.0 %", "40 users of the test split", "× 1 (exported)", "3.0 ×", *QUALITY):
+    for part in ("0.4500 ± 0.0200", "item-to-item CF", "97.0 %", "40 users of the test split", "× 1 (exported)", *QUALITY):
+        assert part in text
+
+
+def test_the_headline_is_the_best_baseline_of_each_length_and_no_weaker_one(metrics: dict[str, Any], reader: Reader) -> None:
+    cards = {card.label: (card.value, card.note) for card in evaluation_page(metrics, None).cards}
+    assert cards["against the best baseline @5"] == ("1.50 ×", "item-to-item CF reaches 0.300")
+    assert cards["against the best baseline @10"] == ("1.25 ×", "1.12 to 1.38; nearest users (VSKNN) reaches 0.360")
+    assert not any("popularity" in label or "popularity" in note for label, (_, note) in cards.items())
+    metrics["ratio_to_best_baseline@5"] = None
+    text = reader(render(evaluation_page(metrics, None))).text
+    for part in ("exported graph / best baseline", "1.25 × (1.12 to 1.38)", "nearest users (VSKNN): decay 0.9, own 1 (best of 1"):
         assert part in text
 
 
@@ -63,6 +74,7 @@ def test_evaluation_page_without_baselines_curve_and_anything_found(metrics: dic
         if name.startswith(("recall", "f1", "precision")):
             metrics[name] = None if "delta" in name else 0.0
     metrics["baselines"], metrics["baseline_options"], metrics["standard_errors"]["baselines"], metrics["groups"] = {}, {}, {}, {}
+    metrics["best_baseline"] = {}
     assert "Quality against" not in reader(render(evaluation_page(metrics, None))).text
 
 

@@ -29,6 +29,10 @@ def evaluations(untrained_run: Any, untrained_string_run: Any, tmp_path_factory:
         config = EvaluateConfig(ks=(5, 20), curve_users=0, tune_users=0, split=split)
         paths[name] = root / name
         evaluate(converted_model=run.converted_model, dataset=run.artifacts["dataset"], evaluation=paths[name], config=config)
+    without = EvaluateConfig(ks=(5, 20), curve_users=0, baselines=False)
+    paths["none"] = root / "none"
+    artifacts = untrained_run.artifacts
+    evaluate(converted_model=untrained_run.converted_model, dataset=artifacts["dataset"], evaluation=paths["none"], config=without)
     return paths
 
 
@@ -45,6 +49,23 @@ def test_means_are_those_of_the_evaluations(evaluations: dict[str, Path]) -> Non
     assert (every.seeds_a, every.seeds_b) == (3, 1)
     assert every.per_seed_a["recall@20"] == pytest.approx([metrics["recall_all@20"]] * 3)
     assert every.figures["recall@20"].difference == pytest.approx(0)
+
+
+def test_the_best_baseline_is_that_of_each_length(evaluations: dict[str, Path]) -> None:
+    metrics = json.loads((evaluations["test"] / "metrics.json").read_text())
+    found = compare(a=[evaluations["test"]], b="best_baseline", config=CONFIG)
+    best = metrics["best_baseline"]
+    assert list(found.figures) == ["recall@5", "recall@20", "mrr@5", "mrr@20"]
+    assert found.name_b == f"the best baseline ({best['name@5']} @5, {best['name@20']} @20)"
+    for k in (5, 20):
+        own = compare(a=[evaluations["test"]], b=best[f"name@{k}"], config=CONFIG)
+        for metric in ("recall", "mrr"):
+            assert found.figures[f"{metric}@{k}"] == own.figures[f"{metric}@{k}"]
+            assert found.per_seed_b[f"{metric}@{k}"] == own.per_seed_b[f"{metric}@{k}"]
+        assert found.figures[f"recall@{k}"].mean_b == best[f"recall@{k}"]
+        assert found.figures[f"recall@{k}"].ratio == metrics[f"ratio_to_best_baseline@{k}"]
+    with pytest.raises(ArtifactError, match="holds no baseline to compare with; run `nann evaluate` with --baselines"):
+        compare(a=[evaluations["none"]], b="best_baseline", config=CONFIG)
 
 
 def test_other_users_and_longer_lists_are_refused(evaluations: dict[str, Path], untrained_run: Any) -> None:
@@ -66,6 +87,8 @@ def test_the_command(evaluations: dict[str, Path]) -> None:
     users = pq.read_table(evaluations["test"] / "users.parquet")
     ranks = users["rank_item_cf"].to_numpy()
     assert found["figures"]["recall@20"]["mean_b"] == pytest.approx(np.mean((ranks > 0) & (ranks <= 20)))
+    best = CliRunner().invoke(main, ["compare", path, "best_baseline", "--ks", "5,20"])
+    assert "B: the best baseline (" in best.stdout
     table = CliRunner().invoke(main, ["compare", f"{path},{path}", path, "--ks", "20"])
     assert "(mean of 2 seeds)" in table.stdout
     assert "recall@20" in table.stdout

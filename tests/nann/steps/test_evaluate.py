@@ -17,7 +17,7 @@ from nann.retrieval import HistoryScorer
 from nann.samples import load_histories, load_items, load_samples
 from nann.steps.evaluate import evaluate
 
-BASELINES = ("popularity", "popularity_recent", "repeat_last", "item_cf")
+BASELINES = ("popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn")
 CONFIG = EvaluateConfig(ks=(5, 20), curve_users=10, batch_size=8)
 
 
@@ -56,6 +56,15 @@ def test_figures_follow_from_the_users_table(evaluated: Path, untrained_run: Any
         tried = options[name]["tried"]
         assert tried[f"{options[name][parameter]:g}"] == max(tried.values())
         assert options[name]["num_users"] == len(load_samples(untrained_run.artifacts["dataset"], "validate").targets)
+    assert list(metrics["baselines"]) == sorted(BASELINES)
+    for k in (5, 20):
+        best = metrics["best_baseline"][f"name@{k}"]
+        recalls = {name: metrics["baselines"][name][f"recall@{k}"] for name in BASELINES}
+        assert recalls[best] == max(recalls.values()) == metrics["best_baseline"][f"recall@{k}"]
+        ratio = metrics[f"ratio_to_best_baseline@{k}"]
+        assert ratio == pytest.approx(metrics[f"recall_retrieval@{k}"] / recalls[best])
+    low, high = metrics["intervals"]["ratio_to_best_baseline@20"]
+    assert low <= metrics["ratio_to_best_baseline@20"] <= high
     for division in metrics["groups"].values():
         assert sum(group["users"] for group in division) == count
         found = sum(group["users"] * group["recall_retrieval@20"] for group in division)
@@ -97,7 +106,8 @@ def test_the_exported_point_of_the_curve_is_the_exported_graph(untrained_run: An
     metrics, _ = read(tmp_path / "evaluation")
     curve = json.loads((tmp_path / "evaluation" / "curve.json").read_text())
     assert metrics["split"] == "validate"
-    assert metrics["baselines"] == {}
+    assert metrics["baselines"] == metrics["best_baseline"] == {}
+    assert "ratio_to_best_baseline@5" not in metrics
     assert curve["num_users"] == metrics["num_test_users"]
     (point,) = [point for point in curve["points"] if point["exported"]]
     assert point["items_scored_mean"] == pytest.approx(metrics["items_scored_mean"])

@@ -18,6 +18,7 @@ STEPS: dict[str, StepConfig] = {
     "rewrite": RewriteConfig(ef=(30, 20), rounds=(4, 1), top_k=20),
     "evaluate": EvaluateConfig(ks=(5, 20), curve_users=0, decays=(0.8,), recent_hours=(24,)),
 }
+BASELINES = ("popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn")
 CONFIG = SeedsConfig(seeds=(3, 8), ks=(20,), resamples=200)
 
 
@@ -35,13 +36,20 @@ def test_means_and_comparisons_are_those_of_the_seeds(small_dataset: Path, tmp_p
     assert figure["values"] == pytest.approx([recall(table, "all") for table in tables])
     assert figure["mean"] == pytest.approx(np.mean(figure["values"]))
     assert figure["deviation"] == pytest.approx(np.std(figure["values"], ddof=1))
-    simple = {name: recall(tables[0], name) for name in ("popularity", "popularity_recent", "repeat_last", "item_cf")}
+    simple = {name: recall(tables[0], name) for name in BASELINES}
     assert {name: compared["all"]["recall@20"]["mean_b"] for name, compared in found["baselines"].items()} == pytest.approx(simple)
-    assert simple[found["best_baseline"]] == max(simple.values())
-    paired = found["baselines"][found["best_baseline"]]["all"]["recall@20"]
-    assert paired["difference"] == pytest.approx(figure["mean"] - max(simple.values()))
-    assert paired["interval"][0] <= paired["difference"] <= paired["interval"][1]
-    assert result.metrics["ratio"] == pytest.approx(figure["mean"] / max(simple.values()))
+    best = found["best_baseline"]
+    assert simple[best["name@20"]] == best["recall@20"] == max(simple.values())
+    served = found["figures"]["recall_retrieval@20"]["mean"]
+    for lists, mean in (("all", figure["mean"]), ("retrieval", served)):
+        paired = found["baselines"][best["name@20"]][lists]["recall@20"]
+        assert paired["difference"] == pytest.approx(mean - max(simple.values()))
+        assert paired["interval"][0] <= paired["difference"] <= paired["interval"][1]
+        ratio = found["ratio_to_best_baseline@20"][lists]
+        assert ratio == {"ratio": paired["ratio"], "interval": paired["ratio_interval"]}
+        assert ratio["ratio"] == pytest.approx(mean / max(simple.values()))
+    assert result.metrics["ratio@20"] == pytest.approx(served / max(simple.values()))
+    assert result.metrics["best_baseline"] == best
     models = [json.loads((path / f"seed-{seed}" / "model" / "config.json").read_text())["train"]["seed"] for seed in (3, 8)]
     assert models == [3, 8]
     assert seeds(dataset=small_dataset, seed_runs=path, steps=STEPS, config=CONFIG).reused

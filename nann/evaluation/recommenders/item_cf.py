@@ -1,7 +1,4 @@
-"""Simple recommenders that a trained model has to beat: popularity, popularity of the last hours, the user's own last items, and
-item-to-item collaborative filtering.
-
-All learn from the training events only and answer for the same users as the model, from the same histories.
+"""Item-to-item collaborative filtering.
 
 Item CF scores item j for a history h by the cosine of the two items' sets of users, each user weighted by activity::
 
@@ -22,89 +19,13 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-logger = logging.getLogger(__name__)
+from nann.evaluation.recommenders.order import Rows, best_scored, filled
 
-Rows = NDArray[np.int64]
+logger = logging.getLogger(__name__)
 
 DECAY = 0.8
 USERS_PER_PRODUCT = 128
 SIMILARITIES_AT_ONCE = 50_000_000  # entries of 12 bytes; the Globo clicks need about half of it, so they are done in one go
-
-
-def popular_list(train_counts: NDArray[np.integer], k: int) -> Rows:
-    """The ``k`` items with the most training events, the lower row first among equals.
-
-    Args:
-        train_counts: [N + 1] events of training users per item row; row 0 (padding) is ignored.
-        k: length of the list.
-
-    Returns:
-        [k] int64 item rows, padded with 0 where fewer than ``k`` items have a training event.
-    """
-    counts = np.array(train_counts, np.int64)
-    counts[0] = 0
-    return _filled(_most_counted(counts, k), None, k)
-
-
-def repeat_lists(histories: NDArray[np.integer], k: int, *, fill: Rows | None = None) -> Rows:
-    """The ``k`` newest distinct items of each history, the newest first: what the user had before.
-
-    Args:
-        histories: [S, L] item rows, oldest first, zeros anywhere are ignored.
-        k: length of the lists.
-        fill: item rows that take the places left.
-
-    Returns:
-        [S, k] int64 item rows, padded with 0.
-    """
-    lists = np.zeros((len(histories), k), np.int64)
-    for user, history in enumerate(np.asarray(histories)):
-        newest = np.array(list(dict.fromkeys(history[history > 0][::-1].tolist())), np.int64)
-        lists[user] = _filled(newest[:k], fill, k)
-    return lists
-
-
-class RecentPopularity:
-    """The items with the most events of the last hours before a moment.
-
-    Args:
-        item_rows: [E] item rows of the training events.
-        times: [E] int64 unix seconds.
-        num_items: N; rows are 1..N.
-    """
-
-    def __init__(self, item_rows: NDArray[np.integer], times: NDArray[np.integer], *, num_items: int) -> None:
-        order = np.argsort(times, kind="stable")
-        self._item_rows, self._times = np.asarray(item_rows)[order], np.asarray(times)[order]
-        self._num_items = num_items
-
-    def recommend(self, moments: NDArray[np.integer], k: int, *, hours: float, fill: Rows | None = None) -> Rows:
-        """The ``k`` items with the most events in (moment - hours, moment], the lower row first among equals.
-
-        Args:
-            moments: [S] int64 unix seconds; events after them do not count.
-            k: length of the lists.
-            hours: length of the window, above 0.
-            fill: item rows that take the places left where fewer items have an event in the window.
-
-        Returns:
-            [S, k] int64 item rows, padded with 0.
-
-        Raises:
-            ValueError: ``hours`` is not above 0.
-        """
-        if hours <= 0:
-            raise ValueError(f"hours is {hours}; the window must be longer than 0")
-        lists = np.zeros((len(moments), k), np.int64)
-        begins = np.searchsorted(self._times, np.asarray(moments) - 3600 * hours, side="right")
-        ends = np.searchsorted(self._times, moments, side="right")
-        counts, first, last = np.zeros(self._num_items + 1, np.int64), 0, 0
-        for user in np.argsort(moments, kind="stable"):  # in order of time the window only moves forward
-            np.add.at(counts, self._item_rows[last : ends[user]], 1)
-            np.subtract.at(counts, self._item_rows[first : begins[user]], 1)
-            first, last = begins[user], ends[user]
-            lists[user] = _filled(_most_counted(counts, k), fill, k)
-        return lists
 
 
 class ItemCF:
@@ -183,8 +104,8 @@ class ItemCF:
                     scores = (group[start : start + USERS_PER_PRODUCT] @ similarities).tocsr()
                     for row in range(scores.shape[0]):
                         entries = slice(scores.indptr[row], scores.indptr[row + 1])
-                        best = _best(scores.indices[entries], scores.data[entries], k)
-                        lists[first + start + row] = _filled(best, fill, k)
+                        best = best_scored(scores.indices[entries], scores.data[entries], k)
+                        lists[first + start + row] = filled(best, fill, k)
             logger.info("item CF: %d of %d users", last, len(histories))
         return every
 
@@ -214,29 +135,5 @@ def _check_decay(decay: float) -> None:
         raise ValueError(f"decay is {decay}; it must lie in (0, 1]")
 
 
-def _most_counted(counts: NDArray[np.int64], k: int) -> Rows:
-    """Up to ``k`` item rows with a count above 0, by count descending, then row ascending."""
-    width = len(counts)
-    keys = counts * width - np.arange(width)  # one number that orders by count, then by row
-    best = np.argpartition(keys, width - k)[width - k :] if k < width else np.arange(width)
-    best = best[np.argsort(-keys[best])]
-    return best[(counts[best] > 0) & (best > 0)].astype(np.int64)
-
-
 def _inverse_sqrt(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(1.0, np.sqrt(values), out=np.zeros_like(values), where=values > 0)
-
-
-def _best(items: NDArray[np.integer], scores: NDArray[np.float64], k: int) -> Rows:
-    """Up to ``k`` items by score descending, then row ascending."""
-    scores = np.round(scores, 12)  # equal up to the order of summation counts as equal, so that ties are broken by row alone
-    if len(items) > k:
-        kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
-        items, scores = items[kept], scores[kept]
-    return items[np.lexsort((items, -scores))[:k]].astype(np.int64)
-
-
-def _filled(best: Rows, fill: Rows | None, k: int) -> Rows:
-    if fill is not None and len(best) < k:
-        best = np.concatenate([best, fill[(fill > 0) & ~np.isin(fill, best)]])[:k]
-    return np.pad(best, (0, k - len(best)))

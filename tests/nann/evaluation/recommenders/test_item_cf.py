@@ -1,13 +1,11 @@
-"""Popularity and item CF against their definitions, written out over Python sets."""
-
-from collections import Counter
+"""Item CF against its definition, written out over Python sets."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nann.evaluation.baselines import ItemCF, RecentPopularity, popular_list, repeat_lists
+from nann.evaluation.recommenders import ItemCF, popular_list
 
 
 def flatten(users: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -24,12 +22,6 @@ def brute_force(users: list[list[int]], history: list[int], num_items: int, deca
             shared = sum(len(s) ** -0.5 for s in sets if i in s and j in s)
             scores[j] += decay**age * (shared / np.sqrt(n_i * n_j) if n_i and n_j else 0)
     return scores
-
-
-def test_popular_list_breaks_ties_by_row_and_pads() -> None:
-    counts = np.array([99, 4, 7, 4, 0])
-    assert popular_list(counts, 3).tolist() == [2, 1, 3]
-    assert popular_list(counts, 6).tolist() == [2, 1, 3, 0, 0, 0]
 
 
 def test_item_cf_on_a_small_case() -> None:
@@ -56,24 +48,6 @@ def test_recency_decides_between_two_items() -> None:
     assert item_cf.recommend(np.array([[1, 3, 0], [3, 0, 1]]), 4).tolist() == [[3, 4, 1, 2], [1, 2, 3, 4]]
 
 
-def test_refusals() -> None:
-    with pytest.raises(ValueError, match=r"1..2, found 1..3"):
-        ItemCF(*flatten([[1, 3]]), num_items=2)
-    with pytest.raises(ValueError, match="decay is 0"):
-        ItemCF(*flatten([[1]]), num_items=2, decay=0)
-    with pytest.raises(ValueError, match=r"decay is 1\.5"):
-        ItemCF(*flatten([[1]]), num_items=2).recommend_each(np.array([[1]]), 1, decays=[0.5, 1.5])
-    with pytest.raises(ValueError, match="hours is 0"):
-        RecentPopularity(np.array([1]), np.array([5]), num_items=2).recommend(np.array([5]), 1, hours=0)
-
-
-def test_repeats_are_the_newest_items_first_each_once() -> None:
-    histories = np.array([[1, 2, 1, 0], [3, 0, 0, 0], [0, 0, 0, 0]])
-    assert repeat_lists(histories, 3).tolist() == [[1, 2, 0], [3, 0, 0], [0, 0, 0]]
-    assert repeat_lists(histories, 3, fill=np.array([2, 4, 3])).tolist() == [[1, 2, 4], [3, 2, 4], [2, 4, 3]]
-    assert repeat_lists(histories, 1).tolist() == [[1], [3], [0]]
-
-
 def test_several_decays_give_the_lists_of_each() -> None:
     rng = np.random.default_rng(4)
     users = flatten([rng.integers(1, 30, 9).tolist() for _ in range(40)])
@@ -83,22 +57,13 @@ def test_several_decays_give_the_lists_of_each() -> None:
         assert np.array_equal(lists, ItemCF(*users, num_items=30, decay=decay).recommend(histories, 10))
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    events=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 20_000)), min_size=1, max_size=30),
-    moments=st.lists(st.integers(-5000, 25_000), min_size=1, max_size=6),
-    hours=st.sampled_from([0.5, 1, 3]),
-    k=st.integers(1, 8),
-)
-def test_recent_popularity_against_counting(events: list[tuple[int, int]], moments: list[int], hours: float, k: int) -> None:
-    items, times = np.array(events).T
-    fill = np.array([6, 5])
-    lists = RecentPopularity(items, times, num_items=6).recommend(np.array(moments), k, hours=hours, fill=fill)
-    for moment, found in zip(moments, lists.tolist(), strict=True):
-        counts = Counter(item for item, time in events if moment - 3600 * hours < time <= moment)
-        best = sorted(counts, key=lambda item: (-counts[item], item))
-        best += [item for item in fill.tolist() if item not in best]
-        assert found == (best + [0] * k)[:k]
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match=r"1..2, found 1..3"):
+        ItemCF(*flatten([[1, 3]]), num_items=2)
+    with pytest.raises(ValueError, match="decay is 0"):
+        ItemCF(*flatten([[1]]), num_items=2, decay=0)
+    with pytest.raises(ValueError, match=r"decay is 1\.5"):
+        ItemCF(*flatten([[1]]), num_items=2).recommend_each(np.array([[1]]), 1, decays=[0.5, 1.5])
 
 
 item = st.integers(1, 8)
