@@ -1,6 +1,7 @@
 #include "ops/cc/pair_memory.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -99,6 +100,35 @@ std::string Find(const PairTable& table, const MemoryRule& rule, const History& 
   return "";
 }
 
+// Ascending, byte by byte from the lowest: comparing entries one with another was half of the time. Bytes all entries share are
+// left out.
+void Sort(std::vector<uint64_t>* entries) {
+  constexpr int kDigits = 8, kBits = 8, kValues = 1 << kBits;
+  constexpr size_t kFewEntries = 200;
+  if (entries->size() < kFewEntries) {
+    std::sort(entries->begin(), entries->end());
+    return;
+  }
+  std::vector<uint64_t> other(entries->size());
+  std::array<std::array<uint32_t, kValues>, kDigits> counts{};
+  for (const uint64_t entry : *entries) {
+    for (int digit = 0; digit < kDigits; ++digit) ++counts[digit][entry >> (digit * kBits) & (kValues - 1)];
+  }
+  for (int digit = 0; digit < kDigits; ++digit) {
+    const int shift = digit * kBits;
+    auto& places = counts[digit];
+    if (places[entries->front() >> shift & (kValues - 1)] == entries->size()) continue;
+    uint32_t place = 0;
+    for (uint32_t& count : places) {
+      const uint32_t begin = place;
+      place += count;
+      count = begin;
+    }
+    for (const uint64_t entry : *entries) other[places[entry >> shift & (kValues - 1)]++] = entry;
+    entries->swap(other);
+  }
+}
+
 }  // namespace
 
 uint64_t EncodeEntry(float value, int64_t position) {
@@ -135,7 +165,7 @@ std::string Remember(const PairTable& table, const MemoryRule& rule, const Histo
     entries->push_back(EncodeEntry(value, found.position));
   }
   finds.Clear();
-  if (problem.empty()) std::sort(entries->begin(), entries->end());
+  if (problem.empty()) Sort(entries);
   return problem;
 }
 

@@ -85,6 +85,7 @@ def make_inputs(*, batch: int, width: int, sources: int, items: int, longest: in
 @example(batch=1, width=0, sources=2, items=1, longest=3, seed=0, decay=1.0, rule_scale=1.0, own=[0.0])
 @example(batch=0, width=3, sources=2, items=4, longest=3, seed=0, decay=1.0, rule_scale=1.0, own=[0.0])
 @example(batch=40, width=50, sources=30, items=300, longest=60, seed=1, decay=0.95, rule_scale=30.0, own=[-2.0, -1.0, 1.0])
+@example(batch=2, width=50, sources=60, items=200_000, longest=60, seed=2, decay=0.95, rule_scale=30.0, own=[-2.0, -1.0, 1.0])
 @given(
     batch=st.integers(1, 6),
     width=st.integers(1, 12),
