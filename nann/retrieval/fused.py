@@ -12,10 +12,18 @@ import tensorflow as tf
 from nann.retrieval.beam import Found, SearchInputs, UserState, start
 from nann.retrieval.tables import SearchTables
 from ops import scoring
+from ops.scoring import UserMemory
 
 
 def fused_search(
-    program: str, parameters: Sequence[tf.Tensor], user_state: UserState, tables: SearchTables, search: SearchInputs
+    program: str,
+    parameters: Sequence[tf.Tensor],
+    user_state: UserState,
+    tables: SearchTables,
+    search: SearchInputs,
+    *,
+    memory: UserMemory | None = None,
+    memory_entries: tf.Tensor | int = 0,
 ) -> tuple[Found, tf.Tensor]:
     """`nann.retrieval.beam_search` in one native op.
 
@@ -25,6 +33,8 @@ def fused_search(
         user_state: tensors with leading axis B.
         tables: of the corpus, item vectors in float32.
         search: the parameters; levels the tables do not have are not walked.
+        memory: of these users, beside the scorer; see `ops.scoring.UserMemory`.
+        memory_entries: [] int64, so many of each user's first entries of the memory are scored after the entry points.
 
     Returns:
         The best `search.top_k` items scored, and [2] int64, microseconds spent walking and scoring.
@@ -42,11 +52,21 @@ def fused_search(
         item_embs=tables.item_embs.read().values,
         neighbor_values=[tf.convert_to_tensor(values) for values in tables.neighbor_values[:levels]],
         neighbor_row_splits=[tf.convert_to_tensor(splits) for splits in tables.neighbor_row_splits[:levels]],
+        memory=memory,
+        memory_entries=memory_entries,
     )
     return Found(positions=positions, scores=scores, items_scored=items_scored), microseconds
 
 
-def fused_scan(program: str, parameters: Sequence[tf.Tensor], user_state: UserState, item_embs: tf.Tensor, *, top_k: int) -> Found:
+def fused_scan(
+    program: str,
+    parameters: Sequence[tf.Tensor],
+    user_state: UserState,
+    item_embs: tf.Tensor,
+    *,
+    top_k: int,
+    memory: UserMemory | None = None,
+) -> Found:
     """`nann.retrieval.exact_search` in one native op.
 
     Args:
@@ -55,11 +75,12 @@ def fused_scan(program: str, parameters: Sequence[tf.Tensor], user_state: UserSt
         user_state: tensors with leading axis B.
         item_embs: [N, D] float32, N >= 1.
         top_k: K, items returned per user.
+        memory: of these users, beside the scorer; see `ops.scoring.UserMemory`.
     """
     item_embs = tf.convert_to_tensor(item_embs)
     batch, count = tf.shape(user_state[0], tf.int64)[0], tf.shape(item_embs, tf.int64)[0]
     positions, scores = scoring.scan_items(
-        program=program, parameters=parameters, batch=batch, top_k=tf.constant(top_k, tf.int64), item_embs=item_embs
+        program=program, parameters=parameters, batch=batch, top_k=tf.constant(top_k, tf.int64), item_embs=item_embs, memory=memory
     )
     positions.set_shape([None, top_k])
     scores.set_shape([None, top_k])

@@ -7,11 +7,15 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "ops/cc/best_items.h"
 #include "ops/cc/retrieval_walk.h"
 #include "ops/cc/tile_program.h"
+#include "ops/cc/user_memory.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/util/work_sharder.h"
 
@@ -44,12 +48,13 @@ float* Workspace(int64_t size) {
   return memory.get();
 }
 
-absl::Status ReadScalar(OpKernelContext* context, int input, const char* name, int64_t least, int64_t* value) {
-  if (!TensorShapeUtils::IsScalar(context->input(input).shape())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name, " must be a scalar, got shape ", context->input(input).shape().DebugString()));
+absl::Status ReadScalar(OpKernelContext* context, const char* name, int64_t least, int64_t* value) {
+  const Tensor* tensor = nullptr;
+  TF_RETURN_IF_ERROR(context->input(name, &tensor));
+  if (!TensorShapeUtils::IsScalar(tensor->shape())) {
+    return absl::InvalidArgumentError(absl::StrCat(name, " must be a scalar, got shape ", tensor->shape().DebugString()));
   }
-  *value = context->input(input).scalar<int64_t>()();
+  *value = tensor->scalar<int64_t>()();
   if (*value < least) return absl::InvalidArgumentError(absl::StrCat(name, " must be at least ", least, ", got ", *value));
   return absl::OkStatus();
 }
@@ -60,10 +65,16 @@ absl::Status ReadItems(const Tensor& item_embs) {
       absl::StrCat("item_embs must be [N, D] with N at least 1, got ", item_embs.shape().DebugString()));
 }
 
-// What both ops have: the program, and the scorer it makes with the parameters of a call.
+absl::Status ReadVector(OpKernelContext* context, const char* name, int64_t size, const Tensor** tensor) {
+  TF_RETURN_IF_ERROR(context->input(name, tensor));
+  if (TensorShapeUtils::IsVector((*tensor)->shape()) && (*tensor)->NumElements() == size) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(name, " must be [", size, "], got ", (*tensor)->shape().DebugString()));
+}
+
+// What the ops have in common: the program, the scorer it makes with the parameters of a call, and the users' memories.
 class ScoringOp : public OpKernel {
  public:
-  explicit ScoringOp(OpKernelConstruction* context) : OpKernel(context) {
+  explicit ScoringOp(OpKernelConstruction* context, bool has_memory = false) : OpKernel(context), has_memory_(has_memory) {
     std::string text;
     OP_REQUIRES_OK(context, context->GetAttr("program", &text));
     program_ = tile::Parse(text);
@@ -94,8 +105,28 @@ class ScoringOp : public OpKernel {
     return problem.empty() ? absl::OkStatus() : absl::InvalidArgumentError(problem);
   }
 
+  // The memories of a call, checked; nothing for an op without.
+  absl::Status ReadMemory(OpKernelContext* context, int64_t batch, int64_t num_items, std::optional<UserMemory>* memory) const {
+    if (!has_memory_) return absl::OkStatus();
+    const Tensor *row_splits = nullptr, *positions = nullptr, *values = nullptr, *item_scale = nullptr, *item_prior = nullptr;
+    TF_RETURN_IF_ERROR(ReadVector(context, "memory_row_splits", batch + 1, &row_splits));
+    TF_RETURN_IF_ERROR(context->input("memory_positions", &positions));
+    const int64_t size = positions->NumElements();
+    TF_RETURN_IF_ERROR(ReadVector(context, "memory_positions", size, &positions));
+    TF_RETURN_IF_ERROR(ReadVector(context, "memory_values", size, &values));
+    TF_RETURN_IF_ERROR(ReadVector(context, "item_scale", num_items, &item_scale));
+    TF_RETURN_IF_ERROR(ReadVector(context, "item_prior", num_items, &item_prior));
+    *memory = {row_splits->flat<int64_t>().data(), positions->flat<int64_t>().data(), values->flat<float>().data(), size,
+               item_scale->flat<float>().data(),   item_prior->flat<float>().data()};
+    const std::string problem = CheckMemory(**memory, batch, num_items);
+    return problem.empty() ? absl::OkStatus() : absl::InvalidArgumentError(problem);
+  }
+
+  bool has_memory() const { return has_memory_; }
+
  private:
   tile::Program program_;
+  bool has_memory_;
 };
 
 int64_t CostPerTile(const tile::Scorer& scorer, int64_t users) {
@@ -108,8 +139,8 @@ class BeamSearchOp : public ScoringOp {
 
   void Compute(OpKernelContext* context) override {
     Search search;
-    OP_REQUIRES_OK(context, ReadScalar(context, 0, "batch", 0, &search.batch));
-    OP_REQUIRES_OK(context, ReadScalar(context, 1, "top_k", 1, &search.top_k));
+    OP_REQUIRES_OK(context, ReadScalar(context, "batch", 0, &search.batch));
+    OP_REQUIRES_OK(context, ReadScalar(context, "top_k", 1, &search.top_k));
     const Tensor &ef = context->input(2), &rounds = context->input(3), &enter_points = context->input(4),
                  &items = context->input(5);
     OP_REQUIRES_OK(context, ReadItems(items));
@@ -141,6 +172,8 @@ class BeamSearchOp : public ScoringOp {
                                std::max<int64_t>(ef.flat<int64_t>()(level), 1),
                                rounds.flat<int64_t>()(level)});
     }
+    OP_REQUIRES_OK(context, ReadMemory(context, search.batch, search.num_items, &search.memory));
+    if (has_memory()) OP_REQUIRES_OK(context, ReadScalar(context, "memory_entries", 0, &search.memory_entries));
     tile::Scorer scorer;
     OP_REQUIRES_OK(context, Prepare(context, search.dim, search.batch, /*shared_items=*/false, &scorer));
     search.scorer = &scorer;
@@ -185,6 +218,8 @@ class BeamSearchOp : public ScoringOp {
   };
   struct Search {
     int64_t batch, top_k, pool_size, num_items, dim, num_entries;
+    int64_t memory_entries = 0;
+    std::optional<UserMemory> memory;
     const float* item_embs;
     const int64_t* entries;
     std::vector<Level> levels;
@@ -207,8 +242,9 @@ class BeamSearchOp : public ScoringOp {
     }
   }
 
+  // `remembered`: the user's memory as [N], or nullptr for an op without memory.
   static void ScoreTiles(const Search& search, int64_t user, const int64_t* positions, int64_t count, int64_t first, int64_t last,
-                         float* scores) {
+                         const float* remembered, float* scores) {
     float* const workspace = Workspace(search.scorer->workspace_size());
     const float* rows[kTileItems];
     for (int64_t number = first; number < last; ++number) {
@@ -216,7 +252,14 @@ class BeamSearchOp : public ScoringOp {
       if (number + 1 < last) Prefetch(search, positions + begin + kTileItems, std::min(kTileItems, count - begin - kTileItems));
       for (int64_t i = 0; i < size; ++i) rows[i] = search.item_embs + positions[begin + i] * search.dim;
       search.scorer->Load(rows, size, workspace);
-      std::memcpy(scores + begin, search.scorer->RunUser(user, workspace), size * sizeof(float));
+      const float* const logits = search.scorer->RunUser(user, workspace);
+      if (remembered == nullptr) {
+        std::memcpy(scores + begin, logits, size * sizeof(float));
+        continue;
+      }
+      for (int64_t i = begin; i < begin + size; ++i) {
+        scores[i] = Adjusted(*search.memory, positions[i], logits[i - begin]) + remembered[positions[i]];
+      }
     }
   }
 
@@ -227,6 +270,8 @@ class BeamSearchOp : public ScoringOp {
     std::vector<int64_t> candidates(search.entries, search.entries + search.num_entries), frontier;
     for (const int64_t entry : candidates) Visit(bitmap.data(), entry);
     std::vector<float> scores;
+    std::optional<DenseMemory> remembered;
+    if (search.memory) remembered.emplace(*search.memory, user, search.num_items);
     std::vector<int64_t> positions[2] = {std::vector<int64_t>(search.pool_size, -1), std::vector<int64_t>(search.pool_size, -1)};
     std::vector<float> best[2] = {std::vector<float>(search.pool_size, kNegativeInfinity),
                                   std::vector<float>(search.pool_size, kNegativeInfinity)};
@@ -237,7 +282,8 @@ class BeamSearchOp : public ScoringOp {
       const int64_t count = static_cast<int64_t>(candidates.size()), tiles = (count + kTileItems - 1) / kTileItems;
       scores.resize(count);
       const auto score = [&](int64_t first, int64_t last) {
-        ScoreTiles(search, user, candidates.data(), count, first, last, scores.data());
+        ScoreTiles(search, user, candidates.data(), count, first, last, remembered ? remembered->values() : nullptr,
+                   scores.data());
       };
       if (workers == nullptr) {
         score(0, tiles);
@@ -252,6 +298,15 @@ class BeamSearchOp : public ScoringOp {
       *items_scored += count;
     };
     score_and_merge(0);
+    if (search.memory_entries > 0) {
+      candidates.clear();
+      const int64_t first = search.memory->row_splits[user], size = search.memory->row_splits[user + 1] - first;
+      for (int64_t i = 0; i < std::min(size, search.memory_entries); ++i) {
+        const int64_t position = search.memory->positions[first + i];
+        if (!Visit(bitmap.data(), position)) candidates.push_back(position);
+      }
+      score_and_merge(0);
+    }
     for (auto level = search.levels.rbegin(); level != search.levels.rend(); ++level) {
       frontier.clear();
       for (int64_t i = 0; i < level->ef && positions[current][i] >= 0; ++i) frontier.push_back(positions[current][i]);
@@ -269,69 +324,33 @@ class BeamSearchOp : public ScoringOp {
   }
 };
 
-// The best of a stream: by score, then by position. Kept in a buffer of twice the size that is cut now and then.
-class Best {
- public:
-  explicit Best(int64_t size) : size_(size) { entries_.reserve(2 * size); }
-
-  void Add(float score, int64_t position) {
-    if (!(score > least_.score || (score == least_.score && position < least_.position))) return;
-    entries_.push_back({score, position});
-    if (static_cast<int64_t>(entries_.size()) == 2 * size_) Cut();
-  }
-
-  void Add(const Best& other) {
-    for (const Entry& entry : other.entries_) Add(entry.score, entry.position);
-  }
-
-  void Write(int64_t* positions, float* scores) {
-    std::sort(entries_.begin(), entries_.end(), Better);
-    for (int64_t i = 0; i < size_; ++i) {
-      const bool there = i < static_cast<int64_t>(entries_.size());
-      positions[i] = there ? entries_[i].position : -1;
-      scores[i] = there ? entries_[i].score : kNegativeInfinity;
-    }
-  }
-
- private:
-  struct Entry {
-    float score;
-    int64_t position;
-  };
-  static bool Better(const Entry& a, const Entry& b) {
-    return a.score > b.score || (a.score == b.score && a.position < b.position);
-  }
-
-  void Cut() {
-    std::nth_element(entries_.begin(), entries_.begin() + size_ - 1, entries_.end(), Better);
-    entries_.resize(size_);
-    least_ = entries_.back();
-  }
-
-  int64_t size_;
-  Entry least_{kNegativeInfinity, std::numeric_limits<int64_t>::max()};
-  std::vector<Entry> entries_;
-};
-
 class ScanItemsOp : public ScoringOp {
  public:
   using ScoringOp::ScoringOp;
 
   void Compute(OpKernelContext* context) override {
     int64_t batch = 0, top_k = 0;
-    OP_REQUIRES_OK(context, ReadScalar(context, 0, "batch", 0, &batch));
-    OP_REQUIRES_OK(context, ReadScalar(context, 1, "top_k", 1, &top_k));
+    OP_REQUIRES_OK(context, ReadScalar(context, "batch", 0, &batch));
+    OP_REQUIRES_OK(context, ReadScalar(context, "top_k", 1, &top_k));
     const Tensor& items = context->input(2);
     OP_REQUIRES_OK(context, ReadItems(items));
     const int64_t count = items.dim_size(0), dim = items.dim_size(1);
     const float* const table = items.flat<float>().data();
     tile::Scorer scorer;
     OP_REQUIRES_OK(context, Prepare(context, dim, batch, /*shared_items=*/true, &scorer));
+    std::optional<UserMemory> memory;
+    OP_REQUIRES_OK(context, ReadMemory(context, batch, count, &memory));
+    const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
+    std::vector<Remembered> remembered;
+    if (memory) remembered = ByPosition(*memory, batch, workers);
     std::vector<Best> best(batch, Best(top_k));
     absl::Mutex mutex;
     const auto scan = [&](int64_t first, int64_t last) {
       float* const workspace = Workspace(scorer.workspace_size());
       std::vector<Best> own(batch, Best(top_k));
+      std::vector<int64_t> remembered_from =
+          memory ? FirstFrom(*memory, remembered, batch, first * kTileItems) : std::vector<int64_t>();
+      float adjusted[kTileItems];
       const float* rows[kTileItems];
       for (int64_t number = first; number < last; ++number) {
         const int64_t begin = number * kTileItems, size = std::min(kTileItems, count - begin);
@@ -342,14 +361,21 @@ class ScanItemsOp : public ScoringOp {
         scorer.Load(rows, size, workspace);
         scorer.RunShared(workspace);
         for (int64_t user = 0; user < batch; ++user) {
-          const float* const scores = scorer.RunUser(user, workspace);
+          const float* scores = scorer.RunUser(user, workspace);
+          if (memory) {
+            for (int64_t i = 0; i < size; ++i) adjusted[i] = Adjusted(*memory, begin + i, scores[i]);
+            for (int64_t& at = remembered_from[user]; at < memory->row_splits[user + 1] && remembered[at].position < begin + size;
+                 ++at) {
+              adjusted[remembered[at].position - begin] += remembered[at].value;
+            }
+            scores = adjusted;
+          }
           for (int64_t i = 0; i < size; ++i) own[user].Add(scores[i], begin + i);
         }
       }
       const absl::MutexLock lock(&mutex);
       for (int64_t user = 0; user < batch; ++user) best[user].Add(own[user]);
     };
-    const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
     const int64_t tiles = (count + kTileItems - 1) / kTileItems;
     if (batch > 0) tensorflow::Shard(workers.num_threads, workers.workers, tiles, CostPerTile(scorer, batch), scan);
     Tensor *positions = nullptr, *scores = nullptr;
@@ -359,10 +385,60 @@ class ScanItemsOp : public ScoringOp {
       best[user].Write(positions->flat<int64_t>().data() + user * top_k, scores->flat<float>().data() + user * top_k);
     }
   }
+
+ private:
+  struct Remembered {
+    int64_t position;
+    float value;
+  };
+  using Workers = tensorflow::DeviceBase::CpuWorkerThreads;
+
+  // The memories with each user's entries in the order of positions, as tiles are.
+  static std::vector<Remembered> ByPosition(const UserMemory& memory, int64_t batch, const Workers& workers) {
+    std::vector<Remembered> entries(memory.size);
+    constexpr int64_t kCyclesPerEntry = 100;  // for the sharder
+    const auto sort = [&](int64_t first, int64_t last) {
+      const int64_t begin = memory.row_splits[first], end = memory.row_splits[last];
+      for (int64_t i = begin; i < end; ++i) entries[i] = {memory.positions[i], memory.values[i]};
+      for (int64_t user = first; user < last; ++user) {
+        std::sort(entries.begin() + memory.row_splits[user], entries.begin() + memory.row_splits[user + 1],
+                  [](const Remembered& a, const Remembered& b) { return a.position < b.position; });
+      }
+    };
+    if (batch > 0) {
+      tensorflow::Shard(workers.num_threads, workers.workers, batch, (memory.size / batch + 1) * kCyclesPerEntry, sort);
+    }
+    return entries;
+  }
+
+  // Per user, where the entries from a position on begin.
+  static std::vector<int64_t> FirstFrom(const UserMemory& memory, const std::vector<Remembered>& entries, int64_t batch,
+                                        int64_t position) {
+    std::vector<int64_t> first(batch);
+    for (int64_t user = 0; user < batch; ++user) {
+      const auto begin = entries.begin() + memory.row_splits[user], end = entries.begin() + memory.row_splits[user + 1];
+      first[user] =
+          std::lower_bound(begin, end, position, [](const Remembered& entry, int64_t least) { return entry.position < least; }) -
+          entries.begin();
+    }
+    return first;
+  }
+};
+
+class BeamSearchMemoryOp : public BeamSearchOp {
+ public:
+  explicit BeamSearchMemoryOp(OpKernelConstruction* context) : BeamSearchOp(context, /*has_memory=*/true) {}
+};
+
+class ScanItemsMemoryOp : public ScanItemsOp {
+ public:
+  explicit ScanItemsMemoryOp(OpKernelConstruction* context) : ScanItemsOp(context, /*has_memory=*/true) {}
 };
 
 REGISTER_KERNEL_BUILDER(Name("Nann>BeamSearch").Device(tensorflow::DEVICE_CPU), BeamSearchOp);
 REGISTER_KERNEL_BUILDER(Name("Nann>ScanItems").Device(tensorflow::DEVICE_CPU), ScanItemsOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>BeamSearchMemory").Device(tensorflow::DEVICE_CPU), BeamSearchMemoryOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>ScanItemsMemory").Device(tensorflow::DEVICE_CPU), ScanItemsMemoryOp);
 
 }  // namespace
 }  // namespace nann
