@@ -83,6 +83,17 @@ class TrainConfig(StepConfig):
     log_steps: int = Field(100, ge=1, description="steps between records of the loss")
     validate_users: int = Field(500, ge=0, description="validation users whose recall is measured during training; 0: none")
     validations: int = Field(4, ge=0, description="how often recall is measured, the last time at the end")
+    keep: Literal["best", "last"] = Field(
+        "best", description="weights to end with: those with the best recall of validation users during training, or the last ones"
+    )
+    patience: int = Field(0, ge=0, description="end the training after so many measurements of that recall without a better one; 0: do not")
+    memory: Literal["pairs", "none"] = Field(
+        "pairs", description="what remembers beside the scorer: pairs (items that followed each other in histories), or none"
+    )
+    memory_successors: int = Field(128, ge=1, description="memory: items remembered per item, those that followed most")
+    memory_users: float = Field(
+        0.1, ge=0, lt=1, description="memory: share of the training users held out of training, at most 3,000, to fit its weights to"
+    )
     checkpoint_seconds: float = Field(60, gt=0, description="seconds between checkpoints")
     item_init: float = Field(1, ge=0, description="spread of the initial item embeddings relative to the usual; 0: equal for all items")
     keep_moments: bool = Field(False, description="keep the optimizer's moments in the model, for a later --warm-start")
@@ -149,6 +160,9 @@ class RewriteConfig(StepConfig):
         0, ge=0, description="compute what depends on items alone at export, if the wider item table fits into this much memory; 0: do not"
     )
     start_level: int = Field(-1, ge=-1, description="the walk starts from all nodes of this level and above; -1: the index's own")
+    memory_entries: int = Field(
+        500, ge=0, description="best items of the user's memory of pairs that the walk starts from, too, if the model has a memory"
+    )
     xla: bool = Field(False, description="compile the scoring in the SavedModels with XLA, once per width of a grid, when it is first met")
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,8 +117,10 @@ class PairCounter:
         places = np.concatenate([[0], np.cumsum(most)]).astype(np.int64)
         items, forward, backward = np.zeros(places[-1], np.int32), np.zeros(places[-1], np.float32), np.zeros(places[-1], np.float32)
         sizes, totals = np.zeros(len(sources), np.int64), np.zeros((len(sources), 2), np.float64)
+        events: list[NDArray[Any]] = [self._items, self._users, self._splits, user_weights, self._starts, self._order]
+        results: list[NDArray[Any]] = [places, items, forward, backward, sizes, totals]
         library.nann_count_pairs(
-            *map(address, (self._items, self._users, self._splits, user_weights, self._starts, self._order)),
+            *map(address, events),
             self.num_items,
             address(sources),
             len(sources),
@@ -125,7 +128,7 @@ class PairCounter:
             back,
             address(item_weights),
             keep,
-            *map(address, (places, items, forward, backward, sizes, totals)),
+            *map(address, results),
         )
         filled = np.arange(places[-1]) - np.repeat(places[:-1], most) < np.repeat(sizes, most)
         return PairCounts(np.concatenate([[0], np.cumsum(sizes)]), items[filled], forward[filled], backward[filled], totals)

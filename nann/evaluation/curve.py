@@ -13,6 +13,7 @@ from nann.evaluation.lists import Lists, Retrieve, collect_lists
 from nann.evaluation.scan import as_retrieve, exact_scan, fused_scorer
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
+from nann.memory.table import CorpusMemory
 from nann.retrieval import BeamRetriever, NativeWalk, SearchParameters, StockWalk, UserScorer
 from ops import retrieval as native_ops
 
@@ -33,6 +34,7 @@ def measure_curve(
     batch_size: int,
     scales: Sequence[float] = SCALES,
     inputs: Mapping[str, NDArray[np.integer]] | None = None,
+    memory: CorpusMemory | None = None,
 ) -> dict[str, Any]:
     """Recall, coverage and items scored with every ``ef`` scaled, rounds as exported.
 
@@ -49,6 +51,7 @@ def measure_curve(
         batch_size: users per call.
         scales: factors of ef; 1 is the exported setting.
         inputs: by name [S, *] what else the scorer reads.
+        memory: of the converted model.
 
     Returns:
         ``num_users``; ``exact`` (``recall_all@K``); ``points``, one per scale by growing scale: ``scale``, ``ef``, ``rounds``,
@@ -60,11 +63,11 @@ def measure_curve(
     def lists_of(retrieve: Retrieve, label: str) -> Lists:
         return collect_lists(retrieve, histories, category_rows, width=width, batch_size=batch_size, label=label, inputs=inputs)
 
-    exact = lists_of(exact_scan(scorer, embeddings, top_k=width), "curve, exact scan")
+    exact = lists_of(exact_scan(scorer, embeddings, top_k=width, memory=memory), "curve, exact scan")
     points = []
     walk = NativeWalk() if native_ops.available() else StockWalk()
     fastest = fused_scorer(scorer) or scorer
-    retriever = BeamRetriever(fastest, embeddings, graph, ef=tuple(ef), rounds=tuple(rounds), top_k=width, walk=walk)
+    retriever = BeamRetriever(fastest, embeddings, graph, ef=tuple(ef), rounds=tuple(rounds), top_k=width, walk=walk, memory=memory)
     for scale in sorted(scales):
         scaled = tuple(max(1, round(level * scale)) for level in ef)
         retriever.parameters = SearchParameters(ef=scaled, rounds=tuple(rounds), top_k=width)

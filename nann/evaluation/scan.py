@@ -13,6 +13,7 @@ from nann.config import GraphForm
 from nann.evaluation.lists import Retrieve
 from nann.export import FrozenScorer, lower_frozen, open_graph
 from nann.index.embeddings import Embeddings
+from nann.memory.table import CorpusMemory
 from nann.retrieval import BeamRetriever, ExactRetriever, FusedScorer, UserScorer
 from nann.retrieval.beam import UserState
 from ops import scoring
@@ -55,9 +56,14 @@ def fused_scorer(scorer: UserScorer) -> FusedScorer | None:
         return None
 
 
-def exact_scan(scorer: UserScorer, embeddings: Embeddings, *, top_k: int) -> Retrieve:
+def best_scorer(scorer: UserScorer) -> FusedScorer | CompiledScorer:
+    """The scorer as a native program where that is possible, else compiled."""
+    return fused_scorer(scorer) or CompiledScorer(scorer)
+
+
+def exact_scan(scorer: UserScorer, embeddings: Embeddings, *, top_k: int, memory: CorpusMemory | None = None) -> Retrieve:
     """The scan of the whole corpus, as a native program where that is possible, else with the scorer compiled."""
-    return as_retrieve(ExactRetriever(fused_scorer(scorer) or CompiledScorer(scorer), embeddings, top_k=top_k, block=2048))
+    return as_retrieve(ExactRetriever(best_scorer(scorer), embeddings, top_k=top_k, block=2048, memory=memory))
 
 
 def exported_graph(converted_model: Path, form: GraphForm) -> Retrieve:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from nann.evaluation.recommenders import CategoryPopularity, ItemCF, KnnSettings, RecentPopularity, SessionKnn, popular_list, repeat_lists
 from nann.evaluation.recommenders.order import Rows
+from nann.evaluation.recommenders.sequential_rules import RuleLists
 from nann.evaluation.recommenders.tuning import Settings, SimpleMethod, TunedMethod
+from nann.memory.rules import RuleOptions
+from nann.memory.search import VALUES as RULE_VALUES
 from nann.samples import Histories, Items, Samples
 
 logger = logging.getLogger(__name__)
@@ -135,6 +138,16 @@ def _knn_settings(settings: Settings) -> KnnSettings:
     )
 
 
+def sequential_rules(known: Known) -> SimpleMethod:
+    """What followed the history's items in the histories of training users: the memory of pairs alone."""
+    method = RuleLists(known.train, known.items)
+
+    def recommend_each(samples: Samples, k: int, settings: Sequence[Settings]) -> list[Rows]:
+        return method.recommend_each(samples.histories, k, [RuleOptions(**each) for each in settings], fill=known.popular(k))
+
+    return TunedMethod("sequential_rules", recommend_each, RULE_VALUES, asdict(RuleOptions()))
+
+
 # In the order in which reports show them. Each entry learns from what is known, or is None where the dataset does not allow it.
 METHODS: tuple[Callable[[Known], SimpleMethod | None], ...] = (
     popularity,
@@ -143,6 +156,7 @@ METHODS: tuple[Callable[[Known], SimpleMethod | None], ...] = (
     repeat_last,
     item_cf,
     vsknn,
+    sequential_rules,
 )
 
 

@@ -18,6 +18,9 @@ from nann.export.freeze import cut_networks, load_frozen_graph
 from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, SAVED_MODELS, digest_of
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph, NeighborLists
+from nann.memory.table import CorpusMemory
+from nann.retrieval.memory import PREFIX as MEMORY_PREFIX
+from nann.retrieval.memory import memory_of_arrays
 from ops import retrieval as native_ops
 from ops.packed_table import PackedTable, unpack
 
@@ -166,6 +169,20 @@ def load_corpus(meta_path: Path) -> tuple[Embeddings, Graph]:
         return embeddings, Graph(enter_points=enter_points, levels=tuple(levels))
     except (ValueError, tf.errors.OpError) as error:
         raise ArtifactError(f"the checkpoint of {meta_path} cannot be read ({error}); run `nann rewrite` again") from error
+
+
+def load_corpus_memory(meta_path: Path) -> CorpusMemory | None:
+    """The memory in the checkpoint of a MetaGraph; None for a model without one.
+
+    Raises:
+        ArtifactError: the checkpoint cannot be read.
+    """
+    try:
+        reader = tf.train.load_checkpoint(str(_prefix(meta_path)))
+        names = [name for name in reader.get_variable_to_shape_map() if name.startswith(MEMORY_PREFIX)]
+        return memory_of_arrays({name: reader.get_tensor(name) for name in names}) if names else None
+    except (ValueError, KeyError, tf.errors.OpError) as error:
+        raise ArtifactError(f"the memory in the checkpoint of {meta_path} cannot be read ({error}); run `nann rewrite` again") from error
 
 
 def _prefix(meta_path: Path) -> Path:

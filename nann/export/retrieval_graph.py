@@ -30,13 +30,16 @@ from nann.export.saved_model import write_saved_model
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
 from nann.inputs import RequestInput
+from nann.memory.table import CorpusMemory
 from nann.retrieval import HistoryScorer, NativeWalk, SearchInputs, SearchParameters, SearchTables, StockWalk, Walk, beam_search
 from nann.retrieval.beam import Found, UserState
 from nann.retrieval.fused import fused_search
+from nann.retrieval.memory import MemoryTables
 from nann.retrieval.retrievers import rows_at
 from nann.retrieval.walk import COMPILED_WIDTHS, WIDTHS
 from ops import retrieval as native_ops
 from ops import scoring
+from ops.scoring import UserMemory
 from ops.scoring_program import LoweredScorer, LoweringError
 
 META_NAME = "0.meta"
@@ -103,6 +106,7 @@ class RetrievalParts:
         search: the defaults of the search; as many levels of the graph are kept as it names.
         compiled: score with XLA, on a grid of widths, in the SavedModels; the MetaGraph is never compiled.
         table_precision: the embedding tables and the item vectors are stored in.
+        memory: of the corpus, joined with the scores; None: none.
     """
 
     scorer: HistoryScorer
@@ -114,6 +118,7 @@ class RetrievalParts:
     search: SearchParameters
     compiled: bool = False
     table_precision: Precision = "float32"
+    memory: CorpusMemory | None = None
 
 
 def write_retrieval_graph(directory: Path, parts: RetrievalParts) -> None:
@@ -161,14 +166,17 @@ def _export(
         )
         lookup.create(variables.make)
         item_ids, cate_ids = _inputs(lookup)
+        memory = None if parts.memory is None else MemoryTables.create(parts.memory, variables.make)
         inputs = _model_inputs(parts.scorer.scorer.request_inputs, item_ids)
         search = _search_inputs(parts.search)
         sequence, mask = history.import_into(variables.make, *parts.scorer.prepare(item_ids, cate_ids, **inputs))
         user_state, score = _import_networks(networks, state_shapes, sequence, mask, compiled=compiled)
         if isinstance(walk, LoweredScorer):
-            found = _fused(walk, user_state, tables, search)
+            recalled = None if memory is None else memory.native(item_ids, cate_ids)
+            found = _fused(walk, user_state, tables, search, recalled, memory)
         else:
-            found = beam_search(score, user_state, tables, search, walk)
+            recalled = None if memory is None else memory.stock(item_ids, cate_ids)
+            found = beam_search(score, user_state, tables, search, walk, memory=recalled, memory_entries=_entries(memory))
         rows = tf.identity(rows_at(tables.item_rows, found.positions), name="top_k_item_ids")
         tf.identity(found.scores, name="top_k_scores")
         tf.identity(found.items_scored, name="items_scored")
@@ -237,7 +245,18 @@ def _import_networks(
     return user_state, lambda state, items: call(SCORE, (*state, items), [tf.TensorShape([None, None])])[0]
 
 
-def _fused(lowered: LoweredScorer, user_state: UserState, tables: SearchTables, search: SearchInputs) -> Found:
+def _entries(memory: MemoryTables | None) -> tf.Tensor | int:
+    return 0 if memory is None else tf.convert_to_tensor(memory.of["entries"])
+
+
+def _fused(
+    lowered: LoweredScorer,
+    user_state: UserState,
+    tables: SearchTables,
+    search: SearchInputs,
+    recalled: UserMemory | None,
+    memory: MemoryTables | None,
+) -> Found:
     """Walk and scoring in one op; the program's parameters are computed by a function of the graph's library."""
     networks = tf.compat.v1.GraphDef()
     function_def = networks.library.function.add()
@@ -246,7 +265,9 @@ def _fused(lowered: LoweredScorer, user_state: UserState, tables: SearchTables, 
     tf.import_graph_def(networks, name="")
     types = [tf.float32] * len(function_def.signature.output_arg)
     parameters = tf.raw_ops.PartitionedCall(args=list(user_state), Tout=types, f=PARAMETERS, name=PARAMETERS)
-    found, microseconds = fused_search(lowered.program, parameters, user_state, tables, search)
+    found, microseconds = fused_search(
+        lowered.program, parameters, user_state, tables, search, memory=recalled, memory_entries=_entries(memory)
+    )
     tf.identity(microseconds, name=MICROSECONDS)
     return found
 

@@ -75,7 +75,7 @@ def fit_calibration(
     fitted = fitting.minimize(fitting.softmax, first, SOFTMAX_STEPS)
     if not examples.log_share:  # the place of a target is not known from a part of the catalogue
         fitted = fitting.minimize(fitting.recall, fitted, RECALL_STEPS)
-    values = {name: tuple(float(value) for value in fitted[places]) for name, places in PLACES.items()}
+    values: dict[str, Any] = {name: tuple(float(value) for value in fitted[places]) for name, places in PLACES.items()}
     report |= {"scorer": fitting.recalls(None), "fitted": fitting.recalls(fitted)}
     logger.info(
         "memory: recall of %d held-out events, %s",

@@ -77,7 +77,8 @@ def value_of_entries(
     """R of entries: C (``counts``), the sum of C of each entry's source, and its item, [entries] each."""
     powers = np.maximum(item_counts, 1).astype(np.float64) ** options.popularity
     below = (totals + options.shrink) * powers[items]
-    return np.divide(counts, below, out=np.zeros(len(items)), where=below > 0).astype(np.float32)
+    found: NDArray[np.float64] = np.divide(counts, below, out=np.zeros(len(items)), where=below > 0)
+    return found.astype(np.float32)
 
 
 @dataclass(frozen=True)

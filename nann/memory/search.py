@@ -66,7 +66,8 @@ def choose_options(
     """
     measure = _Measure(rules, np.asarray(histories), np.asarray(targets), ks)
     best = start or RuleOptions()
-    found, tried = measure(best), {}
+    found = measure(best)
+    tried: dict[str, dict[str, float]] = {}
     for _ in range(rounds):
         before = best
         for name, choices in values.items():

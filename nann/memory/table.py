@@ -13,6 +13,7 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ def load_memory(directory: Path) -> MemoryTable | None:
         return None
     try:
         numbers = json.loads((directory / NUMBERS_NAME).read_text(encoding="utf-8"))
-        calibration = {name: tuple(value) if isinstance(value, list) else value for name, value in numbers["calibration"].items()}
+        calibration: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in numbers["calibration"].items()}
         with np.load(directory / TABLE_NAME, allow_pickle=False) as arrays:
             return MemoryTable(
                 **{name: arrays[name] for name in ("row_splits", "items", "counts", "totals", "item_counts")},

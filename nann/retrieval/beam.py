@@ -10,6 +10,9 @@ costs nothing and can only help.
 The parameters of the search are tensors, so that one graph serves all of them: rounds are a loop with a bound, which ends earlier only
 where the frontiers of all users are empty and nothing is left to find.
 
+Where there is a memory (`nann.memory.table`), every score is joined with the user's part of it, and the best items of that part are scored
+after the entry points, before the first level.
+
 Ties: of equal scores the item found first is ahead - by entry point, then round, then rank of the frontier item, then list order.
 """
 
@@ -20,10 +23,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from nann.retrieval.memory import Adjustment, as_they_are, best_entries
 from nann.retrieval.plan import AS_BUILT, SearchParameters
-from nann.retrieval.stock_walk import select
+from nann.retrieval.stock_walk import dense_positions, select
 from nann.retrieval.tables import SearchTables
 from nann.retrieval.walk import NEGATIVE_INFINITY, Lists, Walk
+from ops.scoring import UserMemory
 
 UserState = tuple[tf.Tensor, ...]
 Score = Callable[[UserState, tf.Tensor], tf.Tensor]
@@ -65,7 +70,16 @@ class SearchInputs(NamedTuple):
         return cls(*(tf.constant(value, tf.int64) for value in values))
 
 
-def beam_search(score: Score, user_state: UserState, tables: SearchTables, search: SearchInputs, walk: Walk) -> Found:
+def beam_search(
+    score: Score,
+    user_state: UserState,
+    tables: SearchTables,
+    search: SearchInputs,
+    walk: Walk,
+    *,
+    memory: UserMemory | None = None,
+    memory_entries: tf.Tensor | int = 0,
+) -> Found:
     """Walks the graph for B users at once.
 
     Args:
@@ -74,6 +88,8 @@ def beam_search(score: Score, user_state: UserState, tables: SearchTables, searc
         tables: of the corpus; its arrays have static shapes.
         search: the parameters; levels the tables do not have are not walked.
         walk: the operations.
+        memory: of these users, joined with every score.
+        memory_entries: best items of each user's memory to start from.
 
     Returns:
         The best `search.top_k` items scored.
@@ -86,15 +102,28 @@ def beam_search(score: Score, user_state: UserState, tables: SearchTables, searc
     # Read once: a variable that is also gathered from directly (ResourceGather) is copied as a whole by every read.
     item_embs = tables.item_embs.read()
 
+    adjust = as_they_are if memory is None else Adjustment(memory)
+
+    def scores_of(candidates: Lists) -> tf.Tensor:
+        scores = score(user_state, walk.gather(item_embs, candidates))
+        return scores if memory is None else adjust(scores, dense_positions(candidates, tf.shape(scores, tf.int64)[1]))
+
     visited = walk.start(entries, batch, item_embs.values.shape[0])
     positions, scores, _ = walk.merge(
         tf.fill(pool, tf.constant(-1, tf.int64)),
         tf.fill(pool, NEGATIVE_INFINITY),
         Lists(tf.tile(entries, batch[tf.newaxis]), tf.range(batch + 1) * num_entries),
-        score(user_state, item_embs.gather(entries)[tf.newaxis]),
+        adjust(score(user_state, item_embs.gather(entries)[tf.newaxis]), entries),
         tf.constant(0, tf.int64),
     )
     items_scored = tf.fill([batch], num_entries)
+    if memory is not None:
+        # every item its own neighbour: what expands is the entries themselves
+        count = tf.shape(item_embs.values, tf.int64)[0]
+        themselves = tf.range(tf.cast(count, tf.int32)), tf.range(count + 1)
+        visited, candidates = walk.expand(visited, best_entries(memory, tf.cast(memory_entries, tf.int64)), *themselves)
+        positions, scores, _ = walk.merge(positions, scores, candidates, scores_of(candidates), tf.constant(0, tf.int64))
+        items_scored += candidates.row_splits[1:] - candidates.row_splits[:-1]
     for level in reversed(range(min(len(tables.neighbor_values), search.ef.shape[0]))):
         links, row_splits = tables.neighbor_values[level], tables.neighbor_row_splits[level]
         rounds = tf.where(walked[level], search.rounds[level], 0)
@@ -114,8 +143,7 @@ def beam_search(score: Score, user_state: UserState, tables: SearchTables, searc
             row_splits: tf.Tensor = row_splits,
         ) -> tuple[tf.Tensor, ...]:
             visited, candidates = walk.expand(visited, frontier, links, row_splits)
-            new_scores = score(user_state, walk.gather(item_embs, candidates))
-            positions, scores, frontier = walk.merge(positions, scores, candidates, new_scores, ef[level])
+            positions, scores, frontier = walk.merge(positions, scores, candidates, scores_of(candidates), ef[level])
             items_scored += candidates.row_splits[1:] - candidates.row_splits[:-1]
             return number + 1, frontier, visited, positions, scores, items_scored
 

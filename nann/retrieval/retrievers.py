@@ -11,15 +11,18 @@ import tensorflow as tf
 
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
+from nann.memory.table import CorpusMemory
 from nann.models import Scorer
 from nann.retrieval.beam import SearchInputs, UserState, beam_search
 from nann.retrieval.exact import exact_search
 from nann.retrieval.fused import fused_scan, fused_search
 from nann.retrieval.history import prepare_history
+from nann.retrieval.memory import MemoryTables
 from nann.retrieval.plan import AS_BUILT, SearchParameters
 from nann.retrieval.stock_walk import StockWalk
 from nann.retrieval.tables import SearchTables
 from nann.retrieval.walk import Walk
+from ops.scoring import UserMemory
 from ops.scoring_program import LoweredScorer
 
 
@@ -145,6 +148,18 @@ def rows_at(item_rows: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     return tf.where(positions >= 0, tf.gather(item_rows, tf.maximum(positions, 0)), 0)
 
 
+class _Recall:
+    """A user's part of a memory: by a native op beside a program, else by stock ops; None without a memory."""
+
+    def __init__(self, memory: CorpusMemory | None, native: bool) -> None:
+        self._tables, self._native = None if memory is None else MemoryTables.create(memory), native
+
+    def __call__(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> UserMemory | None:
+        if self._tables is None:
+            return None
+        return self._tables.native(item_rows, cate_rows) if self._native else self._tables.stock(item_rows, cate_rows)
+
+
 class BeamRetriever:
     """The walk with given search parameters, for measurements and curves; the exported graph holds the same walk.
 
@@ -157,6 +172,7 @@ class BeamRetriever:
         top_k: K.
         start_level: see `SearchParameters`.
         walk: the operations; by default the stock ones. A `FusedScorer` brings its own.
+        memory: of the same corpus, joined with the scores; None: none.
 
     Attributes:
         parameters: the search; may be replaced between calls by one of as many levels.
@@ -173,19 +189,31 @@ class BeamRetriever:
         top_k: int,
         start_level: int = AS_BUILT,
         walk: Walk | None = None,
+        memory: CorpusMemory | None = None,
     ) -> None:
         self.parameters = SearchParameters(ef=tuple(ef), rounds=tuple(rounds), top_k=top_k, start_level=start_level)
         tables = SearchTables.create(embeddings, graph, max_levels=len(ef))
         operations = walk or StockWalk()
+        recall = _Recall(memory, isinstance(scorer, FusedScorer))
+        entries = 0 if memory is None else memory.entries
 
         def retrieve(
             item_rows: tf.Tensor, cate_rows: tf.Tensor, inputs: dict[str, tf.Tensor], search: SearchInputs
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             user_state = scorer.user_state(item_rows, cate_rows, **inputs)
             if isinstance(scorer, FusedScorer):
-                found, _ = fused_search(scorer.lowered.program, scorer.parameters(user_state), user_state, tables, search)
+                found, _ = fused_search(
+                    scorer.lowered.program,
+                    scorer.parameters(user_state),
+                    user_state,
+                    tables,
+                    search,
+                    memory=recall(item_rows, cate_rows),
+                    memory_entries=entries,
+                )
             else:
-                found = beam_search(scorer.score, user_state, tables, search, operations)
+                recalled = recall(item_rows, cate_rows)
+                found = beam_search(scorer.score, user_state, tables, search, operations, memory=recalled, memory_entries=entries)
             return rows_at(tables.item_rows, found.positions), found.scores, found.items_scored
 
         levels = tf.TensorSpec([len(ef)], tf.int64)
@@ -205,18 +233,24 @@ class ExactRetriever:
         embeddings: the corpus.
         top_k: K.
         block: items scored at a time; a `FusedScorer` has its own.
+        memory: of the same corpus, joined with the scores; None: none.
     """
 
-    def __init__(self, scorer: UserScorer, embeddings: Embeddings, *, top_k: int, block: int = 4096) -> None:
+    def __init__(
+        self, scorer: UserScorer, embeddings: Embeddings, *, top_k: int, block: int = 4096, memory: CorpusMemory | None = None
+    ) -> None:
+        recall = _Recall(memory, isinstance(scorer, FusedScorer))
         item_embs = tf.Variable(embeddings.vectors, trainable=False)
         all_rows = tf.Variable(embeddings.item_rows, trainable=False)
 
         def retrieve(item_rows: tf.Tensor, cate_rows: tf.Tensor, inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             user_state = scorer.user_state(item_rows, cate_rows, **inputs)
             if isinstance(scorer, FusedScorer):
-                found = fused_scan(scorer.lowered.program, scorer.parameters(user_state), user_state, item_embs, top_k=top_k)
+                parameters, recalled = scorer.parameters(user_state), recall(item_rows, cate_rows)
+                found = fused_scan(scorer.lowered.program, parameters, user_state, item_embs, top_k=top_k, memory=recalled)
             else:
-                found = exact_search(scorer.score, user_state, item_embs, top_k=top_k, block=block)
+                recalled = recall(item_rows, cate_rows)
+                found = exact_search(scorer.score, user_state, item_embs, top_k=top_k, block=block, memory=recalled)
             return rows_at(all_rows, found.positions), found.scores, found.items_scored
 
         self._call = _ByInputs(retrieve)

@@ -51,14 +51,14 @@ class StockWalk:
     def gather(self, item_embs: PackedTable, candidates: Lists) -> tf.Tensor:
         """See `Walk.gather`; after the last candidate comes item 0."""
         longest = tf.reduce_max(tf.concat([candidates.row_splits[1:] - candidates.row_splits[:-1], [0]], axis=0))
-        return item_embs.gather(_dense(candidates, padded_width(longest, self._widths), 0))
+        return item_embs.gather(dense_positions(candidates, padded_width(longest, self._widths)))
 
     def merge(
         self, positions: tf.Tensor, scores: tf.Tensor, candidates: Lists, new_scores: tf.Tensor, ef: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, Lists]:
         """See `Walk.merge`; `top_k` puts the lower column ahead where scores are equal, and the pool comes first."""
         size = tf.shape(positions)[1]
-        new_positions = _dense(candidates, tf.shape(new_scores, tf.int64)[1], -1)
+        new_positions = dense_positions(candidates, tf.shape(new_scores, tf.int64)[1], padding=-1)
         new_scores = tf.where(new_positions >= 0, new_scores, NEGATIVE_INFINITY)
         scores, origin = tf.math.top_k(tf.concat([scores, new_scores], axis=1), size)
         positions = tf.gather(tf.concat([positions, new_positions], axis=1), origin, batch_dims=1)
@@ -79,7 +79,7 @@ def _mark(visited: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(visited, keys[:, tf.newaxis], tf.fill(tf.shape(keys), True))
 
 
-def _dense(lists: Lists, width: tf.Tensor, padding: int) -> tf.Tensor:
+def dense_positions(lists: Lists, width: tf.Tensor, *, padding: int = 0) -> tf.Tensor:
     """The lists as [B, width], padded at the end."""
     shape = tf.stack([tf.size(lists.row_splits, tf.int64) - 1, width])
     return tf.raw_ops.RaggedTensorToTensor(

@@ -20,7 +20,7 @@ from nann.evaluation.lists import Retrieve, collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
 from nann.evaluation.simple_methods import Known, simple_lists
 from nann.evaluation.summary import summarize, users_table
-from nann.export import load_corpus, load_frozen_scorer, served_inputs
+from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, served_inputs
 from nann.reporting.evaluation_page import evaluation_page
 from nann.reporting.page import render
 from nann.retrieval.inner_product import InnerProductSearch, is_inner_product
@@ -75,10 +75,11 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         asking: dict[str, Any] = {"width": width, "batch_size": batch_size, "inputs": samples.inputs}
         exported = exported_graph(converted_model, config.graph)
         retrieved = collect_lists(exported, histories, categories, **asking, label="exported graph")
-        scan = exact_scan(scorer, embeddings, top_k=width)
+        memory = load_corpus_memory(converted_model / "0.meta")
+        scan = exact_scan(scorer, embeddings, top_k=width, memory=memory)
         exact = collect_lists(scan, histories, categories, **asking, label="exact scan")
         baselines, options = _baseline_lists(dataset, items, samples, config) if config.baselines else ({}, {})
-        if config.baselines and is_inner_product(scorer, embeddings, inputs):
+        if config.baselines and memory is None and is_inner_product(scorer, embeddings, inputs):
             search = InnerProductSearch(scorer, embeddings, top_k=width)
             lists = collect_lists(_without_counts(search), histories, categories, **asking, label="hnswlib")
             baselines[OWN_SEARCH] = lists.item_rows
@@ -109,6 +110,7 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
                 ks=sorted(config.ks),
                 batch_size=batch_size,
                 inputs=others.inputs,
+                memory=memory,
             )
             _write_json(directory / "curve.json", curve)
         _write_json(directory / "metrics.json", metrics)

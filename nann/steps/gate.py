@@ -19,7 +19,7 @@ from nann.evaluation import metrics as m
 from nann.evaluation.gate import check_candidate
 from nann.evaluation.lists import collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
-from nann.export import ExportedRetrieval, load_corpus, load_frozen_scorer, open_graph, served_inputs
+from nann.export import ExportedRetrieval, load_corpus, load_corpus_memory, load_frozen_scorer, open_graph, served_inputs
 from nann.reporting.gate_page import gate_page
 from nann.reporting.page import render
 from nann.samples import Samples, load_items, load_samples
@@ -135,7 +135,9 @@ def _contestant(converted_model: Path, samples: Samples, dataset: Path, read: di
 
 def _quality(name: str, contestant: Contestant, targets: NDArray[np.int32], config: GateConfig) -> dict[str, float]:
     embeddings, _ = load_corpus(contestant.converted_model / "0.meta")
-    scan = exact_scan(load_frozen_scorer(contestant.converted_model / "frozen_graph.pb"), embeddings, top_k=config.k)
+    scorer = load_frozen_scorer(contestant.converted_model / "frozen_graph.pb")
+    memory = load_corpus_memory(contestant.converted_model / "0.meta")
+    scan = exact_scan(scorer, embeddings, top_k=config.k, memory=memory)
     common: dict[str, Any] = {"width": config.k, "batch_size": config.batch_size, "inputs": contestant.inputs}
     users = (contestant.histories, contestant.category_rows)
     found = collect_lists(exported_graph(contestant.converted_model, config.graph), *users, **common, label=f"{name}, exported graph")

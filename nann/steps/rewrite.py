@@ -20,6 +20,7 @@ from nann.export.passes import kept_of_the_best, optimize_scorer, precompute
 from nann.export.retrieval_graph import FUSED, META_NAME, NATIVE, PORTABLE, SAVED_MODELS, digest_of
 from nann.export.warmup import write_warmup_requests
 from nann.index import Embeddings, Graph, load_embeddings, load_graph
+from nann.memory.table import CorpusMemory, MemoryTable, load_memory
 from nann.models import Scorer, first_layer_sums, load_max_length, load_model, prune_score_network
 from nann.retrieval import HistoryScorer, SearchParameters, plan_walk
 from nann.samples import Items, load_items, load_samples
@@ -67,6 +68,7 @@ def rewrite(
     if writer.is_current:
         return writer.current()
     corpus, graph, scorer, items = load_embeddings(embeddings), load_graph(index), load_model(model), load_items(dataset)
+    table = load_memory(model)
     catalogue = Catalogue(item_ids=items.item_ids, category_rows=items.category_rows, num_categories=items.num_categories)
     _require_fit(scorer, catalogue, corpus, graph)
     try:
@@ -107,6 +109,7 @@ def rewrite(
             search=search,
             compiled=config.xla,
             table_precision=config.precision_of_tables,
+            memory=None if table is None else _corpus_memory(table, corpus, items, config),
         )
         write_retrieval_graph(directory, parts)
         write_served_inputs(directory, dataset, scorer.request_inputs)
@@ -126,6 +129,16 @@ def rewrite(
     _log_passes(report)
     logger.info("exported a walk of %d rounds over %s items, top %d", writer.metrics["rounds"], f"{len(corpus):,}", config.top_k)
     return writer.result()
+
+
+def _corpus_memory(table: MemoryTable, corpus: Embeddings, items: Items, config: RewriteConfig) -> CorpusMemory:
+    return CorpusMemory.of(
+        table,
+        item_rows=corpus.item_rows,
+        category_rows=items.category_rows,
+        num_categories=items.num_categories,
+        entries=config.memory_entries,
+    )
 
 
 def _sums_of_users(

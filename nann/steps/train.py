@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -13,12 +14,14 @@ from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, 
 from nann.config import TrainConfig
 from nann.errors import TrainingError
 from nann.inputs import load_features, request_names
+from nann.memory.table import MemoryTable, load_memory
 from nann.models import load_class, load_model, save_model, source_digest
 from nann.neighborhood import NeighborSampler, build_graph
-from nann.samples import Histories, Samples, load_histories, load_items, load_meta, load_samples
-from nann.training.batches import BatchSource, NoiseSampler
+from nann.samples import Histories, Items, Samples, load_histories, load_items, load_meta, load_samples
+from nann.training.batches import BatchSource, HistoryWindows, NoiseSampler
 from nann.training.distillation import Teacher
 from nann.training.loop import train_scorer
+from nann.training.memory import Divided, divide_users, held_out_positions, make_memory
 from nann.training.warm_start import load_earlier_model, require_continuation, save_optimizer
 
 logger = logging.getLogger(__name__)
@@ -79,6 +82,8 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
     asked = tuple(dict.fromkeys([*request_names(dataset, config.inputs), *taught_by]))
     items, histories, meta = load_items(dataset), load_histories(dataset, inputs=asked), load_meta(dataset)
     max_length = min(config.max_length or meta["max_length"], meta["max_length"])
+    users = divide_users(histories, share=config.memory_users if config.memory != "none" else 0.0, seed=config.seed)
+    histories = users.trained
     strategy = strategy or training_strategy()
     if config.embedding != "static" and strategy.num_replicas_in_sync > 1:
         raise TrainingError(
@@ -131,9 +136,52 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
         save_model(trained.scorer, directory, config=config, max_length=max_length, keep_moments=config.keep_moments)
         if config.keep_moments:
             save_optimizer(trained.optimizer, directory)
+        if config.memory != "none":
+            lengths = {"encoder_length": max_length, "max_length": int(meta["max_length"])}
+            remembered = None if warm_start is None else load_memory(warm_start)
+            writer.metrics.update(_write_memory(directory, users, items, config, **lengths, earlier=remembered))
         shutil.rmtree(directory / "checkpoints", ignore_errors=True)
         writer.metrics.update(trained.summary)
     return writer.result()
+
+
+def _write_memory(
+    directory: Path,
+    users: Divided,
+    items: Items,
+    config: TrainConfig,
+    *,
+    encoder_length: int,
+    max_length: int,
+    earlier: MemoryTable | None,
+) -> dict[str, float]:
+    """Makes the memory of the model that was just saved in a directory, and saves it there."""
+    scorer = load_model(directory)
+    table, report = make_memory(
+        scorer,
+        users,
+        _moments(users, max_length, tuple(scorer.request_inputs), config),
+        items,
+        encoder_length=encoder_length,
+        max_length=max_length,
+        successors=config.memory_successors,
+        seed=config.seed,
+        graph=build_graph(users.trained, num_items=len(items.item_ids) - 1) if scorer.neighborhood is not None else None,
+        earlier=earlier,
+    )
+    table.save(directory)
+    (directory / "memory_report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return {"memory_entries": report["entries"], "memory_examples": report.get("calibration", {}).get("examples", 0)}
+
+
+def _moments(users: Divided, max_length: int, inputs: tuple[str, ...], config: TrainConfig) -> Samples:
+    """Moments of the held-out users to fit the memory to: histories, what came next, and the scorer's inputs."""
+    if users.held_out is None:
+        return Samples(np.zeros((0, max_length), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64))
+    held_out = users.held_out
+    positions = held_out_positions(held_out, seed=config.seed)
+    windows = HistoryWindows(held_out, max_length=max_length, inputs=inputs)
+    return Samples(windows.items(positions), held_out.item_rows[positions], positions, inputs=windows.input_values(positions))
 
 
 def training_strategy() -> tf.distribute.Strategy:

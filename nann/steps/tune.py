@@ -13,9 +13,9 @@ from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_sa
 from nann.config import TuneConfig
 from nann.errors import ArtifactError
 from nann.evaluation import metrics as m
-from nann.evaluation.lists import collect_lists
+from nann.evaluation.lists import Retrieve, collect_lists
 from nann.evaluation.scan import exact_scan
-from nann.export import load_corpus, load_frozen_scorer, served_inputs
+from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, served_inputs
 from nann.index import Graph, build_hnsw, decode_hnsw
 from nann.reporting.page import render
 from nann.reporting.tuning_page import tuning_page
@@ -58,7 +58,10 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
     with writer as directory:
         embeddings, exported = load_corpus(converted_model / "0.meta")
         scorer = load_frozen_scorer(converted_model / "frozen_graph.pb")
-        users = _users(scorer, embeddings, dataset, config, tuple(served_inputs(converted_model)))
+        memory = load_corpus_memory(converted_model / "0.meta")
+        users = _users(
+            exact_scan(scorer, embeddings, top_k=config.k, memory=memory), dataset, config, tuple(served_inputs(converted_model))
+        )
         searches = candidate_searches(
             num_levels=len(model.params["ef"]),
             widths=config.widths,
@@ -71,7 +74,7 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
         for setting in settings:
             hnsw = build_hnsw(embeddings.vectors, m=setting.m, ef_construction=setting.ef_construction, threads=config.threads)
             graphs[f"{setting.m}:{setting.ef_construction}"] = decode_hnsw(hnsw, start_level=2)
-        measure: dict[str, Any] = {"k": config.k, "batch_size": config.batch_size, "latency_users": config.latency_users}
+        measure: dict[str, Any] = {"k": config.k, "batch_size": config.batch_size, "latency_users": config.latency_users, "memory": memory}
         points = [
             {"graph": name, **point}
             for name, graph in graphs.items()
@@ -104,7 +107,7 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
     return writer.result()
 
 
-def _users(scorer: Any, embeddings: Any, dataset: Path, config: TuneConfig, inputs: tuple[str, ...]) -> Users:
+def _users(scan: Retrieve, dataset: Path, config: TuneConfig, inputs: tuple[str, ...]) -> Users:
     """Validation users drawn at random, and their exact lists."""
     samples = load_samples(dataset, "validate", inputs=inputs)
     if not len(samples.targets):
@@ -112,7 +115,6 @@ def _users(scorer: Any, embeddings: Any, dataset: Path, config: TuneConfig, inpu
     count = min(config.users, len(samples.targets))
     kept = np.sort(np.random.default_rng(USERS_SEED).choice(len(samples.targets), count, replace=False))
     samples, categories = samples.take(kept), load_items(dataset).category_rows
-    scan = exact_scan(scorer, embeddings, top_k=config.k)
     exact = collect_lists(
         scan, samples.histories, categories, width=config.k, batch_size=config.batch_size, label="exact scan", inputs=samples.inputs
     )

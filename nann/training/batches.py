@@ -94,6 +94,53 @@ class NoiseSampler:
         return np.searchsorted(self._cumulative, draws, side="right").astype(np.int32)
 
 
+class HistoryWindows:
+    """What came before positions of training users' events.
+
+    Args:
+        histories: the users' events, with the inputs that are asked for.
+        max_length: L, newest items of a window.
+        inputs: names of inputs that the histories have.
+    """
+
+    def __init__(self, histories: Histories, *, max_length: int, inputs: Sequence[str] = ()) -> None:
+        self._inputs, self._max_length = tuple(inputs), max_length
+        self._of_events = {TIME: histories.times, BEHAVIOR: histories.behaviors}
+        self._of_users, self._user_rows = histories.user_features, histories.user_rows
+        self._item_rows, self._row_splits = histories.item_rows, histories.row_splits
+
+    def items(self, positions: Int64Array) -> Int32Array:
+        """Histories [len(positions), L] before the given positions of ``item_rows``."""
+        places, inside = self._places(positions)
+        return np.where(inside, self._item_rows[places], 0).astype(np.int32)
+
+    def _places(self, positions: Int64Array) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
+        """Where the events before some positions lie [n, L], and whether there are that many."""
+        starts = self._row_splits[self.users(positions)]
+        first = np.maximum(starts, positions - self._max_length)
+        columns = first[:, np.newaxis] + np.arange(self._max_length)
+        return np.minimum(columns, len(self._item_rows) - 1), columns < positions[:, np.newaxis]
+
+    def input_values(self, positions: Int64Array) -> dict[str, Int64Array]:
+        """The inputs of the histories before the given positions, by name."""
+        if not self._inputs:
+            return {}
+        places, inside = self._places(positions)
+        values = {}
+        for name in self._inputs:
+            if name in self._of_users and self._user_rows is not None:
+                values[name] = self._of_users[name].dense(self._user_rows[self.users(positions)]).astype(np.int64)
+            elif (of_events := self._of_events.get(name)) is not None:
+                values[name] = np.where(inside, of_events[places], 0).astype(np.int64)
+            else:
+                raise ValueError(f"the histories were read without the input {name!r}; read them with it")
+        return values
+
+    def users(self, positions: Int64Array) -> Int64Array:
+        """The users [n] whose events the positions [n] are."""
+        return np.searchsorted(self._row_splits, positions, side="right") - 1
+
+
 class BatchSource:
     """Batches of one training run.
 
@@ -129,9 +176,8 @@ class BatchSource:
         inputs: Sequence[str] = (),
     ) -> None:
         self.neighbors, self.inputs = neighbors, tuple(inputs)
-        self._of_events = {TIME: histories.times, BEHAVIOR: histories.behaviors}
-        self._of_users, self._user_rows = histories.user_features, histories.user_rows
-        self._item_rows, self._row_splits = histories.item_rows, histories.row_splits
+        self.windows = HistoryWindows(histories, max_length=max_length, inputs=inputs)
+        self._item_rows = histories.item_rows
         self.max_length, self._sampler, self._config = max_length, sampler, config
         starts = np.repeat(histories.row_splits[:-1], np.diff(histories.row_splits))
         self._positions = np.flatnonzero(np.arange(len(starts)) - starts >= histories.first_target)
@@ -170,36 +216,6 @@ class BatchSource:
         drawn = mixed[np.minimum(np.searchsorted(sums, points, side="right"), len(mixed) - 1)]
         return self._positions[rng.permutation(drawn)]
 
-    def windows(self, positions: Int64Array) -> Int32Array:
-        """Histories [len(positions), L] before the given positions of ``item_rows``."""
-        places, inside = self._places(positions)
-        return np.where(inside, self._item_rows[places], 0).astype(np.int32)
-
-    def _places(self, positions: Int64Array) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
-        """Where the events before some positions lie [n, L], and whether there are that many."""
-        starts = self._row_splits[self._users(positions)]
-        first = np.maximum(starts, positions - self.max_length)
-        columns = first[:, np.newaxis] + np.arange(self.max_length)
-        return np.minimum(columns, len(self._item_rows) - 1), columns < positions[:, np.newaxis]
-
-    def input_values(self, positions: Int64Array) -> dict[str, Int64Array]:
-        """The inputs of the histories before the given positions, by name."""
-        if not self.inputs:
-            return {}
-        places, inside = self._places(positions)
-        values = {}
-        for name in self.inputs:
-            if name in self._of_users and self._user_rows is not None:
-                values[name] = self._of_users[name].dense(self._user_rows[self._users(positions)]).astype(np.int64)
-            elif (of_events := self._of_events.get(name)) is not None:
-                values[name] = np.where(inside, of_events[places], 0).astype(np.int64)
-            else:
-                raise ValueError(f"the histories were read without the input {name!r}; read them with it")
-        return values
-
-    def _users(self, positions: Int64Array) -> Int64Array:
-        return np.searchsorted(self._row_splits, positions, side="right") - 1
-
     def batch(self, step: int) -> Batch:
         """The batch of a step, from 0 on; always full (the end of an epoch is filled up from the next)."""
         positions = self._samples(step * self.batch_size, (step + 1) * self.batch_size)
@@ -209,6 +225,7 @@ class BatchSource:
         near_targets = near_negatives = None
         if self.neighbors is not None:
             rng = np.random.default_rng([self._config.seed, _NEIGHBORS, step])
-            near_targets = self.neighbors.sample(rng, targets, exclude_users=self._users(positions))
+            near_targets = self.neighbors.sample(rng, targets, exclude_users=self.windows.users(positions))
             near_negatives = self.neighbors.sample(rng, negatives)
-        return Batch(self.windows(positions), targets, negatives, near_targets, near_negatives, self.input_values(positions))
+        near = near_targets, near_negatives
+        return Batch(self.windows.items(positions), targets, negatives, *near, self.windows.input_values(positions))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,7 @@ def train_scorer(
         probe = RecallProbe(scorer, validation, categories=items.category_rows, max_length=max_length, graph=graph)
     validate_at = {math.ceil(source.steps * (number + 1) / config.validations) for number in range(config.validations)} if probe else set()
 
+    best = BestWeights(tf.train.Checkpoint(scorer=scorer, optimizer=optimizer), directory / "best", records)
     writer = tf.summary.create_file_writer(str(directory / "events"))
     clock = _Clock(start, source)
     losses: list[tf.Tensor] = []
@@ -162,26 +164,36 @@ def train_scorer(
         if probe and done in validate_at:
             with clock.paused():
                 record.update(probe.recall(VALIDATION_KS))
+                if config.keep == "best":
+                    best.offer(record)
         records.add(record, samples_per_s=clock.samples_per_s(done))
         with writer.as_default(step=done):
             for name in record.keys() - {"step"}:
                 tf.summary.write(name, tf.constant(record[name], tf.float32), metadata=_SCALAR)
         clock.report(record, force=done == source.steps or done in validate_at)
+        if config.patience and len(records.since_best()) >= config.patience:
+            logger.info("ended after step %d: no better recall in the last %d measurements", done, config.patience)
+            break
         if done < source.steps:
             checkpoints.save(done, due=clock.checkpoint_due(config.checkpoint_seconds))
     writer.close()
+    last = records.last()
+    done = int(last.get("step", start))
+    kept = best.take() if config.keep == "best" else done
     records.finish()
     if config.evict_after:
         scorer.item_table.evict(config.evict_after)
         scorer.category_table.evict(config.evict_after)
-    last = records.last()
-    summary = {
-        "steps": source.steps,
-        "samples": source.steps * source.batch_size,
+    measured = {name: value for name, value in records.at(kept).items() if name.startswith("recall_all@")}
+    summary: dict[str, Any] = {
+        "steps": done,
+        "kept_step": kept,
+        "samples": done * source.batch_size,
         "samples_per_epoch": source.num_samples,
         **carried,
         **scorer.table_counts(),
-        **{name: last[name] for name in ("loss", "divergence", *(f"recall_all@{k}" for k in VALIDATION_KS)) if name in last},
+        **{name: last[name] for name in ("loss", "divergence") if name in last},
+        **measured,
     }
     return Trained(scorer, optimizer, summary)
 
@@ -257,10 +269,59 @@ class Records:
         """The newest record; empty when no step was done."""
         return self._records[-1] if self._records else {}
 
+    def at(self, step: int) -> dict[str, Any]:
+        """The record of a step; empty when there is none."""
+        return next((record for record in self._records if record["step"] == step), {})
+
+    def best(self) -> dict[str, Any]:
+        """The earliest of the records with the highest `recall_of`; empty when none has a recall."""
+        measured = [record for record in self._records if recall_of(record) is not None]
+        nothing: dict[str, Any] = {}
+        return max(measured, key=lambda record: recall_of(record) or 0.0, default=nothing)
+
+    def since_best(self) -> list[dict[str, Any]]:
+        """The records with a recall after the best one."""
+        best = self.best().get("step", 0)
+        return [record for record in self._records if recall_of(record) is not None and record["step"] > best]
+
     def finish(self) -> None:
         """Writes the final list and drops the running one."""
         self._final.write_text(json.dumps(self._records, indent=1) + "\n", encoding="utf-8")
         self._path.unlink()
+
+
+def recall_of(record: Mapping[str, Any]) -> float | None:
+    """What weights are chosen by: the mean of the recalls in a record; None where it has none."""
+    recalls = [record[name] for name in (f"recall_all@{k}" for k in VALIDATION_KS) if name in record]
+    return float(np.mean(recalls)) if recalls else None
+
+
+class BestWeights:
+    """The weights with the best recall so far, in a checkpoint of their own.
+
+    Args:
+        tracked: what is kept.
+        directory: where; it is removed in the end.
+        records: of the training.
+    """
+
+    def __init__(self, tracked: tf.train.Checkpoint, directory: Path, records: Records) -> None:
+        self._tracked, self._directory, self._records = tracked, directory, records
+
+    def offer(self, record: Mapping[str, Any]) -> None:
+        """Keeps the present weights, of a record that is about to be added, where its recall is above all before."""
+        recall, best = recall_of(record), recall_of(self._records.best())
+        if recall is not None and (best is None or recall > best):
+            self._tracked.write(str(self._directory / "weights"))
+
+    def take(self) -> int:
+        """Goes back to the best weights, and says of which step they are: the last one where recall was never measured."""
+        best, last = self._records.best().get("step"), self._records.last().get("step", 0)
+        if best is not None and best != last:
+            self._tracked.read(str(self._directory / "weights")).assert_consumed()
+            logger.info("the weights of step %d are kept, whose recall is the best", best)
+        shutil.rmtree(self._directory, ignore_errors=True)
+        return int(last if best is None else best)
 
 
 class _Clock:

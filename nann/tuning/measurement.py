@@ -16,6 +16,7 @@ from nann.evaluation.lists import Lists, collect_lists
 from nann.evaluation.scan import as_retrieve, fused_scorer
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
+from nann.memory.table import CorpusMemory
 from nann.retrieval import BeamRetriever, NativeWalk, SearchParameters, StockWalk, UserScorer
 from ops import retrieval as native_ops
 
@@ -51,6 +52,7 @@ def measure_searches(
     k: int,
     batch_size: int,
     latency_users: int,
+    memory: CorpusMemory | None = None,
 ) -> list[dict[str, Any]]:
     """One point per search, with walk and scoring in one native op where it is built, else the native walk, else the stock one.
 
@@ -63,6 +65,7 @@ def measure_searches(
         k: K of the metrics, at most their `top_k`.
         batch_size: users per call when quality is measured.
         latency_users: calls with one user each, whose median is the latency.
+        memory: of the converted model.
 
     Returns:
         Per search its parameters, ``items_scored_mean``, ``items_scored_share``, ``coverage@K``, ``coverage_se@K``, ``recall@K``,
@@ -70,7 +73,7 @@ def measure_searches(
     """
     first, walk = searches[0], NativeWalk() if native_ops.available() else StockWalk()
     fastest = fused_scorer(scorer) or scorer
-    retriever = BeamRetriever(fastest, embeddings, graph, ef=first.ef, rounds=first.rounds, top_k=first.top_k, walk=walk)
+    retriever = BeamRetriever(fastest, embeddings, graph, ef=first.ef, rounds=first.rounds, top_k=first.top_k, walk=walk, memory=memory)
     retrieve, relevant = as_retrieve(retriever), np.asarray(users.targets)[:, None]
     exact_recall = float(m.recall(users.exact.item_rows, relevant, k).mean())
     points = []

@@ -13,7 +13,7 @@ from nann.evaluation.simple_methods import METHODS, Known, popularity_recent, si
 from nann.samples import Histories, Items, Samples
 
 HOUR = 3600
-NAMES = ["popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn"]
+NAMES = ["popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn", "sequential_rules"]
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_parameters_are_the_best_on_the_users_given(train: Histories, samples: S
     known = Known(train, catalogue(train), decays=(1.0, 0.3), hours=(1, 20, 100))
     lists, options = simple_lists(known, samples, samples, (5, 10))
     assert list(lists) == NAMES
-    assert set(options) == {"popularity_recent", "category_popularity", "item_cf", "vsknn"}
+    assert set(options) == {"popularity_recent", "category_popularity", "item_cf", "vsknn", "sequential_rules"}
     relevant = samples.targets[:, None]
 
     def recall(found: np.ndarray) -> float:
@@ -81,8 +81,8 @@ def test_lists_are_made_at_the_newest_event_or_at_the_moment_of_the_split(train:
 def test_what_the_dataset_lacks_is_left_out(train: Histories, samples: Samples) -> None:
     plain = Histories(train.item_rows, train.row_splits, 1)
     lists, options = simple_lists(Known(plain, catalogue(train, categories=0)), samples, samples, (10,))
-    assert list(lists) == ["popularity", "repeat_last", "item_cf", "vsknn"]
-    assert set(options) == {"item_cf", "vsknn"}
+    assert list(lists) == ["popularity", "repeat_last", "item_cf", "vsknn", "sequential_rules"]
+    assert set(options) == {"item_cf", "vsknn", "sequential_rules"}
 
 
 def test_a_further_method_is_one_more_entry(train: Histories, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:

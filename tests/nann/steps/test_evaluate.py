@@ -17,7 +17,7 @@ from nann.retrieval import HistoryScorer
 from nann.samples import load_histories, load_items, load_samples
 from nann.steps.evaluate import evaluate
 
-BASELINES = ("popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn")
+BASELINES = ("popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn", "sequential_rules")
 CONFIG = EvaluateConfig(ks=(5, 20), curve_users=10, batch_size=8)
 
 

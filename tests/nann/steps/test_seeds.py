@@ -18,7 +18,7 @@ STEPS: dict[str, StepConfig] = {
     "rewrite": RewriteConfig(ef=(30, 20), rounds=(4, 1), top_k=20),
     "evaluate": EvaluateConfig(ks=(5, 20), curve_users=0, decays=(0.8,), recent_hours=(24,)),
 }
-BASELINES = ("popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn")
+BASELINES = ("popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn", "sequential_rules")
 CONFIG = SeedsConfig(seeds=(3, 8), ks=(20,), resamples=200)
 
 

@@ -1,0 +1,306 @@
+"""The stage of a training that counts pairs of items, and fits how this memory joins the trained scorer.
+
+The scorer does not train on some users, and the rules are first counted without them: on their events the rules' options are chosen and the
+weights fitted. The pairs that are kept are then counted on all training users.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from data_prep.parallel import worker_count
+from nann.evaluation.scan import best_scorer
+from nann.export.freeze import FrozenScorer, freeze_scorer
+from nann.index.embeddings import Embeddings
+from nann.memory.calibration import Examples, fit_calibration
+from nann.memory.rules import WINDOW, RuleOptions, SequentialRules
+from nann.memory.search import VALUES, choose_options
+from nann.memory.table import Calibration, MemoryTable
+from nann.models import ItemEncoder, Scorer
+from nann.neighborhood import InteractionGraph
+from nann.retrieval import ExactRetriever, HistoryScorer
+from nann.samples import Histories, Items, Samples
+from ops.pair_counts import PairCounter, PairCounts
+
+logger = logging.getLogger(__name__)
+
+MOST_EXAMPLES = 3000
+MOST_USERS = 3000
+POSITIONS_PER_USER = 4
+BEST_BY_SCORE, BEST_BY_RULES = 700, 400  # candidates of an example
+SCORED_PAIRS, LEAST_ITEMS = 120_000_000, 20_000  # of all examples together; items of the catalogue that are scored at least
+ENTRIES = 2**27  # of the whole table; with more items fewer successors each are kept
+USERS_AT_ONCE = 16
+SEED = 3
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Training users, divided.
+
+    Attributes:
+        trained: those the scorer trains on.
+        held_out: the others, None where there are too few users to hold any out.
+    """
+
+    trained: Histories
+    held_out: Histories | None
+
+
+def divide_users(histories: Histories, *, share: float, seed: int) -> Divided:
+    """Holds out a share of the users, at most `MOST_USERS` of them, drawn at random among those with a training target."""
+    lengths = np.diff(histories.row_splits)
+    able = np.flatnonzero(lengths > histories.first_target)
+    count = min(int(share * len(able)), MOST_USERS)
+    if count < 1:
+        return Divided(histories, None)
+    chosen = np.zeros(len(lengths), bool)
+    chosen[np.random.default_rng([seed, SEED]).choice(able, count, replace=False)] = True
+    return Divided(users_of(histories, ~chosen), users_of(histories, chosen))
+
+
+def users_of(histories: Histories, mask: NDArray[np.bool_]) -> Histories:
+    """The histories of the users of a mask [U]."""
+    lengths = np.diff(histories.row_splits)
+    events = np.repeat(mask, lengths)
+
+    def of_events(values: NDArray[Any] | None) -> NDArray[Any] | None:
+        return None if values is None else values[events]
+
+    return replace(
+        histories,
+        item_rows=histories.item_rows[events],
+        row_splits=np.concatenate([[0], np.cumsum(lengths[mask])]).astype(np.int64),
+        times=of_events(histories.times),
+        weights=of_events(histories.weights),
+        behaviors=of_events(histories.behaviors),
+        user_rows=None if histories.user_rows is None else histories.user_rows[mask],
+    )
+
+
+def held_out_positions(held_out: Histories, *, seed: int) -> NDArray[np.int64]:
+    """Positions of events to predict: some of each user's at random, at most `MOST_EXAMPLES` in all."""
+    lengths = np.diff(held_out.row_splits)
+    users = np.repeat(np.arange(len(lengths)), lengths)
+    positions = np.arange(len(users))
+    able = np.flatnonzero(positions - held_out.row_splits[users] >= held_out.first_target)
+    rng = np.random.default_rng([seed, SEED, 1])
+    able = rng.permutation(able)
+    order = np.argsort(users[able], kind="stable")
+    sizes = np.bincount(users[able], minlength=len(lengths))
+    number = np.arange(len(able)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    most = min(POSITIONS_PER_USER, max(1, -(-MOST_EXAMPLES // max(1, len(lengths)))))
+    kept = able[order][number < most]
+    return np.sort(rng.permutation(kept)[:MOST_EXAMPLES]).astype(np.int64)
+
+
+def make_memory(
+    scorer: Scorer,
+    users: Divided,
+    moments: Samples,
+    items: Items,
+    *,
+    encoder_length: int,
+    max_length: int,
+    successors: int,
+    seed: int,
+    graph: InteractionGraph | None = None,
+    earlier: MemoryTable | None = None,
+) -> tuple[MemoryTable, dict[str, Any]]:
+    """Counts pairs, chooses the rules' options and fits the weights.
+
+    Args:
+        scorer: trained, its tables plain variables.
+        users: the training users.
+        moments: of the held-out users: histories of at most ``max_length`` items, what came next, and the scorer's inputs; may be empty.
+        items: the catalogue.
+        encoder_length: newest history items the scorer reads.
+        max_length: newest history items that are looked up in the memory.
+        successors: kept per item.
+        seed: of what is drawn.
+        graph: of the training users, for a scorer with a neighbourhood.
+        earlier: memory of the model that this training went on from: its pairs are counted too, with its options of counting.
+
+    Returns:
+        The memory, and what to report of it: ``rules`` (options and their recall), ``calibration``.
+    """
+    num_items, threads = len(items.item_ids) - 1, worker_count(0)
+    arguments: dict[str, Any] = {"category_rows": items.category_rows, "num_categories": items.num_categories, "threads": threads}
+    keep = max(1, min(successors, ENTRIES // max(1, num_items)))
+    options = RuleOptions() if earlier is None else earlier.options
+    report: dict[str, Any] = {}
+    if len(moments.targets):
+        rules = _rules(users.trained, num_items, keep=4 * keep, **arguments)
+        fixed = {} if earlier is None else {"activity": (options.activity,), "back": (options.back,)}
+        searched = choose_options(rules, moments.histories, moments.targets, start=options, values={**VALUES, **fixed})
+        options = searched.options
+        report["rules"] = {"options": vars(options), "recall": searched.recall}
+    everyone = _together(users)
+    counter = PairCounter(everyone.item_rows, everyone.row_splits, num_items=num_items, window=WINDOW)
+    all_rules = SequentialRules(counter, np.diff(everyone.row_splits), keep=keep, **arguments)
+    counts = all_rules.count(np.arange(1, num_items + 1), options)
+    table = _table(counts, counter.item_counts, options, max_length)
+    if earlier is not None:
+        table = add_earlier(table, earlier, keep)
+    if len(moments.targets):
+        examples = make_examples(
+            scorer, rules, options, moments, items, encoder_length=encoder_length, seed=seed, graph=graph, num_items=num_items
+        )
+        start = None if earlier is None else earlier.calibration
+        calibration, report["calibration"] = fit_calibration(examples, rules.item_counts, start=start)
+        table = replace(table, calibration=calibration)
+    elif earlier is not None:
+        table = replace(table, calibration=earlier.calibration)
+    else:
+        logger.warning("there are too few users to hold some out, so the memory's weights are not fitted")
+    report["entries"] = len(table.items)
+    return table, report
+
+
+def _rules(histories: Histories, num_items: int, **arguments: Any) -> SequentialRules:
+    counter = PairCounter(histories.item_rows, histories.row_splits, num_items=num_items, window=WINDOW)
+    return SequentialRules(counter, np.diff(histories.row_splits), **arguments)
+
+
+def _together(users: Divided) -> Histories:
+    """All training users; the order of users does not matter to counts of pairs."""
+    if users.held_out is None:
+        return users.trained
+    parts = (users.trained, users.held_out)
+    splits = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.row_splits) for part in parts]))])
+    return Histories(np.concatenate([part.item_rows for part in parts]), splits.astype(np.int64), users.trained.first_target)
+
+
+def _table(counts: PairCounts, item_counts: NDArray[np.int64], options: RuleOptions, max_length: int) -> MemoryTable:
+    splits = np.concatenate([[0], counts.row_splits]).astype(np.int64)  # row 0 has no entries
+    return MemoryTable(
+        row_splits=splits,
+        items=counts.items,
+        counts=(counts.forward + options.back * counts.backward).astype(np.float32),
+        totals=np.concatenate([[0.0], counts.totals @ np.array([1.0, options.back])]),
+        item_counts=item_counts,
+        options=options,
+        calibration=Calibration(),
+        max_length=max_length,
+    )
+
+
+def add_earlier(table: MemoryTable, earlier: MemoryTable, keep: int) -> MemoryTable:
+    """The counts of a table and of an earlier one of at most as many items; the ``keep`` highest of each item stay."""
+    size = len(table.item_counts)
+    sources = [np.repeat(np.arange(len(each.item_counts)), np.diff(each.row_splits)) for each in (table, earlier)]
+    keys = np.concatenate([source * size + each.items for source, each in zip(sources, (table, earlier), strict=True)])
+    distinct, place = np.unique(keys, return_inverse=True)
+    counts = np.bincount(place, weights=np.concatenate([table.counts, earlier.counts]), minlength=len(distinct))
+    item_counts, totals = table.item_counts.copy(), table.totals.copy()
+    item_counts[: len(earlier.item_counts)] += earlier.item_counts
+    totals[: len(earlier.totals)] += earlier.totals
+    source, item = distinct // size, distinct % size
+    weighted = counts / np.maximum(item_counts, 1)[item] ** table.options.popularity
+    order = np.lexsort((item, -weighted, source))
+    sizes = np.bincount(source, minlength=size)
+    number = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    kept = np.sort(order[number < keep])
+    splits = np.concatenate([[0], np.cumsum(np.bincount(source[kept], minlength=size))]).astype(np.int64)
+    return replace(
+        table,
+        row_splits=splits,
+        items=item[kept].astype(np.int32),
+        counts=counts[kept].astype(np.float32),
+        totals=totals,
+        item_counts=item_counts,
+    )
+
+
+def make_examples(
+    scorer: Scorer,
+    rules: SequentialRules,
+    options: RuleOptions,
+    moments: Samples,
+    items: Items,
+    *,
+    encoder_length: int,
+    seed: int,
+    num_items: int,
+    graph: InteractionGraph | None = None,
+) -> Examples:
+    """Candidates of every moment: the best by the scorer, the best by the rules, the history's items, and the target."""
+    count = len(moments.targets)
+    sources = np.unique(moments.histories[moments.histories > 0]).astype(np.int64)
+    pairs = rules.matrix(sources, rules.count(sources, options), options)
+    by_rules = rules.scores(moments.histories, pairs, replace(options, own=0.0))
+    pool = _pool(num_items, count, seed)
+    logger.info("memory: scoring %s items for %s held-out events", f"{len(pool):,}", f"{count:,}")
+    encode = ItemEncoder(scorer, items.category_rows, graph)
+    vectors = np.concatenate([encode(pool[first : first + 8192]).numpy() for first in range(0, len(pool), 8192)])
+    frozen = FrozenScorer(freeze_scorer(HistoryScorer(scorer, max_length=encoder_length)))
+    exact = ExactRetriever(best_scorer(frozen), Embeddings(pool.astype(np.int64), vectors), top_k=min(BEST_BY_SCORE, len(pool)), block=2048)
+    state_of = tf.function(lambda rows, cates, inputs: frozen.user_state(rows, cates, **inputs), reduce_retracing=True)
+    score = tf.function(frozen.score, reduce_retracing=True)
+    found: list[tuple[NDArray[Any], ...]] = []
+    for first in range(0, count, USERS_AT_ONCE):
+        places = slice(first, first + USERS_AT_ONCE)
+        batch = moments.take(places)
+        histories = batch.histories.astype(np.int64)
+        categories = items.category_rows[histories].astype(np.int64)
+        best = exact(histories, categories, **batch.inputs).item_rows
+        rows, rows_rules, ages, reachable = _candidates(best, by_rules[first : first + len(histories)], batch, num_items)
+        vectors_of = encode(rows.reshape(-1)).numpy().reshape(*rows.shape, -1)
+        inputs = {name: tf.constant(values, tf.int64) for name, values in batch.inputs.items()}
+        logits = score(state_of(tf.constant(histories), tf.constant(categories), inputs), tf.constant(vectors_of)).numpy()
+        found.append((rows, np.where(rows > 0, logits, -1e4).astype(np.float32), rows_rules, ages, reachable))
+    width = max(rows.shape[1] for rows, *_ in found)
+
+    def joined(number: int, padding: float) -> NDArray[Any]:
+        parts = [each[number] for each in found]
+        return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=padding) for part in parts])
+
+    share = np.log(len(pool) / num_items) if len(pool) < num_items else 0.0
+    return Examples(
+        joined(0, 0), joined(1, -1e4), joined(2, 0), joined(3, -1), np.concatenate([reachable for *_, reachable in found]), float(share)
+    )
+
+
+def _pool(num_items: int, count: int, seed: int) -> NDArray[np.int32]:
+    """The items that are scored for ``count`` examples: all, or so many that it stays a matter of seconds."""
+    most = max(LEAST_ITEMS, SCORED_PAIRS // max(1, count))
+    rows = np.arange(1, num_items + 1, dtype=np.int32)
+    if num_items <= most:
+        return rows
+    return np.sort(np.random.default_rng([seed, SEED, 2]).choice(rows, most, replace=False))
+
+
+def _candidates(best: NDArray[np.int64], by_rules: Any, batch: Samples, num_items: int) -> tuple[NDArray[Any], ...]:
+    """Item rows [b, n] with the targets first, their rules' scores, their ages, and whether each target is found without being one."""
+    rows, scores, ages, reachable = [], [], [], []
+    of_rules = np.zeros(num_items + 1, np.float32)
+    age_of = np.full(num_items + 1, -1, np.int32)
+    for number, target in enumerate(batch.targets):
+        entries = slice(by_rules.indptr[number], by_rules.indptr[number + 1])
+        near, values = by_rules.indices[entries], by_rules.data[entries]
+        history = batch.histories[number]
+        newest = history[history > 0][::-1]
+        of_rules[near] = values
+        age_of[newest[::-1]] = np.arange(len(newest))[::-1]
+        if len(near) > BEST_BY_RULES:
+            near = near[np.argpartition(-values, BEST_BY_RULES)[:BEST_BY_RULES]]
+        others = np.unique(np.concatenate([best[number], near, newest]))
+        reachable.append(bool(np.any(others == target)))
+        chosen = np.concatenate([[target], others[(others != target) & (others > 0)]]).astype(np.int32)
+        rows.append(chosen)
+        scores.append(of_rules[chosen])
+        ages.append(age_of[chosen])
+        of_rules[by_rules.indices[entries]] = 0
+        age_of[newest] = -1
+    width = max(map(len, rows))
+
+    def padded(lists: list[NDArray[Any]], padding: int) -> NDArray[Any]:
+        return np.stack([np.pad(values, (0, width - len(values)), constant_values=padding) for values in lists])
+
+    return padded(rows, 0), padded(scores, 0), padded(ages, -1), np.array(reachable)
