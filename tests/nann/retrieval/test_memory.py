@@ -147,7 +147,9 @@ def test_the_walk_starts_at_the_best_of_the_memory(make_corpus, walk) -> None:
     memory, categories = some_memory(150, seed=5, max_length=6)
     histories = corpus.histories(4, length=8)
     search = {"ef": (1, 1), "rounds": (0, 0), "top_k": 150}
-    found = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, walk=walk(), memory=memory, **search)(histories, categories[histories])
+    found = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, walk=walk(), memory=memory, **search)(
+        histories, categories[histories]
+    )
     for user, history in enumerate(histories):
         expected = by_hand(memory, history.tolist(), categories)
         best = sorted(expected, key=lambda position: -expected[position])[: memory.entries]

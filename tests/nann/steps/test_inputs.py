@@ -42,7 +42,16 @@ from ops import retrieval as native_ops
 from ops import scoring
 from pipelines.cli import main
 
-SMALL = {"emb_dim": 8, "num_neg": 64, "batch_size": 64, "max_length": 6, "xla": False, "validations": 1, "validate_users": 100}
+SMALL = {
+    "memory": "none",
+    "emb_dim": 8,
+    "num_neg": 64,
+    "batch_size": 64,
+    "max_length": 6,
+    "xla": False,
+    "validations": 1,
+    "validate_users": 100,
+}
 INPUTS = ("behavior", "time", "tags", "brand")
 GROUPS, GROUP_SIZE, EVENTS = 6, 60, 6
 SPANS = (5, 60, 600, 7_000, 80_000, 900_000)

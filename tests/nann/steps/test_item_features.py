@@ -19,7 +19,16 @@ from nann.steps.rewrite import rewrite
 from nann.steps.train import train
 from ops import retrieval as native_ops
 
-SMALL = {"emb_dim": 8, "num_neg": 64, "batch_size": 64, "max_length": 10, "xla": False, "validations": 1, "validate_users": 60}
+SMALL = {
+    "memory": "none",
+    "emb_dim": 8,
+    "num_neg": 64,
+    "batch_size": 64,
+    "max_length": 10,
+    "xla": False,
+    "validations": 1,
+    "validate_users": 60,
+}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from nann.errors import ArtifactError
 from nann.steps.seeds import seeds
 
 STEPS: dict[str, StepConfig] = {
-    "train": TrainConfig(scorer="two-sided", emb_dim=8, max_steps=30, validations=0, xla=False),
+    "train": TrainConfig(memory="none", scorer="two-sided", emb_dim=8, max_steps=30, validations=0, xla=False),
     "extract": ExtractConfig(),
     "build-index": BuildIndexConfig(m=4, ef_construction=40),
     "rewrite": RewriteConfig(ef=(30, 20), rounds=(4, 1), top_k=20),

@@ -20,7 +20,16 @@ from nann.steps.train import train
 from nann.training.validation import RecallProbe, newest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-SMALL = {"emb_dim": 8, "num_neg": 32, "batch_size": 64, "max_length": 10, "xla": False, "validate_users": 0, "log_steps": 5}
+SMALL = {
+    "memory": "none",
+    "emb_dim": 8,
+    "num_neg": 32,
+    "batch_size": 64,
+    "max_length": 10,
+    "xla": False,
+    "validate_users": 0,
+    "log_steps": 5,
+}
 
 
 def weights(model):
@@ -28,7 +37,9 @@ def weights(model):
 
 
 def test_a_small_training_beats_popularity(small_dataset, tmp_path):
-    config = TrainConfig(emb_dim=16, num_neg=64, batch_size=64, max_length=10, epochs=6, xla=False, validations=2, validate_users=60)
+    config = TrainConfig(
+        memory="none", emb_dim=16, num_neg=64, batch_size=64, max_length=10, epochs=6, xla=False, validations=2, validate_users=60
+    )
     result = train(dataset=small_dataset, model=tmp_path / "model", config=config)
     items, samples = load_items(small_dataset), load_samples(small_dataset, "test")
     probe = RecallProbe(load_model(tmp_path / "model"), samples, categories=items.category_rows, max_length=10)
@@ -114,7 +125,7 @@ items, histories = load_items(dataset), load_histories(dataset)
 sampler = NoiseSampler(items.train_counts)
 losses = []
 for strategy, batch in ((tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 16), (tf.distribute.get_strategy(), 32)):
-    config = TrainConfig(scorer="two-sided", emb_dim=8, num_neg=8, batch_size=batch, negatives="per-sample", max_steps=6, warmup_steps=0,
+    config = TrainConfig(memory="none", scorer="two-sided", emb_dim=8, num_neg=8, batch_size=batch, negatives="per-sample", max_steps=6, warmup_steps=0,
                          max_length=10, xla=False, log_steps=1, validate_users=0)
     source = BatchSource(histories, max_length=10, sampler=sampler, config=config, replicas=strategy.num_replicas_in_sync)
     with tempfile.TemporaryDirectory() as directory:

@@ -16,7 +16,16 @@ from nann.steps.rewrite import rewrite
 from nann.steps.train import train
 from nann.training.warm_start import load_earlier_model
 
-SMALL = {"emb_dim": 8, "num_neg": 32, "batch_size": 64, "max_length": 10, "xla": False, "validate_users": 0, "log_steps": 5}
+SMALL = {
+    "memory": "none",
+    "emb_dim": 8,
+    "num_neg": 32,
+    "batch_size": 64,
+    "max_length": 10,
+    "xla": False,
+    "validate_users": 0,
+    "log_steps": 5,
+}
 
 
 def variables(model):

@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 OPTIONS = {
     **{
         "emb_dim": 8,
+        "memory": "none",
         "num_neg": 8,
         "max_steps": 20,
         "warmup_steps": 0,

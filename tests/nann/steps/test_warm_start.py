@@ -19,7 +19,16 @@ from nann.steps.train import train
 from nann.training.warm_start import load_earlier_model
 from pipelines.cli import main
 
-SMALL = {"emb_dim": 8, "num_neg": 32, "batch_size": 64, "max_length": 10, "xla": False, "validate_users": 0, "log_steps": 5}
+SMALL = {
+    "memory": "none",
+    "emb_dim": 8,
+    "num_neg": 32,
+    "batch_size": 64,
+    "max_length": 10,
+    "xla": False,
+    "validate_users": 0,
+    "log_steps": 5,
+}
 
 
 @pytest.fixture(scope="module")

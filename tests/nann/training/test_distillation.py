@@ -14,7 +14,16 @@ from nann.steps.convert import convert
 from nann.steps.train import train
 from nann.training.distillation import Teacher, distillation_loss
 
-SMALL = {"emb_dim": 8, "num_neg": 32, "batch_size": 64, "max_length": 10, "xla": False, "validate_users": 0, "log_steps": 5}
+SMALL = {
+    "memory": "none",
+    "emb_dim": 8,
+    "num_neg": 32,
+    "batch_size": 64,
+    "max_length": 10,
+    "xla": False,
+    "validate_users": 0,
+    "log_steps": 5,
+}
 
 
 def test_the_loss_is_the_divergence_from_the_teacher_over_what_is_not_ignored():
