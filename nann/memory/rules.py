@@ -115,6 +115,10 @@ class CategoryShares:
         splits = np.concatenate([[0], np.cumsum(np.bincount(categories, minlength=num_categories + 1))])
         return cls(splits.astype(np.int64), items.astype(np.int32), shares.astype(np.float32))
 
+    def matrix(self, width: int) -> sp.csr_matrix:
+        """[C + 1, width] shares by category row and item row."""
+        return sp.csr_matrix((self.shares, self.items, self.row_splits), shape=(len(self.row_splits) - 1, width))
+
 
 class SequentialRules:
     """Rules of the histories of training users, asked for the items of some histories.
@@ -143,7 +147,7 @@ class SequentialRules:
         self.item_counts = counter.item_counts
         self._category_rows = np.asarray(category_rows)
         shares = CategoryShares.of(category_rows, self.item_counts, num_categories=num_categories)
-        self._shares = sp.csr_matrix((shares.shares, shares.items, shares.row_splits), shape=(num_categories + 1, len(category_rows)))
+        self._shares = shares.matrix(len(category_rows))
 
     def count(self, sources: Rows, options: RuleOptions) -> PairCounts:
         """The successors of some items that have the highest R."""
@@ -169,17 +173,29 @@ class SequentialRules:
 
     def scores(self, histories: NDArray[np.integer], pairs: sp.csr_matrix, options: RuleOptions) -> sp.csr_matrix:
         """[S, N + 1] scores of the items above 0, for histories [S, L] whose items' rules are in `pairs`."""
-        histories = np.asarray(histories)
-        weights = recency_weights(histories, options.decay)
-        users, places = np.nonzero(histories)
-        items, values = histories[users, places], weights[users, places]
-        size = len(self.item_counts)
-        by_item = sp.csr_matrix((values, (users, items)), shape=(len(histories), size))
-        found = by_item @ pairs
-        if options.own:
-            found = found + options.own * by_item
-        if options.category:
-            categories = self._category_rows[items]
-            by_category = sp.csr_matrix((values, (users, categories)), shape=(len(histories), self._shares.shape[0]))
-            found = found + options.category * (by_category @ self._shares)
-        return sp.csr_matrix(found)
+        return score_histories(np.asarray(histories), pairs, self._shares, self._category_rows, options)
+
+
+def score_histories(
+    histories: NDArray[np.integer], pairs: sp.csr_matrix, shares: sp.csr_matrix, category_rows: NDArray[np.integer], options: RuleOptions
+) -> sp.csr_matrix:
+    """[S, N + 1] scores above 0 of all items for some histories.
+
+    Args:
+        histories: [S, L] item rows, oldest first, 0 is nothing.
+        pairs: [N + 1, N + 1] R, at least the rows of the histories' items.
+        shares: [C + 1, N + 1] of `CategoryShares.matrix`.
+        category_rows: [N + 1] category row by item row.
+        options: of the formula.
+    """
+    weights = recency_weights(histories, options.decay)
+    users, places = np.nonzero(histories)
+    items, values = histories[users, places], weights[users, places]
+    by_item = sp.csr_matrix((values, (users, items)), shape=(len(histories), pairs.shape[0]))
+    found = by_item @ pairs
+    if options.own:
+        found = found + options.own * by_item
+    if options.category:
+        by_category = sp.csr_matrix((values, (users, category_rows[items])), shape=(len(histories), shares.shape[0]))
+        found = found + options.category * (by_category @ shares)
+    return sp.csr_matrix(found)

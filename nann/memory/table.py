@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from nann.errors import ArtifactError
-from nann.memory.rules import CategoryShares, RuleOptions, value_of_entries
+from nann.memory.rules import CategoryShares, RuleOptions, score_histories, value_of_entries
 
 Floats = NDArray[np.float64]
 
@@ -83,6 +84,22 @@ class MemoryTable:
     calibration: Calibration
     max_length: int
 
+    def values(self) -> NDArray[np.float32]:
+        """[entries] R of every entry."""
+        sources = np.repeat(np.arange(len(self.item_counts)), np.diff(self.row_splits))
+        return value_of_entries(self.counts, self.totals[sources], self.items, self.item_counts, self.options)
+
+    def shares(self, category_rows: NDArray[np.integer], num_categories: int) -> CategoryShares:
+        """The items of every category that are served, of the category row [N + 1] of every item."""
+        return CategoryShares.of(category_rows, self.item_counts, num_categories=num_categories, keep=SERVED_ITEMS_OF_CATEGORY)
+
+    def score(self, histories: NDArray[np.integer], category_rows: NDArray[np.integer], num_categories: int) -> sp.csr_matrix:
+        """[S, N + 1] r(u, v) above 0 for histories [S, L] of item rows, oldest first, 0 is nothing."""
+        size = len(self.item_counts)
+        pairs = sp.csr_matrix((self.values(), self.items, self.row_splits), shape=(size, size))
+        shares = self.shares(category_rows, num_categories).matrix(size)
+        return score_histories(np.asarray(histories), pairs, shares, category_rows, replace(self.options, own=0.0))
+
     def save(self, directory: Path) -> None:
         """Writes ``memory.npz`` (the arrays) and ``memory.json`` (the numbers)."""
         arrays = {name: getattr(self, name) for name in ("row_splits", "items", "counts", "totals", "item_counts")}
@@ -101,7 +118,9 @@ def load_memory(directory: Path) -> MemoryTable | None:
         return None
     try:
         numbers = json.loads((directory / NUMBERS_NAME).read_text(encoding="utf-8"))
-        calibration: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in numbers["calibration"].items()}
+        calibration: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in numbers["calibration"].items()
+        }
         with np.load(directory / TABLE_NAME, allow_pickle=False) as arrays:
             return MemoryTable(
                 **{name: arrays[name] for name in ("row_splits", "items", "counts", "totals", "item_counts")},
@@ -155,9 +174,7 @@ class CorpusMemory:
             entries: see the attribute.
         """
         options, calibration = table.options, table.calibration
-        shares = CategoryShares.of(category_rows, table.item_counts, num_categories=num_categories, keep=SERVED_ITEMS_OF_CATEGORY)
-        sources = np.repeat(np.arange(len(table.item_counts)), np.diff(table.row_splits))
-        pairs = value_of_entries(table.counts, table.totals[sources], table.items, table.item_counts, options)
+        shares, pairs = table.shares(category_rows, num_categories), table.values()
         of_category = shares.shares * (1.0 if options.category else 0.0) * np.float32(options.category)
         position_of_row = np.full(len(table.item_counts), -1, np.int32)
         position_of_row[item_rows] = np.arange(len(item_rows), dtype=np.int32)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from nann.samples import Items, Samples
 from nann.training.batches import Batches
 from nann.training.checkpoints import Checkpoints
 from nann.training.distillation import Teacher
+from nann.training.records import VALIDATION_KS, BestWeights, Records
 from nann.training.step import INPUT, TrainingStep, trained_variables
 from nann.training.validation import RecallProbe
 from nann.training.warm_start import EarlierModel, carry_over
@@ -30,7 +29,6 @@ from ops.optimizers import LazyAdamW
 
 logger = logging.getLogger(__name__)
 PROGRESS_SECONDS = 10.0
-VALIDATION_KS = (50, 200)
 # marks a tensor event as a scalar for TensorBoard, without needing its package for writing
 _SCALAR = tf.compat.v1.SummaryMetadata(plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"))
 
@@ -239,89 +237,6 @@ def _zip_replicas(per_replica: list[tf.data.Dataset], strategy: tf.distribute.St
             )
             for name in parts[0]
         }
-
-
-class Records:
-    """``training.jsonl``: one JSON line per record while training; ``training.json``: the list of them at the end."""
-
-    def __init__(self, directory: Path) -> None:
-        self._path, self._final = directory / "training.jsonl", directory / "training.json"
-        self._records: list[dict[str, Any]] = []
-        if self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                try:
-                    self._records.append(json.loads(line))
-                except ValueError:  # the line a killed process was writing
-                    break
-
-    def truncate(self, step: int) -> None:
-        """Forgets records after a step: training resumes there and writes them again."""
-        self._records = [record for record in self._records if record["step"] <= step]
-        self._path.write_text("".join(json.dumps(record) + "\n" for record in self._records), encoding="utf-8")
-
-    def add(self, record: dict[str, Any], *, samples_per_s: float) -> None:
-        """Appends a record."""
-        self._records.append({**record, "samples_per_s": round(samples_per_s, 1)})
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(self._records[-1]) + "\n")
-
-    def last(self) -> dict[str, Any]:
-        """The newest record; empty when no step was done."""
-        return self._records[-1] if self._records else {}
-
-    def at(self, step: int) -> dict[str, Any]:
-        """The record of a step; empty when there is none."""
-        return next((record for record in self._records if record["step"] == step), {})
-
-    def best(self) -> dict[str, Any]:
-        """The earliest of the records with the highest `recall_of`; empty when none has a recall."""
-        measured = [record for record in self._records if recall_of(record) is not None]
-        nothing: dict[str, Any] = {}
-        return max(measured, key=lambda record: recall_of(record) or 0.0, default=nothing)
-
-    def since_best(self) -> list[dict[str, Any]]:
-        """The records with a recall after the best one."""
-        best = self.best().get("step", 0)
-        return [record for record in self._records if recall_of(record) is not None and record["step"] > best]
-
-    def finish(self) -> None:
-        """Writes the final list and drops the running one."""
-        self._final.write_text(json.dumps(self._records, indent=1) + "\n", encoding="utf-8")
-        self._path.unlink()
-
-
-def recall_of(record: Mapping[str, Any]) -> float | None:
-    """What weights are chosen by: the mean of the recalls in a record; None where it has none."""
-    recalls = [record[name] for name in (f"recall_all@{k}" for k in VALIDATION_KS) if name in record]
-    return float(np.mean(recalls)) if recalls else None
-
-
-class BestWeights:
-    """The weights with the best recall so far, in a checkpoint of their own.
-
-    Args:
-        tracked: what is kept.
-        directory: where; it is removed in the end.
-        records: of the training.
-    """
-
-    def __init__(self, tracked: tf.train.Checkpoint, directory: Path, records: Records) -> None:
-        self._tracked, self._directory, self._records = tracked, directory, records
-
-    def offer(self, record: Mapping[str, Any]) -> None:
-        """Keeps the present weights, of a record that is about to be added, where its recall is above all before."""
-        recall, best = recall_of(record), recall_of(self._records.best())
-        if recall is not None and (best is None or recall > best):
-            self._tracked.write(str(self._directory / "weights"))
-
-    def take(self) -> int:
-        """Goes back to the best weights, and says of which step they are: the last one where recall was never measured."""
-        best, last = self._records.best().get("step"), self._records.last().get("step", 0)
-        if best is not None and best != last:
-            self._tracked.read(str(self._directory / "weights")).assert_consumed()
-            logger.info("the weights of step %d are kept, whose recall is the best", best)
-        shutil.rmtree(self._directory, ignore_errors=True)
-        return int(last if best is None else best)
 
 
 class _Clock:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -131,41 +132,37 @@ def make_memory(
         The memory, and what to report of it: ``rules`` (options and their recall), ``calibration``.
     """
     num_items, threads = len(items.item_ids) - 1, worker_count(0)
-    arguments: dict[str, Any] = {"category_rows": items.category_rows, "num_categories": items.num_categories, "threads": threads}
     keep = max(1, min(successors, ENTRIES // max(1, num_items)))
+
+    def rules_of(histories: Histories, kept: int) -> SequentialRules:
+        counter = PairCounter(histories.item_rows, histories.row_splits, num_items=num_items, window=WINDOW)
+        categories: dict[str, Any] = {"category_rows": items.category_rows, "num_categories": items.num_categories}
+        return SequentialRules(counter, np.diff(histories.row_splits), **categories, keep=kept, threads=threads)
+
+    def table_of(histories: Histories) -> MemoryTable:
+        rules = rules_of(histories, keep)
+        counts = rules.count(np.arange(1, num_items + 1), options)
+        table = _table(counts, rules.item_counts, options, max_length)
+        return table if earlier is None else add_earlier(table, earlier, keep)
+
     options = RuleOptions() if earlier is None else earlier.options
+    calibration = Calibration() if earlier is None else earlier.calibration
     report: dict[str, Any] = {}
     if len(moments.targets):
-        rules = _rules(users.trained, num_items, keep=4 * keep, **arguments)
         fixed = {} if earlier is None else {"activity": (options.activity,), "back": (options.back,)}
+        rules = rules_of(users.trained, 4 * keep)
         searched = choose_options(rules, moments.histories, moments.targets, start=options, values={**VALUES, **fixed})
         options = searched.options
         report["rules"] = {"options": vars(options), "recall": searched.recall}
-    everyone = _together(users)
-    counter = PairCounter(everyone.item_rows, everyone.row_splits, num_items=num_items, window=WINDOW)
-    all_rules = SequentialRules(counter, np.diff(everyone.row_splits), keep=keep, **arguments)
-    counts = all_rules.count(np.arange(1, num_items + 1), options)
-    table = _table(counts, counter.item_counts, options, max_length)
-    if earlier is not None:
-        table = add_earlier(table, earlier, keep)
-    if len(moments.targets):
-        examples = make_examples(
-            scorer, rules, options, moments, items, encoder_length=encoder_length, seed=seed, graph=graph, num_items=num_items
-        )
-        start = None if earlier is None else earlier.calibration
-        calibration, report["calibration"] = fit_calibration(examples, rules.item_counts, start=start)
-        table = replace(table, calibration=calibration)
-    elif earlier is not None:
-        table = replace(table, calibration=earlier.calibration)
-    else:
+        without_them = table_of(users.trained)
+        by_rules = without_them.score(moments.histories, items.category_rows, items.num_categories)
+        examples = make_examples(scorer, by_rules, moments, items, encoder_length=encoder_length, seed=seed, graph=graph)
+        calibration, report["calibration"] = fit_calibration(examples, without_them.item_counts, start=calibration)
+    elif earlier is None:
         logger.warning("there are too few users to hold some out, so the memory's weights are not fitted")
+    table = replace(table_of(_together(users)), calibration=calibration)
     report["entries"] = len(table.items)
     return table, report
-
-
-def _rules(histories: Histories, num_items: int, **arguments: Any) -> SequentialRules:
-    counter = PairCounter(histories.item_rows, histories.row_splits, num_items=num_items, window=WINDOW)
-    return SequentialRules(counter, np.diff(histories.row_splits), **arguments)
 
 
 def _together(users: Divided) -> Histories:
@@ -220,21 +217,16 @@ def add_earlier(table: MemoryTable, earlier: MemoryTable, keep: int) -> MemoryTa
 
 def make_examples(
     scorer: Scorer,
-    rules: SequentialRules,
-    options: RuleOptions,
+    by_rules: sp.csr_matrix,
     moments: Samples,
     items: Items,
     *,
     encoder_length: int,
     seed: int,
-    num_items: int,
     graph: InteractionGraph | None = None,
 ) -> Examples:
     """Candidates of every moment: the best by the scorer, the best by the rules, the history's items, and the target."""
-    count = len(moments.targets)
-    sources = np.unique(moments.histories[moments.histories > 0]).astype(np.int64)
-    pairs = rules.matrix(sources, rules.count(sources, options), options)
-    by_rules = rules.scores(moments.histories, pairs, replace(options, own=0.0))
+    count, num_items = len(moments.targets), len(items.item_ids) - 1
     pool = _pool(num_items, count, seed)
     logger.info("memory: scoring %s items for %s held-out events", f"{len(pool):,}", f"{count:,}")
     encode = ItemEncoder(scorer, items.category_rows, graph)

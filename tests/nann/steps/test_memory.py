@@ -10,8 +10,8 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from nann.artifacts import open_artifact
-from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, open_graph
 from nann.evaluation.scan import exact_scan
+from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, open_graph
 from nann.memory.table import load_memory
 from nann.samples import load_histories, load_items, load_samples
 from nann.training.memory import divide_users, held_out_positions
@@ -19,7 +19,23 @@ from ops import retrieval, scoring
 from pipelines.cli import main
 
 FORMS = ("portable", "meta", *(("native", "fused") if retrieval.available() and scoring.available() else ()))
-TRAIN = "--emb-dim 8 --num-neg 64 --batch-size 64 --max-length 8 --epochs 3 --no-xla --validate-users 100 --validations 2".split()
+TRAIN = [
+    "--emb-dim",
+    "8",
+    "--num-neg",
+    "64",
+    "--batch-size",
+    "64",
+    "--max-length",
+    "8",
+    "--epochs",
+    "3",
+    "--no-xla",
+    "--validate-users",
+    "100",
+    "--validations",
+    "2",
+]
 
 
 def nann(*arguments: str) -> str:

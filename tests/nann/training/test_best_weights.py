@@ -8,10 +8,26 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from nann.artifacts import open_artifact
-from nann.training.loop import BestWeights, Records, recall_of
+from nann.training.records import BestWeights, Records, recall_of
 from pipelines.cli import main
 
-SMALL = "--memory none --emb-dim 8 --num-neg 16 --batch-size 64 --max-length 8 --no-xla --scorer two-sided --validate-users 60".split()
+SMALL = [
+    "--memory",
+    "none",
+    "--emb-dim",
+    "8",
+    "--num-neg",
+    "16",
+    "--batch-size",
+    "64",
+    "--max-length",
+    "8",
+    "--no-xla",
+    "--scorer",
+    "two-sided",
+    "--validate-users",
+    "60",
+]
 
 
 def record(step: int, recall: float) -> dict[str, float]:
