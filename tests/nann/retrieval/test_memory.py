@@ -1,5 +1,6 @@
 """The memory beside a scorer: its stock and its native form against dictionaries, and walks and scans that join it."""
 
+import itertools
 from collections import defaultdict
 
 import numpy as np
@@ -74,8 +75,7 @@ def recalled(memory: CorpusMemory, form: str, histories: np.ndarray, categories:
     found = getattr(tables, form)(tf.constant(histories), tf.constant(categories[known]))
     splits, positions, values = (np.asarray(part) for part in found[:3])
     return [
-        dict(zip(positions[first:last].tolist(), values[first:last].tolist(), strict=True))
-        for first, last in zip(splits[:-1], splits[1:], strict=True)
+        dict(zip(positions[first:last].tolist(), values[first:last].tolist(), strict=True)) for first, last in itertools.pairwise(splits)
     ]
 
 

@@ -1,6 +1,7 @@
 """A model that remembers, from training to what is served, in every form; and the same model without its memory."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +20,7 @@ from ops import retrieval, scoring
 from pipelines.cli import main
 
 FORMS = ("portable", "meta", *(("native", "fused") if retrieval.available() and scoring.available() else ()))
-TRAIN = [
-    "--emb-dim",
-    "8",
-    "--num-neg",
-    "64",
-    "--batch-size",
-    "64",
-    "--max-length",
-    "8",
-    "--epochs",
-    "3",
-    "--no-xla",
-    "--validate-users",
-    "100",
-    "--validations",
-    "2",
-]
+TRAIN = shlex.split("--emb-dim 8 --num-neg 64 --batch-size 64 --max-length 8 --epochs 3 --no-xla --validate-users 100 --validations 2")
 
 
 def nann(*arguments: str) -> str:
@@ -158,7 +143,7 @@ def test_a_warm_start_adds_to_the_memory(remembering, small_dataset, tmp_path) -
     np.testing.assert_allclose(after.totals, 2 * before.totals)
 
 
-@pytest.mark.parametrize("scorer", ["two-sided", "nann-pool"])
+@pytest.mark.parametrize("scorer", ["two-sided", pytest.param("nann-pool", marks=pytest.mark.slow)])
 def test_other_families_remember_too(small_dataset, tmp_path, scorer) -> None:
     run_steps(tmp_path, small_dataset, "--scorer", scorer, "--max-steps", "40")
     assert load_corpus_memory(tmp_path / "converted_model" / "0.meta") is not None

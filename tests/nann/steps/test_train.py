@@ -125,7 +125,7 @@ items, histories = load_items(dataset), load_histories(dataset)
 sampler = NoiseSampler(items.train_counts)
 losses = []
 for strategy, batch in ((tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 16), (tf.distribute.get_strategy(), 32)):
-    config = TrainConfig(memory="none", scorer="two-sided", emb_dim=8, num_neg=8, batch_size=batch, negatives="per-sample", max_steps=6, warmup_steps=0,
+    config = TrainConfig(scorer="two-sided", emb_dim=8, num_neg=8, batch_size=batch, negatives="per-sample", max_steps=6, warmup_steps=0,
                          max_length=10, xla=False, log_steps=1, validate_users=0)
     source = BatchSource(histories, max_length=10, sampler=sampler, config=config, replicas=strategy.num_replicas_in_sync)
     with tempfile.TemporaryDirectory() as directory:

@@ -84,7 +84,7 @@ sampler = NoiseSampler(items.train_counts)
 neighbors = NeighborSampler(build_graph(histories, num_items=len(items.item_ids) - 1), NeighborhoodShape(8, 4, 4))
 losses = []
 for strategy, batch in ((tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 16), (tf.distribute.get_strategy(), 32)):
-    config = TrainConfig(memory="none", scorer="graph", emb_dim=8, num_neg=8, batch_size=batch, max_steps=4, warmup_steps=0, max_length=10, xla=False,
+    config = TrainConfig(scorer="graph", emb_dim=8, num_neg=8, batch_size=batch, max_steps=4, warmup_steps=0, max_length=10, xla=False,
                          log_steps=1, validate_users=0)
     source = BatchSource(histories, max_length=10, sampler=sampler, config=config,
                          replicas=strategy.num_replicas_in_sync, neighbors=neighbors)

@@ -1,6 +1,7 @@
 """The weights a training ends with, and when it ends early."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,23 +12,7 @@ from nann.artifacts import open_artifact
 from nann.training.records import BestWeights, Records, recall_of
 from pipelines.cli import main
 
-SMALL = [
-    "--memory",
-    "none",
-    "--emb-dim",
-    "8",
-    "--num-neg",
-    "16",
-    "--batch-size",
-    "64",
-    "--max-length",
-    "8",
-    "--no-xla",
-    "--scorer",
-    "two-sided",
-    "--validate-users",
-    "60",
-]
+SMALL = shlex.split("--memory none --emb-dim 8 --num-neg 16 --batch-size 64 --max-length 8 --no-xla --scorer two-sided --validate-users 60")
 
 
 def record(step: int, recall: float) -> dict[str, float]:
