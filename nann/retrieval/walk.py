@@ -1,4 +1,4 @@
-"""What a walk is made of: five operations on a batch of users, of which there is a stock and a native form with equal results."""
+"""What a walk is made of: four operations on a batch of users, of which there is a stock and a native form with equal results."""
 
 from __future__ import annotations
 
