@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -19,6 +19,11 @@ class StepConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+Count = Annotated[int, Field(ge=1)]  # elements of lists
+NotNegative = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Hours = Annotated[float, Field(gt=0)]
 
 FAMILIES = ("nann", "nann-pool", "two-sided", "graph", "nann-rows")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -141,8 +146,8 @@ Precision = Literal["float32", "bfloat16", "float16", "int8"]
 class RewriteConfig(StepConfig):
     """Options of `nann rewrite`: the search baked into the exported retrieval graph."""
 
-    ef: tuple[int, ...] = Field((400, 400, 200), description="running top-ef per level, from level 0 up")
-    rounds: tuple[int, ...] = Field((8, 2, 1), description="rounds of expansion per level, from level 0 up")
+    ef: tuple[Count, ...] = Field((400, 400, 200), description="running top-ef per level, from level 0 up")
+    rounds: tuple[NotNegative, ...] = Field((8, 2, 1), description="rounds of expansion per level, from level 0 up")
     top_k: int = Field(200, ge=1, description="items returned per user")
     precision: Precision = Field(
         "float32", description="of the scorer's weights, and of the tables; less than float32 is exported with its measured cost in recall"
@@ -188,14 +193,14 @@ class RewriteConfig(StepConfig):
 class EvaluateConfig(StepConfig):
     """Options of `nann evaluate`."""
 
-    ks: tuple[int, ...] = Field((50, 100, 200), description="list lengths K of the metrics")
+    ks: tuple[Count, ...] = Field((50, 100, 200), description="list lengths K of the metrics")
     split: Literal["test", "validate"] = Field("test", description="users to evaluate on")
     graph: GraphForm = Field("portable", description=f"exported form to evaluate: {GRAPH_FORMS}")
     max_users: int = Field(0, ge=0, description="evaluate at most this many users; 0: all")
     batch_size: int = Field(16, ge=1, description="users per call of the exported graph")
     baselines: bool = Field(True, description="also compute the simple methods that a model has to beat, on the same users")
-    decays: tuple[float, ...] = Field((0.5, 0.6, 0.7, 0.8, 0.9, 1.0), min_length=1, description="recency decays of item CF to choose from")
-    recent_hours: tuple[float, ...] = Field(
+    decays: tuple[Share, ...] = Field((0.5, 0.6, 0.7, 0.8, 0.9, 1.0), min_length=1, description="recency decays of item CF to choose from")
+    recent_hours: tuple[Hours, ...] = Field(
         (0.5, 1, 3, 6, 24, 72), min_length=1, description="windows, in hours, of the popularity of the last hours to choose from"
     )
     tune_users: int = Field(1000, ge=0, description="validation users on whom the baselines' parameters are chosen; 0: take the first ones")
@@ -205,7 +210,7 @@ class EvaluateConfig(StepConfig):
 class CompareConfig(StepConfig):
     """Options of `nann compare`."""
 
-    ks: tuple[int, ...] = Field((50, 200), min_length=1, description="list lengths K")
+    ks: tuple[Count, ...] = Field((50, 200), min_length=1, description="list lengths K")
     metrics: tuple[Literal["recall", "ndcg", "mrr"], ...] = Field(("recall", "ndcg"), min_length=1, description="recall, ndcg or mrr")
     lists: Literal["retrieval", "all"] = Field("retrieval", description="lists of the exported graph, or of the exact scan")
     resamples: int = Field(2000, ge=100, description="draws of users (and seeds) behind intervals and p-values")
@@ -236,7 +241,7 @@ class SeedsConfig(StepConfig):
     """Options of `nann seeds`."""
 
     seeds: tuple[int, ...] = Field((1, 2, 3), min_length=2, description="seeds of training, at least two")
-    ks: tuple[int, ...] = Field((50, 200), min_length=1, description="list lengths K to compare at, among those of evaluate")
+    ks: tuple[Count, ...] = Field((50, 200), min_length=1, description="list lengths K to compare at, among those of evaluate")
     resamples: int = Field(2000, ge=100, description="draws of users and seeds behind intervals and p-values")
 
     @field_validator("seeds")
@@ -254,15 +259,25 @@ class TuneConfig(StepConfig):
     target_coverage: float = Field(0.99, ge=0, le=1, description="least share of the exact top K to find")
     target_recall_delta: float = Field(0.006, description="most of the exact scan's recall@K that may be lost, as a share of it")
     latency_budget_ms: float = Field(0, ge=0, description="most of the median latency of one user; 0: no limit")
-    widths: tuple[int, ...] = Field((200, 300, 400, 600), description="values of ef to try, the same on all levels")
-    rounds: tuple[int, ...] = Field((3, 5, 8), description="rounds on level 0 to try")
-    upper_rounds: tuple[int, ...] = Field((1, 2), description="rounds on level 1 to try; higher levels have one")
-    start_levels: tuple[int, ...] = Field((-1,), description="start levels to try; -1: the index's own")
-    graphs: tuple[str, ...] = Field((), description="further graphs to build and try, as M:EF_CONSTRUCTION, such as 16:200,48:400")
+    widths: tuple[Count, ...] = Field((200, 300, 400, 600), description="values of ef to try, the same on all levels")
+    rounds: tuple[NotNegative, ...] = Field((3, 5, 8), description="rounds on level 0 to try")
+    upper_rounds: tuple[NotNegative, ...] = Field((1, 2), description="rounds on level 1 to try; higher levels have one")
+    start_levels: tuple[Annotated[int, Field(ge=-1)], ...] = Field((-1,), description="start levels to try; -1: the index's own")
+    graphs: tuple[str, ...] = Field(
+        (), description="further graphs to build and try, as M:EF_CONSTRUCTION with M at least 2, such as 16:200,48:400"
+    )
     threads: int = Field(1, ge=1, description="threads that build further graphs")
     users: int = Field(500, ge=1, description="validation users")
     latency_users: int = Field(30, ge=1, description="calls with one user each, whose median is the latency")
     batch_size: int = Field(16, ge=1, description="users per call when quality is measured")
+
+    @field_validator("graphs")
+    @classmethod
+    def _graph_settings(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if not re.fullmatch(r"\s*([2-9]|[1-9]\d+)\s*:\s*[1-9]\d*\s*", text):
+                raise ValueError(f"{text!r} is no graph; give M:EF_CONSTRUCTION with M at least 2, such as 32:200")
+        return value
 
     @field_validator("widths", "rounds", "upper_rounds")
     @classmethod
@@ -276,7 +291,7 @@ class BenchmarkConfig(StepConfig):
     """Options of `nann benchmark`."""
 
     graphs: tuple[GraphForm, ...] = Field(("portable",), min_length=1, description=f"exported forms to load, in turn: {GRAPH_FORMS}")
-    others: dict[str, str] = Field({}, description="further converted models to load beside it, name and directory")
+    others: dict[str, str] = Field({}, description="further converted models to load beside it, by name: NAME=DIRECTORY,...")
     blocks: int = Field(1, ge=1, description="the forms take turns this often, each time for its share of the duration")
     threads: int = Field(1, ge=1, description="clients")
     requests_per_s: float = Field(0, ge=0, description="fixed rate of requests; 0: each client sends the next when the last is answered")
@@ -285,6 +300,17 @@ class BenchmarkConfig(StepConfig):
     duration_seconds: float = Field(10, gt=0, description="measured time")
     traced_requests: int = Field(10, ge=0, description="further requests per form whose ops are timed, to split walk and scoring; 0: none")
     seed: int = Field(1, description="seed of the order of the histories")
+
+    @field_validator("others", mode="before")
+    @classmethod
+    def _directories(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return value
+        pairs = [part.partition("=") for part in str(value).split(",") if part.strip()]
+        for name, equals, directory in pairs:
+            if not (name.strip() and equals and directory.strip()):
+                raise ValueError(f"{value!r} is no list of NAME=DIRECTORY; give --others NAME=DIRECTORY,NAME=DIRECTORY")
+        return {name.strip(): directory.strip() for name, _, directory in pairs}
 
 
 class GateConfig(StepConfig):
@@ -326,11 +352,11 @@ class ReplayConfig(StepConfig):
     window_hours: float = Field(24, gt=0, description="length of a window; one ends, training happens, the next one asks")
     since: str | None = Field(None, description="end of the first window: unix seconds, or ISO 8601 (UTC unless it says otherwise)")
     until: str | None = Field(None, description="no window is trained for after this time; as --since")
-    ks: tuple[int, ...] = Field((50, 200), description="list lengths K of recall")
+    ks: tuple[Count, ...] = Field((50, 200), description="list lengths K of recall")
     max_users: int = Field(4000, ge=1, description="users asked per window")
     min_events: int = Field(3, ge=1, description="earlier events that a user who is asked needs")
     scratch_every: int = Field(1, ge=1, description="train from scratch for every n-th window only")
-    scratch_epochs: tuple[int, ...] = Field((1, 2, 4), min_length=1, description="passes to choose from when training from scratch")
+    scratch_epochs: tuple[Count, ...] = Field((1, 2, 4), min_length=1, description="passes to choose from when training from scratch")
     choose_windows: int = Field(3, ge=1, description="windows trained from scratch on which these are all tried, to choose for the others")
     warm_epochs: float = Field(3, gt=0, description="passes over the window's samples when going on from the last model")
     gap_minutes: float = Field(60, ge=0, description="train on events at least this long after the user's previous one")

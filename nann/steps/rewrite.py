@@ -113,7 +113,7 @@ def rewrite(
         )
         write_retrieval_graph(directory, parts)
         write_served_inputs(directory, dataset, scorer.request_inputs)
-        _write_warmup(directory, dataset, items, inputs)
+        _write_warmup(directory, items, scorer, history_scorer.max_length)
         writer.metrics.update(
             {
                 "num_items": len(corpus),
@@ -211,25 +211,19 @@ def _log_passes(report: dict[str, Any]) -> None:
         logger.info("what is served keeps %.4f of the exact top K of the model as trained", report["kept_of_the_best"])
 
 
-def _write_warmup(directory: Path, dataset: Path, items: Items, inputs: Sequence[str]) -> None:
-    """Warm-up requests of some test users' histories for each SavedModel, in batches of usual sizes."""
-    samples = load_samples(dataset, "test", inputs=inputs).take(slice(sum(WARMUP_BATCHES)))
-    if not len(samples.targets):
-        return
-    ends = np.cumsum(WARMUP_BATCHES)
-    batches = [samples.take(_resized(len(samples.targets), size, end)) for size, end in zip(WARMUP_BATCHES, ends, strict=True)]
-    requests = [
-        {"item_ids": batch.histories.astype("int64"), "cate_ids": items.category_rows[batch.histories].astype("int64"), **batch.inputs}
-        for batch in batches
-    ]
+def _write_warmup(directory: Path, items: Items, scorer: Scorer, max_length: int) -> None:
+    """Warm-up requests of made-up histories for each SavedModel, in batches of usual sizes: items drawn by their events, no user's own."""
+    weights = np.cumsum(np.maximum(items.train_counts[1:], 1))
+    rng, requests = np.random.default_rng(0), []
+    for users in WARMUP_BATCHES:
+        drawn = rng.integers(0, weights[-1], size=(users, max_length))
+        histories = np.searchsorted(weights, drawn, side="right").astype(np.int64) + 1
+        unknown = {"history": np.zeros_like(histories), "user": np.zeros_like(histories[:, :1])}
+        inputs = {name: unknown[entry.side] for name, entry in scorer.request_inputs.items()}
+        requests.append({"item_ids": histories, "cate_ids": items.category_rows[histories].astype(np.int64), **inputs})
     for form, path in SAVED_MODELS.items():
         if (directory / path).exists():
             write_warmup_requests(directory / path, requests, model=form, signature="serving_default")
-
-
-def _resized(count: int, size: int, end: int) -> NDArray[np.int64]:
-    """``size`` places up to ``end``, repeated where there are fewer."""
-    return np.resize(np.arange(count)[end - size : end], size)
 
 
 def _require_fit(scorer: Scorer, catalogue: Catalogue, corpus: Embeddings, graph: Graph) -> None:

@@ -3,8 +3,8 @@
 //
 // The rewriting itself lives in ops/graph_optimizer; it registers a callback with nann_set_graph_rewriter. A session that was
 // made with graph_optimizer.session_config() calls it once per set of fetches. If the callback declines (nothing is declared for
-// the graph), the graph stays as it is; an error in it fails the optimizer, which TensorFlow logs, and the callback keeps it for
-// the caller.
+// the graph), the graph stays as it is; after an error in it the graph comes back such that its fetches fail with the error's
+// text.
 
 #include <cstddef>
 #include <string>

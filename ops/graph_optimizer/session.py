@@ -62,12 +62,14 @@ def _register() -> None:
 
     @_Rewriter
     def rewriter(graph: int, graph_size: int, fetches: int, fetches_size: int) -> int:
+        names = ctypes.string_at(fetches, fetches_size).decode().split()
+        graph_def = tf.compat.v1.GraphDef.FromString(ctypes.string_at(graph, graph_size))
         try:
-            names = ctypes.string_at(fetches, fetches_size).decode().split()
-            changed = rewrite_for_session(tf.compat.v1.GraphDef.FromString(ctypes.string_at(graph, graph_size)), names)
-        except Exception:  # nothing may cross the boundary to C++
+            changed = rewrite_for_session(graph_def, names)
+        except Exception as error:  # nothing may cross the boundary to C++, and nobody would notice a session that runs uncompressed
             logger.exception("sample-aware compression failed")
-            return 0
+            nodes = sorted({name.split(":")[0] for name in names})
+            changed = _placed(_failing(graph_def, nodes, f"sample-aware compression failed: {error!r}"), graph_def)
         if changed is None:
             return 0
         raw = changed.SerializeToString()

@@ -15,7 +15,7 @@ from nann.export import load_corpus, load_frozen_scorer, open_portable
 from nann.index import load_embeddings, load_graph
 from nann.models import build_model, load_max_length, load_model, save_model
 from nann.retrieval import BeamRetriever, HistoryScorer
-from nann.samples import load_items, load_samples
+from nann.samples import load_histories, load_items, load_samples
 from nann.steps.build_index import build_index
 from nann.steps.evaluate import evaluate
 from nann.steps.extract import extract
@@ -176,3 +176,17 @@ def test_a_server_finds_warm_up_requests(untrained_run: Any, form: str) -> None:
     records = [record.numpy() for record in tf.data.TFRecordDataset(str(file))]
     assert len(records) == 3
     assert all(form.encode() in record and b"serving_default" in record for record in records)
+
+
+def test_warm_up_requests_hold_no_users_history(untrained_run: Any) -> None:
+    dataset = untrained_run.artifacts["dataset"]
+    histories = [history for split in ("test", "validate") for history in load_samples(dataset, split).histories]
+    users = load_histories(dataset)
+    histories += np.split(users.item_rows, users.row_splits[1:-1])
+    own = [history[history > 0].astype("<i8") for history in histories]
+    files = list(untrained_run.converted_model.rglob("tf_serving_warmup_requests"))
+    assert files
+    for path in files:
+        content = path.read_bytes()  # tensors lie in it as they are, number by number
+        assert not [items for items in own if len(items) >= 3 and items.tobytes() in content]
+        assert len(list(tf.data.TFRecordDataset(str(path)))) == 3

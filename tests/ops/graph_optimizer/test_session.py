@@ -54,6 +54,21 @@ def test_a_refused_graph_fails_with_the_reason(kit: Any, config: Any) -> None:
                 session.run("scores:0", {**FEEDS, "item_size:0": [2, 0, 5]})
 
 
+def test_an_error_in_the_rewriting_fails_the_run(kit: Any, config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that silently ran uncompressed would go unnoticed."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("ops.graph_optimizer.session.rewrite_graph", broken)
+    with tf.Graph().as_default():
+        build(kit)
+        with v1.Session(config=config) as session:
+            session.run(v1.global_variables_initializer())
+            with pytest.raises(tf.errors.InvalidArgumentError, match="a fault of ours"):
+                session.run("scores:0", {**FEEDS, "item_size:0": [2, 0, 5]})
+
+
 def test_other_graphs_run_as_they_are(config: Any) -> None:
     with tf.Graph().as_default(), v1.Session(config=config) as session:
         assert session.run(tf.constant(1) + 2) == 3
