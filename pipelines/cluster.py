@@ -9,23 +9,33 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nann.errors import NannError
+from pipelines.run_state import RunState, pipeline_name, read_run
 
 TRIES = 4
 BUSY = {429, 500, 502, 503, 504}
-FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 PAGE = 100
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 logger = logging.getLogger(__name__)
 
 
 class ClusterError(NannError):
-    """The API server refuses, does not answer, or does not know what is asked for."""
+    """The API server refuses, does not answer, or does not know what is asked for.
+
+    Attributes:
+        status: HTTP status of its answer; 0: there was none.
+        explanation: what the answer says about it, or "".
+    """
+
+    def __init__(self, message: str, status: int = 0, explanation: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.explanation = explanation
 
 
 @dataclass(frozen=True)
@@ -80,24 +90,78 @@ class Cluster:
 
     def _call(self, service: str, method: str, *arguments: Any, again: bool = True, **named: Any) -> Any:
         """Calls a method of the generated API of kfp-server-api."""
+        prefix = "" if service == "pipeline_upload" else f"{service}_service_"
+        return self._tried(
+            lambda: getattr(self._service(service), f"{prefix}{method}")(*arguments, **named, _request_timeout=self._limits),
+            again=again,
+        )
+
+    def read(self, path: str, *, busy: Collection[int] = BUSY, **query: str) -> bytes:
+        """The body of a GET, for answers that the generated API has no model for.
+
+        Args:
+            path: below the host.
+            busy: statuses after which it is tried again.
+            query: parameters.
+
+        Raises:
+            ClusterError: the server refuses (its `status` says how), or does not answer.
+        """
+        answer = self._tried(
+            lambda: (
+                self._client.call_api(
+                    path,
+                    "GET",
+                    query_params=list(query.items()),
+                    header_params={"Accept": "*/*"},
+                    auth_settings=["Bearer"],
+                    _preload_content=False,
+                    _return_http_data_only=True,
+                    _request_timeout=self._limits,
+                ).data
+            ),
+            busy=busy,
+        )
+        return bytes(answer)
+
+    def read_json(self, path: str, **query: str) -> dict[str, Any]:
+        """The JSON object that a GET answers."""
+        body = self.read(path, **query)
+        try:
+            answer = json.loads(body)
+        except ValueError as error:
+            raise ClusterError(f"{self.where} answers {path} with {body[:80]!r}, which is no JSON; is --host the API server?") from error
+        return dict(answer)
+
+    @property
+    def where(self) -> str:
+        """The server, for messages."""
+        return self._server.host or "the cluster"
+
+    @property
+    def namespace(self) -> str:
+        """The Kubernetes namespace of runs."""
+        return self._server.namespace
+
+    def _tried(self, call: Callable[[], Any], *, again: bool = True, busy: Collection[int] = BUSY) -> Any:
         from kfp_server_api.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
-        where = self._server.host or "the cluster"
         pause = self._server.retry_seconds
         for left in range(TRIES if again else 1, 0, -1):
             try:
-                call = getattr(self._service(service), f"{service}_service_{method}")
-                return call(*arguments, **named, _request_timeout=self._limits)
+                return call()
             except ApiException as error:
-                if error.status not in BUSY or left == 1:
-                    raise ClusterError(f"{where} answers {error.status} {error.reason}{_explanation(error.body)}") from error
-                logger.warning("%s answers %s; trying again in %.1f s", where, error.status, pause)
+                if error.status not in busy or left == 1:
+                    told = _explanation(error.body)
+                    message = f"{self.where} answers {error.status} {error.reason}{f': {told}' if told else ''}"
+                    raise ClusterError(message, error.status, told) from error
+                logger.warning("%s answers %s; trying again in %.1f s", self.where, error.status, pause)
             except HTTPError as error:
                 if left == 1:
                     outcome = "" if again else "; whether it did what was asked is not known, look with `nann pipeline list`"
-                    raise ClusterError(f"{where} does not answer: {' '.join(str(error).split())[:300]}{outcome}") from error
-                logger.warning("%s does not answer; trying again in %.1f s", where, pause)
+                    raise ClusterError(f"{self.where} does not answer: {' '.join(str(error).split())[:300]}{outcome}") from error
+                logger.warning("%s does not answer; trying again in %.1f s", self.where, pause)
             time.sleep(pause)
             pause *= 2
         raise AssertionError("the last try returns or raises")
@@ -149,9 +213,29 @@ class Cluster:
         )
         return str(self._call("run", "create_run", run, again=False).run_id)
 
-    def run(self, run_id: str) -> Any:
-        """A run as the server describes it (V2beta1Run)."""
-        return self._call("run", "get_run", run_id)
+    def run(self, run_id: str, *, pods: bool = False) -> RunState:
+        """A run as the server describes it.
+
+        Args:
+            run_id: its id.
+            pods: also find out the pods of its steps, which takes a second request on servers that do not tell them.
+        """
+        answer = self.read_json(f"/apis/v2beta1/runs/{run_id}", view="FULL")
+        workflow = None
+        if pods and not answer.get("tasks"):
+            workflow = self.workflow(run_id)
+        return read_run(answer, workflow)
+
+    def workflow(self, run_id: str) -> dict[str, Any] | None:
+        """The Argo workflow of a run from the v1beta1 API; None where the server has none, or has that API no more."""
+        try:
+            answer = self.read_json(f"/apis/v1beta1/runs/{run_id}")
+        except ClusterError as error:
+            if error.status in (403, 404, 501):
+                return None
+            raise
+        text = (answer.get("pipeline_runtime") or {}).get("workflow_manifest") or ""
+        return dict(json.loads(text)) if text else None
 
     def newest_run(self, pipeline: str) -> str:
         """The id of the newest run of a pipeline.
@@ -175,7 +259,7 @@ class Cluster:
                 break
         return found
 
-    def wait(self, run_id: str, *, timeout_seconds: float, poll_seconds: float, show: Callable[[Any], None]) -> Any:
+    def wait(self, run_id: str, *, timeout_seconds: float, poll_seconds: float, show: Callable[[RunState], None]) -> RunState:
         """Waits for the end of a run, whatever it is; `show` is called with each description.
 
         Raises:
@@ -185,33 +269,11 @@ class Cluster:
         while True:
             run = self.run(run_id)
             show(run)
-            if run.state in FINISHED:
+            if run.finished:
                 return run
             if timeout_seconds and time.monotonic() + poll_seconds > end:
                 raise ClusterError(f"run {run_id} is {run.state} after {timeout_seconds:g} s; it goes on, `nann pipeline wait` waits again")
             time.sleep(poll_seconds)
-
-    def log(self, run_id: str, pod: str) -> str:
-        """What a pod of a run wrote; the server reads it from Kubernetes or from its archive."""
-        from kfp_server_api.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        try:
-            answer = self._client.call_api(
-                f"/apis/v2beta1/runs/{run_id}/nodes/{pod}/log",
-                "GET",
-                header_params={"Accept": "text/plain"},
-                auth_settings=["Bearer"],
-                _preload_content=False,
-                _return_http_data_only=True,
-                _request_timeout=self._limits,
-            )
-        except ApiException as error:
-            remedy = f"try `kubectl logs -n {self._server.namespace} {pod} -c main`"
-            raise ClusterError(f"the server has no log of pod {pod} ({error.status} {error.reason}); {remedy}") from error
-        except HTTPError as error:
-            raise ClusterError(f"{self._server.host} does not answer: {' '.join(str(error).split())[:300]}") from error
-        return str(answer.data.decode(errors="replace"))
 
     def schedules(self) -> list[Any]:
         """All recurring runs of the namespace (V2beta1RecurringRun)."""
@@ -248,9 +310,8 @@ def with_caching(spec: dict[str, Any], enabled: bool, *, inputs_known: bool = Fa
 
 
 def pipeline_of(run: Any) -> str:
-    """Name of the pipeline in the document a run was made from, or ""; the document may be wrapped, with one for Kubernetes beside it."""
-    spec = run.pipeline_spec or {}
-    return str(spec.get("pipeline_spec", spec).get("pipelineInfo", {}).get("name", ""))
+    """Name of the pipeline in the document that a run or a schedule was made from, or ""."""
+    return pipeline_name(run.pipeline_spec)
 
 
 def _host_in_cluster(namespace: str) -> str:
@@ -266,8 +327,10 @@ def _service_account_token() -> str:
 
 
 def _explanation(body: Any) -> str:
+    """The server's reason: ``message`` of an API error, ``error_message`` of a log that could not be read."""
     try:
-        message = json.loads(body).get("message", "")
+        content = json.loads(body)
+        message = content.get("message") or content.get("error_message") or ""
     except (TypeError, ValueError, AttributeError):
         message = ""
-    return f": {' '.join(str(message).split())}" if message else ""
+    return " ".join(str(message).split())
