@@ -82,3 +82,24 @@ def steps_dag(spec: Mapping[str, Any]) -> dict[str, Any]:
                 group = dag["tasks"][parameter[STATUS_INPUT]["producerTask"]]
                 return dict(spec["components"][group["componentRef"]["name"]]["dag"])
     return dag
+
+
+def with_caching(spec: dict[str, Any], enabled: bool, *, inputs_known: bool = False) -> dict[str, Any]:
+    """The document with its tasks' caches as asked for.
+
+    A task that reads what its inputs do not describe never has a cache in the compiled document: the exit task, and the first step, which
+    reads logs by their paths.
+
+    Args:
+        spec: the compiled pipeline.
+        enabled: false turns the cache of every task off.
+        inputs_known: the parameter ``input_digest`` identifies the contents of the logs, so the steps that take it may be cached too.
+    """
+    for dag in [spec["root"]["dag"], *(component["dag"] for component in spec.get("components", {}).values() if "dag" in component)]:
+        for task in dag["tasks"].values():
+            reads_logs = "inputs" in task.get("inputs", {}).get("parameters", {}) and "input_digest" in task["inputs"]["parameters"]
+            if not enabled:
+                task["cachingOptions"] = {}
+            elif inputs_known and reads_logs:
+                task["cachingOptions"] = {"enableCache": True}
+    return spec

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipelines.cluster import BUSY, Cluster, ClusterError
+from pipelines.api_server import BUSY, ClusterError
+from pipelines.cluster import Cluster
 from pipelines.run_state import RunState, Task
 from pipelines.workflow import DRIVER, Pod
 
@@ -97,8 +98,8 @@ def split_failure(body: str) -> tuple[str | None, str]:
         return body, ""
     if not set(failure) <= FAILURE_FIELDS:
         return body, ""
-    reason = " ".join(str(failure.get("error_details") or failure["error_message"]).split())[:300]
-    return (body[:start] or None), reason
+    told = (" ".join(str(failure.get(name) or "").split()) for name in ("error_details", "error_message"))
+    return (body[:start] or None), next(filter(None, told), "no reason given")[:300]
 
 
 def chosen_tasks(run: RunState, step: str | None) -> list[Task]:

@@ -39,7 +39,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def server_cluster(options: dict[str, Any]) -> Cluster:
     """The server that the options name; logging is set up as they say."""
     set_up_logging(verbose=options["verbose"], quiet=options["quiet"])
-    from pipelines.cluster import Cluster, Server
+    from pipelines.api_server import Server
+    from pipelines.cluster import Cluster
 
     return Cluster(Server(options["host"], options["namespace"], options["token"] or "", options["timeout"]))
 

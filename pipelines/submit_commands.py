@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -9,8 +10,9 @@ import click
 
 from components.cli import PATH
 from pipelines.parameters import assigned_parameters, config_parameters, refuse_parameters
+from pipelines.run_state import pipeline_name
 from pipelines.server_options import PIPELINES, poll_seconds, server_cluster, server_options
-from pipelines.watch_commands import wait_for_run
+from pipelines.watch_commands import end_with, follow_run, wait_for_run
 
 
 @click.command("submit")
@@ -40,12 +42,12 @@ from pipelines.watch_commands import wait_for_run
 @click.option("--service-account", default="", metavar="NAME", help="Kubernetes service account of the pods.")
 @click.option("--cache/--no-cache", default=True, show_default=True, help="Let kfp reuse results of equal tasks.")
 @click.option("--wait", "wait_for_end", is_flag=True, help="Wait for the end; exit 1 unless the run succeeded.")
+@click.option("--follow", is_flag=True, help="As --wait, and show what the steps write as it comes.")
 @click.option("--wait-seconds", type=float, default=0.0, show_default=True, help="With --wait, the longest wait; 0: no limit.")
 @server_options
-def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, wait_seconds: float, **options: Any) -> None:
+def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, follow: bool, wait_seconds: float, **options: Any) -> None:
     """Start a run of the pipeline on a cluster; print its id."""
-    from pipelines.cluster import with_caching
-    from pipelines.compilation import cluster_spec
+    from pipelines.compilation import cluster_spec, with_caching
     from pipelines.profiles import read_profile
 
     cluster = server_cluster(options)
@@ -70,7 +72,9 @@ def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, wait_se
         service_account=options["service_account"],
     )
     click.echo(run_id)
-    if wait_for_end:
+    if follow:
+        end_with(follow_run(cluster, run_id, None, poll_seconds(options)))
+    elif wait_for_end:
         wait_for_run(cluster, run_id, wait_seconds, poll_seconds(options))
 
 
@@ -78,16 +82,51 @@ def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, wait_se
 @click.option("--experiment", default="", metavar="NAME", help="Only runs of this experiment.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many runs.")
 @click.option("--pipeline", type=PIPELINES, help="Only runs of this pipeline.")
+@click.option("--schedule", default="", metavar="NAME", help="Only runs of this schedule, its earlier forms included.")
 @click.option("--schedules", is_flag=True, help="List schedules instead of runs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
 @server_options
-def list_runs(*, experiment: str, limit: int, pipeline: str | None, schedules: bool, **options: Any) -> None:
+def list_runs(*, experiment: str, limit: int, pipeline: str | None, schedule: str, schedules: bool, as_json: bool, **options: Any) -> None:
     """List runs, newest first, or schedules."""
+    from pipelines.schedules import all_ids
+
     cluster = server_cluster(options)
     if schedules:
-        for found in cluster.schedules():
-            cron = found.trigger.cron_schedule.cron if found.trigger and found.trigger.cron_schedule else "-"
-            click.echo(f"{found.recurring_run_id}  {found.status or '-':<10}{cron:<20}{found.display_name}")
+        entries = [_schedule_entry(found) for found in cluster.schedules(schedule)]
+        layout = "{schedule_id}  {status:<10}{cron:<20}{name}"
+    else:
+        ids = all_ids(cluster.schedules(schedule)) if schedule else None
+        entries = [_run_entry(run) for run in cluster.runs(experiment, limit, f"nann-{pipeline}" if pipeline else "", ids)]
+        layout = "{run_id}  {state:<12}{created:<18}{name}"
+    if as_json:
+        click.echo(json.dumps(entries, indent=1))
         return
-    for run in cluster.runs(experiment, limit, f"nann-{pipeline}" if pipeline else ""):
-        created = f"{run.created_at:%Y-%m-%d %H:%M}" if run.created_at else "-"
-        click.echo(f"{run.run_id}  {run.state or '-':<12}{created:<18}{run.display_name}")
+    for entry in entries:
+        created = datetime.fromisoformat(entry["created_at"]).strftime("%Y-%m-%d %H:%M") if entry["created_at"] else "-"
+        click.echo(layout.format(**{key: value if value not in ("", None) else "-" for key, value in entry.items()}, created=created))
+
+
+def _run_entry(run: Any) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "name": run.display_name,
+        "state": run.state or "",
+        "pipeline": pipeline_name(run.pipeline_spec),
+        "created_at": run.created_at.isoformat() if run.created_at else "",
+        "finished_at": run.finished_at.isoformat() if run.finished_at and run.finished_at.year > 1970 else "",
+        "experiment_id": run.experiment_id or "",
+        "schedule_id": run.recurring_run_id or "",
+    }
+
+
+def _schedule_entry(found: Any) -> dict[str, Any]:
+    reference = found.pipeline_version_reference
+    return {
+        "schedule_id": found.recurring_run_id,
+        "name": found.display_name,
+        "status": found.status or "",
+        "cron": found.trigger.cron_schedule.cron if found.trigger and found.trigger.cron_schedule else "",
+        "pipeline": pipeline_name(found.pipeline_spec),
+        "uploaded_pipeline_id": (reference.pipeline_id or "") if reference else "",
+        "created_at": found.created_at.isoformat() if found.created_at else "",
+    }

@@ -100,7 +100,7 @@ def wait_for_run(cluster: Cluster, run_id: str, seconds: float, poll: float) -> 
 
 def end_with(run: RunState, *, running_is_fine: bool = False) -> None:
     """Ends the command with an error when the run did not succeed."""
-    from pipelines.cluster import ClusterError
+    from pipelines.api_server import ClusterError
 
     if run.state == "SUCCEEDED" or (running_is_fine and not run.finished):
         return
@@ -111,7 +111,7 @@ def end_with(run: RunState, *, running_is_fine: bool = False) -> None:
 
 def _print_logs(reader: LogReader, entries: list[StepLog]) -> None:
     """Prints all logs that are there; the others are told one by one, and then the command fails."""
-    from pipelines.cluster import ClusterError
+    from pipelines.api_server import ClusterError
 
     missing = []
     for entry in entries:

@@ -51,7 +51,7 @@ class Workflow:
     pods: dict[str, Pod] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        ended = not any("Running" in how for how in self.steps.values())
+        ended = bool(self.steps) and not any("Running" in how for how in self.steps.values())
         failed = any(how.split()[-1] in ("Failed", "driver-failed") for how in self.steps.values())
         phase = "Running" if not ended else "Failed" if failed else "Succeeded"
         self._node(self.name, self.name, "DAG", "entrypoint", phase)

@@ -284,15 +284,11 @@ class Handler(BaseHTTPRequestHandler):
             versions = [version for version in server.versions if version.pipeline_id == found.group(1)]
             versions = versions[::-1] if query.get("sort_by") == ["created_at desc"] else versions
             return self._page(query, versions, api.V2beta1ListPipelineVersionsResponse, "pipeline_versions")
-        if (method, path) == ("POST", "pipelines/upload"):
-            name = query["name"][0]
-            if any(pipeline.display_name == name for pipeline in server.pipelines):
-                raise Refused(f"a pipeline {name} exists")
-            pipeline = api.V2beta1Pipeline(pipeline_id=f"pipeline-{len(server.pipelines)}", name=name, display_name=name, created_at=NOW)
-            pipeline.namespace = query.get("namespace", [""])[0] if server.multi_user else None
-            self._version(pipeline.pipeline_id, name, body)
-            server.pipelines.append(pipeline)
-            return pipeline
+        if (method, path) == ("POST", "pipelines"):
+            made = self._add(server.pipelines, body, api.V2beta1Pipeline, "pipeline_id")
+            if any(pipeline.name == made.name for pipeline in server.pipelines[:-1]):
+                raise Refused(f"a pipeline {made.name} exists")
+            return made
         if (method, path) == ("POST", "pipelines/upload_version"):
             self._find(server.pipelines, "pipeline_id", query["pipelineid"][0])
             return self._version(query["pipelineid"][0], query["name"][0], body)

@@ -1,5 +1,6 @@
 """The commands that talk to a Kubeflow Pipelines API, against a stand-in that speaks kfp-server-api's models and refuses anything else."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 from click.testing import Result
 
 from components.steps import STEP_NAMES
-from pipelines.cluster import Cluster, ClusterError, Server
+from pipelines.api_server import ClusterError, Server
+from pipelines.cluster import Cluster
 from pipelines.compilation import cluster_spec, steps_dag
 
 Nann = Callable[..., Result]
@@ -61,20 +63,48 @@ def test_bad_parameters_are_refused_before_anything_is_sent(stub: Any, nann: Nan
     assert stub.requests == []
 
 
-@pytest.mark.parametrize(("states", "code"), [(["RUNNING", "SUCCEEDED"], 0), (["RUNNING", "FAILED"], 1), (["CANCELED"], 1)])
-def test_waiting_ends_with_the_runs_outcome(stub: Any, nann: Nann, states: list[str], code: int) -> None:
-    run_id = stub.add_run("PENDING", convert="Succeeded")
-    stub.states[run_id] = list(states)
-    result = nann(stub, "wait", run_id)
-    assert result.exit_code == code, result.output
-    assert f"run {run_id} {states[-1]}" in result.stderr
-
-
 def test_submit_and_wait(stub: Any, nann: Nann) -> None:
     stub.states = {f"run-{number}": ["FAILED"] for number in range(10)}
     result = nann(stub, "submit", "--input", "a", "--wait")
     assert result.exit_code == 1
     assert "is FAILED" in result.stderr
+
+
+def test_submit_and_follow(any_stub: Any, nann: Nann) -> None:
+    """The run's steps are told as they come; the server starts them between two looks."""
+    add, workflow = any_stub.module.argo_workflow.Workflow, {}
+    original = any_stub.module.Handler._run
+
+    def run(handler: Any, made: Any, *, full: bool) -> Any:
+        number = workflow["looks"] = workflow.get("looks", 0) + 1
+        told = [{}, {"convert": "Running"}, {"convert": "Succeeded", "train": "Failed"}][min(number, 3) - 1]
+        any_stub.workflows[made.run_id] = add("nann-training-x7k2p", told)
+        any_stub.logs = {pod.name: f"{pod.task} wrote\n" for pod in any_stub.workflows[made.run_id].pods.values()}
+        made.state = "FAILED" if number == 3 else "RUNNING"
+        return original(handler, made, full=full)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(any_stub.module.Handler, "_run", run)
+        result = nann(any_stub, "submit", "--input", "a", "--follow")
+    [made] = any_stub.runs
+    assert result.stdout == f"{made.run_id}\nconvert wrote\ntrain wrote\nsummarise wrote\n"
+    assert result.exit_code == 1
+    assert f"run {made.run_id} is FAILED" in result.stderr
+    assert "failed: train" in result.stderr
+
+
+def test_lists_for_programs(any_stub: Any, nann: Nann) -> None:
+    assert json.loads(nann(any_stub, "list", "--json").stdout) == []
+    assert json.loads(nann(any_stub, "list", "--schedules", "--json").stdout) == []
+    any_stub.add_run("SUCCEEDED", run_id="run-0", pipeline="retraining")
+    any_stub.add_run("RUNNING", run_id="run-1")
+    told = json.loads(nann(any_stub, "list", "--json").stdout)
+    assert [(run["run_id"], run["state"], run["pipeline"]) for run in told] == [
+        ("run-1", "RUNNING", "nann-training"),
+        ("run-0", "SUCCEEDED", "nann-retraining"),
+    ]
+    assert set(told[0]) == {"run_id", "name", "state", "pipeline", "created_at", "finished_at", "experiment_id", "schedule_id"}
+    assert told[0]["created_at"] == "2026-01-02T03:04:05+00:00"
 
 
 def test_waiting_has_an_end(stub: Any, nann: Nann) -> None:

@@ -9,7 +9,8 @@ from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.cluster import Cluster, Server
+from pipelines.api_server import Server
+from pipelines.cluster import Cluster
 from pipelines.run_logs import follow_logs, split_failure
 from pipelines.run_state import read_run
 from pipelines.workflow import count_pods, pod_name, step_nodes
