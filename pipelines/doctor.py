@@ -69,6 +69,9 @@ def needs_of(profile: Profile, steps: tuple[str, ...] = (*STEP_ORDER, EXIT_TASK)
             secrets.setdefault(secret.name, {}).update(dict.fromkeys(secret.keys))
             if not secret.optional:
                 needed.add(secret.name)
+    if profile.webhook is not None:  # no run fails without it, but nobody would hear of one
+        secrets.setdefault(profile.webhook.secret, {})[profile.webhook.key] = None
+        needed.add(profile.webhook.secret)
     flavours = {task.flavour: None for task in tasks} | ({"cpu": None} if any(task.workers > 1 for task in tasks) else {})
     return Needs(
         claims=list(dict.fromkeys(volume.claim for task in tasks for volume in (*task.volumes, *task.object_stores))),

@@ -230,6 +230,7 @@ def test_everything_a_profile_names_is_looked_at(stub: Any, objects: Any, images
         "  secrets: [{name: keys, keys: {a: A, b: B}}]\n"
         "  image_pull_secrets: [puller]\n"
         "steps: {train: {workers: 2}}\n"
+        "webhook: {secret: alerts}\n"
     )
     objects.objects |= {("secrets", "keys"): secret(a="x"), ("persistentvolumeclaims", "runs"): claim("ReadWriteMany")}
     told = findings(nann(stub, "doctor", "--profile", profile, "--json"))
@@ -237,6 +238,7 @@ def test_everything_a_profile_names_is_looked_at(stub: Any, objects: Any, images
     assert told["claim logs"][0] == "missing"
     assert told["secret keys"] == ("missing", "has no key b")
     assert told["secret puller"][0] == "missing"
+    assert told["secret alerts"][0] == "missing"  # no run fails without it, but nobody would hear of one
     assert told["training operator"][0] == "missing"
     objects.objects["tfjobs", ""] = {"apiVersion": "kubeflow.org/v1", "kind": "TFJobList", "items": [], "metadata": {}}
     assert findings(nann(stub, "doctor", "--profile", profile, "--json"))["training operator"] == ("ok", "serves TFJobs")
