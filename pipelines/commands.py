@@ -123,12 +123,14 @@ def _run_and_show(
 def compile_file(*, output: Path, picture: Path | None, profile: str | None, dag: str) -> None:
     """Compile the pipeline for Kubeflow Pipelines."""
     from pipelines.compilation import compile_pipeline, compiled_spec
+    from pipelines.pod_count import count_spec_pods
     from pipelines.profiles import read_profile
 
     if output.suffix not in (".yaml", ".yml"):
         raise click.UsageError(f"--output must end in .yaml, but it is {output}.")
     compile_pipeline(output, dag, read_profile(profile) if profile else None)
     click.echo(f"{output} (written)")
+    click.echo(f"a run takes {count_spec_pods(compiled_spec(dag))}")
     if picture is not None:
         from pipelines.picture import draw_pipeline
 
