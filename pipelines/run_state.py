@@ -170,7 +170,7 @@ def _from_details(details: list[Mapping[str, Any]]) -> list[Task]:
         Task(
             task["display_name"],
             str(task.get("state") or ""),
-            _seconds(task.get("start_time"), task.get("end_time")),
+            _seconds(task.get("start_time"), task.get("end_time")) if task.get("state") else None,
             _message(task.get("error")),
         )
         for task in details
@@ -180,7 +180,7 @@ def _from_details(details: list[Mapping[str, Any]]) -> list[Task]:
 
 def _from_workflow(workflow: Mapping[str, Any]) -> dict[str, Task]:
     return {
-        step: Task(step, nodes.state, _seconds(nodes.start, nodes.end), _line(nodes.message), nodes.pods)
+        step: Task(step, nodes.state, _seconds(nodes.start, nodes.end) if nodes.state else None, _line(nodes.message), nodes.pods)
         for step, nodes in step_nodes(workflow, TASK_NAMES).items()
     }
 

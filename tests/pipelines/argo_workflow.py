@@ -102,7 +102,7 @@ class Workflow:
         start = len(self.nodes)
         node = {"id": self.id(name), "name": name, "displayName": display, "type": kind, "templateName": template, "phase": phase}
         node["startedAt"] = moment(start)
-        node["finishedAt"] = None if phase in ("Running", "Pending") else moment(start + 90)
+        node["finishedAt"] = None if phase in ("Running", "Pending") else moment(start if kind == "Skipped" else start + 90)
         node["children"] = more.pop("children", [])
         node["boundaryID"] = more.pop("boundary", "")
         if phase == "Failed" and kind == "Pod":

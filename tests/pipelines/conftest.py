@@ -1,6 +1,7 @@
-"""The stand-in for the API server, in one generation or in each."""
+"""The stand-ins: the API server, in one generation or in each, Kubernetes, and a registry."""
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,15 @@ from click.testing import CliRunner, Result
 
 from pipelines.cli import main
 
-_spec = importlib.util.spec_from_file_location("kfp_stub", Path(__file__).with_name("kfp_stub.py"))
-kfp_stub = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kfp_stub)
+
+def _load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+kfp_stub, objects_stub = _load("kfp_stub"), _load("objects_stub")
 
 
 def _serve(monkeypatch: pytest.MonkeyPatch, generation: str) -> Iterator[Any]:
@@ -50,3 +57,39 @@ def nann() -> Callable[..., Result]:
         return CliRunner().invoke(main, ["pipeline", *map(str, arguments), "--host", stub.url, "--timeout", "0.6", "--quiet"])
 
     return run
+
+
+@pytest.fixture
+def objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Kubernetes, named by a kubeconfig, with all that the profile cpu names."""
+    server: Any = objects_stub.Server(objects_stub.Kubernetes)
+    server.forbidden = set()
+    server.objects = objects_stub.objects_there()
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "stub",
+        "clusters": [{"name": "stub", "cluster": {"server": f"http://{server.host}"}}],
+        "users": [{"name": "stub", "user": {"token": "secret"}}],
+        "contexts": [{"name": "stub", "context": {"cluster": "stub", "user": "stub"}}],
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(config))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    server.module = objects_stub
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def images(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A registry that has the images."""
+    server: Any = objects_stub.Server(objects_stub.Registry)
+    server.secret = ""
+    server.manifests = {f"/v2/team/nann/manifests/{objects_stub.DIGEST}"}
+    monkeypatch.setattr("pipelines.doctor.image", lambda flavour: f"{server.host}/team/nann@{objects_stub.DIGEST}")
+    server.module = objects_stub
+    yield server
+    server.shutdown()
+    server.server_close()

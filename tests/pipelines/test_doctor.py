@@ -2,15 +2,10 @@
 
 import base64
 import json
-import re
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlparse
 
-import kubernetes.client as kubernetes
 import pytest
 from click.testing import Result
 from hypothesis import given, settings
@@ -23,125 +18,6 @@ from pipelines.registry import ask_registry, credentials, split_reference
 Nann = Callable[..., Result]
 DIGEST = "sha256:" + "ab" * 32
 BASIC = base64.b64encode(b"robot:secret").decode()
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
-        super().__init__(("127.0.0.1", 0), handler)
-        self.host = f"127.0.0.1:{self.server_port}"
-        self.requests: list[tuple[str, str]] = []
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-
-
-class Quiet(BaseHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
-    def reply(self, status: int, content: Any = None, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"content-type": "application/json", **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if content is not None and self.command != "HEAD":
-            self.wfile.write(json.dumps(content).encode())
-
-
-class Kubernetes(Quiet):
-    """Reads of single objects; `forbidden` are kinds that the user may not read."""
-
-    def do_GET(self) -> None:
-        server: Any = self.server
-        path = urlparse(self.path).path
-        server.requests.append(("GET", path))
-        found = re.fullmatch(r"/api/v1/namespaces/([^/]+)(?:/(persistentvolumeclaims|secrets)/([^/]+))?", path)
-        key = None
-        if found:
-            key = (found[2] or "namespaces", found[3] or found[1])
-        elif path == "/apis/kubeflow.org/v1/namespaces/kubeflow/tfjobs":
-            key = ("tfjobs", "")
-        if key and key[0] in server.forbidden:
-            self.reply(403, {"kind": "Status", "message": f"{key[0]} is forbidden"})
-        elif key in server.objects:
-            self.reply(200, server.objects[key])
-        else:
-            self.reply(404, {"kind": "Status", "message": "not found"})
-
-
-class Registry(Quiet):
-    """The distribution API's manifests, behind Docker's token authentication when `secret` is set."""
-
-    def do_HEAD(self) -> None:
-        server: Any = self.server
-        server.requests.append(("HEAD", self.path))
-        if server.secret and self.headers.get("authorization") != "Bearer good":
-            challenge = f'Bearer realm="http://{server.host}/token",service="stub",scope="repository:team/nann:pull"'
-            self.reply(401, www_authenticate=challenge)
-            return
-        assert "application/vnd.oci.image.index.v1+json" in self.headers["accept"]
-        self.reply(200 if self.path in server.manifests else 404)
-
-    def do_GET(self) -> None:
-        server: Any = self.server
-        url = urlparse(self.path)
-        assert url.path == "/token"
-        assert parse_qs(url.query) == {"service": ["stub"], "scope": ["repository:team/nann:pull"]}
-        wanted = {"anybody": None, "robot": f"Basic {BASIC}"}[server.secret]
-        if self.headers.get("authorization") == wanted:
-            self.reply(200, {"token": "good"})
-        else:
-            self.reply(401)
-
-
-def as_server(item: Any) -> Any:
-    """An object of the client's models as the server sends it."""
-    return kubernetes.ApiClient().sanitize_for_serialization(item)
-
-
-def claim(*modes: str, phase: str = "Bound") -> Any:
-    spec = kubernetes.V1PersistentVolumeClaimSpec(access_modes=list(modes))
-    return as_server(kubernetes.V1PersistentVolumeClaim(spec=spec, status=kubernetes.V1PersistentVolumeClaimStatus(phase=phase)))
-
-
-def secret(**data: str) -> Any:
-    return as_server(kubernetes.V1Secret(data={key: base64.b64encode(value.encode()).decode() for key, value in data.items()}))
-
-
-@pytest.fixture
-def objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    server: Any = Server(Kubernetes)
-    server.forbidden = set()
-    server.objects = {
-        ("namespaces", "kubeflow"): as_server(kubernetes.V1Namespace(metadata=kubernetes.V1ObjectMeta(name="kubeflow"))),
-        ("persistentvolumeclaims", "nann-runs"): claim("ReadWriteMany"),
-        ("secrets", "nann-object-store"): secret(access_key="a", secret_key="b"),
-    }
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "stub",
-        "clusters": [{"name": "stub", "cluster": {"server": f"http://{server.host}"}}],
-        "users": [{"name": "stub", "user": {"token": "secret"}}],
-        "contexts": [{"name": "stub", "context": {"cluster": "stub", "user": "stub"}}],
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(json.dumps(config))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def images(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    server: Any = Server(Registry)
-    server.secret = ""
-    server.manifests = {f"/v2/team/nann/manifests/{DIGEST}"}
-    monkeypatch.setattr("pipelines.doctor.image", lambda flavour: f"{server.host}/team/nann@{DIGEST}")
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 def findings(result: Result) -> dict[str, tuple[str, str]]:
@@ -195,7 +71,7 @@ def test_without_a_kubeconfig_the_rest_is_looked_at(stub: Any, images: Any, nann
 
 
 def test_a_claim_for_one_node_is_told(stub: Any, objects: Any, images: Any, nann: Nann) -> None:
-    objects.objects["persistentvolumeclaims", "nann-runs"] = claim("ReadWriteOnce", phase="Pending")
+    objects.objects["persistentvolumeclaims", "nann-runs"] = objects.module.claim("ReadWriteOnce", phase="Pending")
     state, text = findings(nann(stub, "doctor", "--json"))["claim nann-runs"]
     assert (state, text) == ("ok", "Pending, ReadWriteOnce: all pods of a run must come to one node")
 
@@ -232,7 +108,10 @@ def test_everything_a_profile_names_is_looked_at(stub: Any, objects: Any, images
         "steps: {train: {workers: 2}}\n"
         "webhook: {secret: alerts}\n"
     )
-    objects.objects |= {("secrets", "keys"): secret(a="x"), ("persistentvolumeclaims", "runs"): claim("ReadWriteMany")}
+    objects.objects |= {
+        ("secrets", "keys"): objects.module.secret(a="x"),
+        ("persistentvolumeclaims", "runs"): objects.module.claim("ReadWriteMany"),
+    }
     told = findings(nann(stub, "doctor", "--profile", profile, "--json"))
     assert told["claim runs"][0] == "ok"
     assert told["claim logs"][0] == "missing"
@@ -261,7 +140,7 @@ def test_a_registry_behind_authentication(
     profile = tmp_path / "own.yaml"
     profile.write_text("description: x\ndefaults: {image_pull_secrets: [puller]}\n" if given else "description: x\n")
     docker = json.dumps({"auths": {f"http://{images.host}/v2/": {"auth": BASIC}}})
-    objects.objects["secrets", "puller"] = secret(**{".dockerconfigjson": docker})
+    objects.objects["secrets", "puller"] = objects.module.secret(**{".dockerconfigjson": docker})
     told = findings(nann(stub, "doctor", "--profile", profile, "--json"))["image"]
     assert told[0] == state, told
     if state == "missing":
