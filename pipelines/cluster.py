@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,9 @@ class Cluster(ApiServer):
         workflow = None
         if pods and not answer.get("tasks"):
             workflow = self.workflow(run_id)
-        return read_run(answer, workflow)
+        run = read_run(answer, workflow)
+        reference = (answer.get("pipeline_version_reference") or {}).get("pipeline_id")
+        return run if run.pipeline or not reference else replace(run, pipeline=self.uploaded_names.get(reference, ""))
 
     def workflow(self, run_id: str) -> dict[str, Any] | None:
         """The Argo workflow of a run from the v1beta1 API; None where the server has none, or has that API no more."""
@@ -94,13 +98,13 @@ class Cluster(ApiServer):
         Args:
             experiment: only runs of the experiment of this name.
             limit: at most so many.
-            pipeline: only runs of this pipeline, by its name in the compiled document (``nann-training``).
+            pipeline: only runs of this pipeline, by its name in the compiled document (``nann-training``); of uploaded ones too.
             schedules: only runs that these recurring runs started, by their ids.
         """
         scope = {"experiment_id": self.experiment(experiment, create=False)} if experiment else {"namespace": self.namespace}
         found = []
         for run in self.pages("run", "list_runs", "runs", sort_by="created_at desc", **scope):
-            if pipeline in ("", pipeline_of(run)) and (schedules is None or run.recurring_run_id in schedules):
+            if _is_of(pipeline, self.pipeline_of(run)) and (schedules is None or run.recurring_run_id in schedules):
                 found.append(run)
             if len(found) == limit:
                 break
@@ -144,10 +148,23 @@ class Cluster(ApiServer):
         """What the server says of itself: ``tag_name`` (its version), ``commit_sha``, ``multi_user``."""
         return self.read_json("/apis/v2beta1/healthz")
 
+    def pipeline_of(self, run: Any) -> str:
+        """Name of the pipeline in the document that a run or a schedule was made from; of an uploaded one its name on the server.
+
+        The server gives a run's document or a reference to an uploaded version, never both.
+        """
+        reference = run.pipeline_version_reference.pipeline_id if run.pipeline_version_reference else ""
+        return pipeline_name(run.pipeline_spec) or (self.uploaded_names.get(reference, "") if reference else "")
+
+    @functools.cached_property
+    def uploaded_names(self) -> dict[str, str]:
+        """Id -> name of all uploaded pipelines, as they were when this was first asked for."""
+        found = self.pages("pipeline", "list_pipelines", "pipelines", **self._pipeline_scope())
+        return {str(pipeline.pipeline_id): str(pipeline.name or pipeline.display_name) for pipeline in found}
+
     def pipeline_id(self, name: str) -> str:
         """The id of an uploaded pipeline of that name, or ""."""
-        scope = self._pipeline_scope()
-        found = self.pages("pipeline", "list_pipelines", "pipelines", **scope)
+        found = self.pages("pipeline", "list_pipelines", "pipelines", **self._pipeline_scope())
         return next((str(pipeline.pipeline_id) for pipeline in found if name in (pipeline.name, pipeline.display_name)), "")
 
     def newest_version(self, pipeline_id: str) -> str:
@@ -173,6 +190,6 @@ class Cluster(ApiServer):
         return {"namespace": self.namespace} if self.health().get("multi_user") else {}
 
 
-def pipeline_of(run: Any) -> str:
-    """Name of the pipeline in the document that a run or a schedule was made from, or ""."""
-    return pipeline_name(run.pipeline_spec)
+def _is_of(pipeline: str, name: str) -> bool:
+    """Whether a pipeline is meant by the name of its document (``nann-training``); an uploaded one has its profile behind that."""
+    return pipeline in ("", name) or name.startswith(f"{pipeline}-")

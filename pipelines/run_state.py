@@ -18,7 +18,7 @@ EXIT_TASK = "summarise"
 TASK_NAMES = (*STEP_ORDER, EXIT_TASK)
 FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 _DONE = (*FINISHED, "CACHED")
-_UNSET_YEAR = 1  # a zero time of the server is in the year 1
+_UNSET_YEAR = 1970  # a zero time of the server is in this year, or in the year 1
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from components.errors import ConfigError, validation_message
 from pipelines.api_server import ClusterError
-from pipelines.cluster import Cluster, pipeline_of
+from pipelines.cluster import Cluster
 from pipelines.cron import CronError, parse_cron
 
 DIRECTORY = Path(__file__).parent / "schedules"
@@ -178,7 +178,7 @@ def put_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Source
 
 def remove_schedule(cluster: Cluster, name: str, pipeline: str = "") -> int:
     """Deletes all recurring runs of that name, and of that pipeline if one is named; returns how many there were."""
-    there = [found for found in cluster.schedules(name) if pipeline in ("", _pipeline(found))]
+    there = [found for found in cluster.schedules(name) if pipeline in ("", _pipeline(cluster, found))]
     for found in there:
         cluster.delete_schedule(found.recurring_run_id)
     return len(there)
@@ -275,10 +275,10 @@ def _is_paused(found: Any) -> bool:
     return bool(found.status == "DISABLED") and _OFF_IN_FILE not in (found.description or "")
 
 
-def _pipeline(found: Any) -> str:
-    """Name of the pipeline that a recurring run runs; where it follows an uploaded one, from its description."""
+def _pipeline(cluster: Cluster, found: Any) -> str:
+    """Name of the pipeline that a recurring run runs; from its description where it was made from a schedule's file."""
     match = re.search(r"do not edit here; (\w+);", found.description or "")
-    return pipeline_of(found) or (f"nann-{match.group(1)}" if match else "")
+    return f"nann-{match.group(1)}" if match else cluster.pipeline_of(found)
 
 
 def _digest(schedule: Schedule, source: Source) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from components.cli import PATH
 from pipelines.parameters import assigned_parameters, config_parameters, refuse_parameters
-from pipelines.run_state import pipeline_name
 from pipelines.server_options import PIPELINES, poll_seconds, server_cluster, server_options
 from pipelines.watch_commands import end_with, follow_run, wait_for_run
+
+if TYPE_CHECKING:
+    from pipelines.cluster import Cluster
 
 
 @click.command("submit")
@@ -92,11 +94,11 @@ def list_runs(*, experiment: str, limit: int, pipeline: str | None, schedule: st
 
     cluster = server_cluster(options)
     if schedules:
-        entries = [_schedule_entry(found) for found in cluster.schedules(schedule)]
+        entries = [_schedule_entry(cluster, found) for found in cluster.schedules(schedule)]
         layout = "{schedule_id}  {status:<10}{cron:<20}{name}"
     else:
         ids = all_ids(cluster.schedules(schedule)) if schedule else None
-        entries = [_run_entry(run) for run in cluster.runs(experiment, limit, f"nann-{pipeline}" if pipeline else "", ids)]
+        entries = [_run_entry(cluster, run) for run in cluster.runs(experiment, limit, f"nann-{pipeline}" if pipeline else "", ids)]
         layout = "{run_id}  {state:<12}{created:<18}{name}"
     if as_json:
         click.echo(json.dumps(entries, indent=1))
@@ -106,12 +108,12 @@ def list_runs(*, experiment: str, limit: int, pipeline: str | None, schedule: st
         click.echo(layout.format(**{key: value if value not in ("", None) else "-" for key, value in entry.items()}, created=created))
 
 
-def _run_entry(run: Any) -> dict[str, Any]:
+def _run_entry(cluster: Cluster, run: Any) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.display_name,
         "state": run.state or "",
-        "pipeline": pipeline_name(run.pipeline_spec),
+        "pipeline": cluster.pipeline_of(run),
         "created_at": run.created_at.isoformat() if run.created_at else "",
         "finished_at": run.finished_at.isoformat() if run.finished_at and run.finished_at.year > 1970 else "",
         "experiment_id": run.experiment_id or "",
@@ -119,14 +121,14 @@ def _run_entry(run: Any) -> dict[str, Any]:
     }
 
 
-def _schedule_entry(found: Any) -> dict[str, Any]:
+def _schedule_entry(cluster: Cluster, found: Any) -> dict[str, Any]:
     reference = found.pipeline_version_reference
     return {
         "schedule_id": found.recurring_run_id,
         "name": found.display_name,
         "status": found.status or "",
         "cron": found.trigger.cron_schedule.cron if found.trigger and found.trigger.cron_schedule else "",
-        "pipeline": pipeline_name(found.pipeline_spec),
+        "pipeline": cluster.pipeline_of(found),
         "uploaded_pipeline_id": (reference.pipeline_id or "") if reference else "",
         "created_at": found.created_at.isoformat() if found.created_at else "",
     }

@@ -62,7 +62,9 @@ def logs(*, run_id: str | None, pipeline: str, step: str | None, follow: bool, *
     cluster = server_cluster(options)
     run_id = run_id or cluster.newest_run(f"nann-{pipeline}")
     if follow:
-        follow_run(cluster, run_id, step, poll_seconds(options))
+        run = follow_run(cluster, run_id, step, poll_seconds(options))
+        if step is not None:
+            chosen_tasks(run, step)  # raises where there was nothing to follow
         return
     run = cluster.run(run_id, pods=True)
     reader = LogReader(cluster, run_id)

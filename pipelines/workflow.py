@@ -90,7 +90,7 @@ def count_pods(workflow: Mapping[str, Any]) -> dict[str, int]:
 
 def _step(workflow: Mapping[str, Any], nodes: list[Mapping[str, Any]], own: Mapping[str, Any]) -> StepNodes:
     name = own["name"]
-    drivers = [node for node in nodes if node["name"] == f"{name}-driver"]
+    drivers = [node for node in nodes if node["name"] == f"{name}-driver" or node["name"].startswith(f"{name}-driver(")]
     inside = [node for node in nodes if node["name"].startswith((f"{name}.", f"{name}("))]
     attempts = [node for node in (own, *inside) if node.get("type") == "Pod"]
     attempts.sort(key=lambda node: (node.get("startedAt") or "", _attempt(node["name"])))

@@ -114,9 +114,8 @@ class Stub(ThreadingHTTPServer):
         run = api.V2beta1Run(run_id=f"run-{len(self.runs)}", display_name=f"{schedule.display_name} {len(self.runs)}", state=state)
         run.created_at, run.recurring_run_id = NOW + timedelta(seconds=len(self.runs)), recurring_run_id
         run.pipeline_spec = schedule.pipeline_spec
-        if schedule.pipeline_version_reference:
+        if schedule.pipeline_version_reference:  # and then that is all the answer has: a run has one source
             [*_, newest] = [found for found in self.versions if found.pipeline_id == schedule.pipeline_version_reference.pipeline_id]
-            run.pipeline_spec = newest.pipeline_spec
             run.pipeline_version_reference = api.V2beta1PipelineVersionReference(newest.pipeline_id, newest.pipeline_version_id)
         self.runs.append(run)
         return run
@@ -236,6 +235,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _run(self, run: Any, *, full: bool) -> Any:
         answer = api.ApiClient().sanitize_for_serialization(run)
+        answer.setdefault("finished_at", "1970-01-01T00:00:00Z")
         workflow = self.server.workflows.get(run.run_id)
         if workflow is None:
             return answer

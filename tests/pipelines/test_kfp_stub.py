@@ -144,6 +144,25 @@ def test_an_unfinished_task_ends_in_the_year_one(stub: Any) -> None:
     assert [task["end_time"] for task in details if task["display_name"] == "train"] == ["0001-01-01T00:00:00Z"]
 
 
+def test_an_unfinished_run_ends_in_1970(any_stub: Any) -> None:
+    """api_converter.go, toApiRun: time.Unix of a FinishedAtInSec that is 0."""
+    any_stub.add_run("RUNNING", train="Running")
+    assert ask(any_stub, "/apis/v2beta1/runs/run-x")[2]["finished_at"] == "1970-01-01T00:00:00Z"
+
+
+def test_a_run_of_an_uploaded_version_has_no_document(any_stub: Any) -> None:
+    """api_converter.go, toApiRun: pipeline_source is one of reference and document, and the reference goes first."""
+    any_stub.pipelines.append(any_stub.module.api.V2beta1Pipeline(pipeline_id="p", name="nann-training-cpu"))
+    any_stub.versions.append(
+        any_stub.module.api.V2beta1PipelineVersion("p", "v", pipeline_spec={"pipelineInfo": {"name": "nann-training"}})
+    )
+    body = {"display_name": "x", "mode": "ENABLE", "pipeline_version_reference": {"pipeline_id": "p"}}
+    made = ask(any_stub, "/apis/v2beta1/recurringruns", "POST", body)[2]["recurring_run_id"]
+    answer = ask(any_stub, f"/apis/v2beta1/runs/{any_stub.fire(made).run_id}")[2]
+    assert answer["pipeline_version_reference"] == {"pipeline_id": "p", "pipeline_version_id": "v"}
+    assert "pipeline_spec" not in answer
+
+
 def test_the_exit_task_lies_in_a_dag_of_its_own(stub: Any) -> None:
     """backend/src/v2/compiler/argocompiler/dag.go: the steps are a sub-DAG with a driver, the exit task a template hooked to its end."""
     stub.add_run("SUCCEEDED", convert="Succeeded")

@@ -171,6 +171,13 @@ def test_a_schedule_follows_the_newest_version_that_was_uploaded(any_stub: Any, 
     assert len(any_stub.versions) == 2
     assert any_stub.fire(made.recurring_run_id).pipeline_version_reference.pipeline_version_id == any_stub.versions[1].pipeline_version_id
     assert [found.recurring_run_id for found in any_stub.recurring] == [made.recurring_run_id]
+    # Its runs are runs of the pipeline, though the server gives no document of theirs.
+    newest = any_stub.runs[-1].run_id
+    listed = json.loads(nann(any_stub, "list", "--pipeline", "training", "--json").stdout)
+    assert (listed[0]["run_id"], listed[0]["pipeline"]) == (newest, "nann-training-cpu")
+    assert json.loads(nann(any_stub, "status", "--pipeline", "training", "--json").stdout)["run_id"] == newest
+    assert json.loads(nann(any_stub, "status", newest, "--json").stdout)["pipeline"] == "nann-training-cpu"
+    assert "there is no run of the pipeline nann-retraining" in nann(any_stub, "status", "--pipeline", "retraining").stderr
     assert nann(any_stub, "unschedule", "nightly", "--pipeline", "retraining").stdout == "nightly: was not there\n"
     assert nann(any_stub, "unschedule", "nightly", "--pipeline", "training").stdout == "nightly: 1 deleted\n"
 

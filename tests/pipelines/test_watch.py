@@ -166,6 +166,24 @@ def test_following_says_everything_that_each_attempt_wrote_once(any_stub: Any, n
     assert result.stdout == "train executor 1\ntrain executor 2\n"
 
 
+def test_following_a_cached_step_says_that_there_is_nothing(any_stub: Any, nann: Nann) -> None:
+    run_id = any_stub.add_run("SUCCEEDED", convert="cached", train="Succeeded")
+    result = nann(any_stub, "logs", run_id, "--follow", "--step", "convert")
+    assert result.exit_code == 1
+    assert "its result was taken from an earlier run (cached)" in result.stderr
+
+
+def test_a_driver_that_the_cluster_retries_is_one_too(stub: Any) -> None:
+    """Kubeflow/pipelines, workflow.go, FindObjectStoreArtifactKeyOrEmpty: a cluster's templateDefaults put Retry nodes above every pod."""
+    stub.add_run("FAILED", train="driver-failed")
+    manifest = stub.workflows["run-x"].manifest()
+    [driver] = [node for node in manifest["status"]["nodes"].values() if node["displayName"] == "train-driver"]
+    pod = {**driver, "id": driver["id"] + "1", "name": driver["name"] + "(0)", "displayName": "train-driver(0)"}
+    manifest["status"]["nodes"] |= {driver["id"]: {**driver, "type": "Retry", "children": [pod["id"]]}, pod["id"]: pod}
+    [task] = read_run({"run_id": "run-x", "state": "FAILED"}, manifest).failed
+    assert [(one.name, one.kind, one.state) for one in task.pods] == [(pod_name(manifest, pod), "driver", "FAILED")]
+
+
 @pytest.mark.parametrize(("states", "code"), [(["RUNNING", "SUCCEEDED"], 0), (["RUNNING", "FAILED"], 1), (["CANCELED"], 1)])
 def test_waiting_ends_with_the_runs_outcome(any_stub: Any, nann: Nann, states: list[str], code: int) -> None:
     run_id = any_stub.add_run("PENDING", convert="Succeeded")
