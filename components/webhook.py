@@ -71,7 +71,7 @@ def _send(url: str, message: dict[str, Any], outcome: list[str]) -> None:
 
         body = json.dumps(message).encode()
         with urllib3.PoolManager(timeout=_timeout_seconds(), retries=False) as pool:
-            answer = pool.request("POST", url, body=body, headers={"Content-Type": "application/json"}, redirect=False)
+            answer = pool.request("POST", url, body=body, headers={"Content-Type": "application/json"})
         outcome.append("" if answer.status < 300 else f"it answers {answer.status}")
     except Exception as error:
         outcome.append(type(error).__name__)

@@ -19,6 +19,7 @@ from pipelines.run_state import RunState, Task
 from pipelines.workflow import DRIVER, Pod
 
 ROUTES = ("v1alpha1", "v2beta1")
+OVERLAP = 200  # characters by which the old end of a log is found again
 FAILURE_FIELDS = {"error_message", "error_details"}
 logger = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ def follow_logs(
                 if pod in done:
                     continue
                 text = _read_if_there(reader, entry.pod, last=over or task.finished)
-                fresh = _fresh(shown.get(pod, ""), text)
+                fresh = added_text(shown.get(pod, ""), text)
                 if fresh:
                     if current != pod:
                         title(f"{entry.title} ({pod})")
@@ -200,9 +201,18 @@ def _read_if_there(reader: LogReader, pod: Pod, *, last: bool) -> str:
         return ""
 
 
-def _fresh(before: str, now: str) -> str:
-    """What was added; the whole when the pod's log does not begin as it did (Kubernetes keeps only the end of a long one)."""
-    return now[len(before) :] if now.startswith(before) else now
+def added_text(before: str, now: str) -> str:
+    """What a log has that was not there before; of a long log Kubernetes keeps only the end, so its beginning may be gone."""
+    if now.startswith(before):
+        return now[len(before) :]
+    tail = before[-OVERLAP:]
+    found = now.rfind(tail)
+    if found >= 0:
+        return now[found + len(tail) :]
+    for size in range(min(len(tail), len(now)), 0, -1):
+        if now.startswith(tail[-size:]):
+            return now[size:]
+    return now
 
 
 def _superseded(attempts: Sequence[Pod], pod: Pod) -> bool:

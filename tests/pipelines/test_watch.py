@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.api_server import Server
 from pipelines.cluster import Cluster
-from pipelines.run_logs import follow_logs, split_failure
+from pipelines.run_logs import added_text, follow_logs, split_failure
 from pipelines.run_state import read_run
 from pipelines.workflow import count_pods, pod_name, step_nodes
 
@@ -214,6 +214,7 @@ def test_attempts_are_in_their_order_beyond_ten(stub: Any) -> None:
     workflow = stub.workflows["run-x"]
     wanted = [pod.name for pod in workflow.pods.values() if (pod.task, pod.kind) == ("train", "executor")]
     manifest = workflow.manifest()
+    manifest["status"]["nodes"] = dict(sorted(manifest["status"]["nodes"].items(), reverse=True))
     for node in manifest["status"]["nodes"].values():
         node["startedAt"] = ""  # then the numbers in their names decide
     assert [pod.name for pod in step_nodes(manifest, ["train"])["train"].pods[1:]] == wanted
@@ -229,6 +230,18 @@ def test_a_failed_read_is_told_from_a_log(log: str, details: str) -> None:
     text, reason = split_failure(clean + failure)
     assert text == (clean or None)
     assert reason == (" ".join(details.split())[:300] or "m")
+
+
+@given(data=st.data(), count=st.integers(min_value=0, max_value=60))
+@settings(deadline=None)
+def test_what_a_log_has_more_is_found_though_its_beginning_may_be_gone(data: st.DataObject, count: int) -> None:
+    lines = [f"line {number}\n" for number in range(count)]
+    begin = data.draw(st.integers(0, count))
+    kept, seen = data.draw(st.integers(begin, count)), data.draw(st.integers(begin, count))
+    before, now = "".join(lines[begin:seen]), "".join(lines[min(kept, seen) :])
+    assert added_text(before, now) == "".join(lines[seen:])
+    lost = "".join(lines[max(kept, seen) :])  # even the last line that was seen is gone
+    assert added_text(before, lost) == lost
 
 
 @pytest.mark.parametrize("body", ['{"error_message": "m", "loss": 1}', '{"error_message": broken', '{"error_message": "m"} and more'])
