@@ -120,8 +120,8 @@ class Cluster(ApiServer):
         while True:
             run = self.run(run_id)
             show(run)
-            if run.finished:
-                return run
+            if run.finished:  # only with its pods it is known which driver failed
+                return run if run.state == "SUCCEEDED" else self.run(run_id, pods=True)
             if timeout_seconds and time.monotonic() + poll_seconds > end:
                 raise ClusterError(f"run {run_id} is {run.state} after {timeout_seconds:g} s; it goes on, `nann pipeline wait` waits again")
             time.sleep(poll_seconds)

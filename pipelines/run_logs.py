@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipelines.api_server import BUSY, ClusterError
@@ -172,7 +172,7 @@ def follow_logs(
         tasks = [task for task in run.tasks if step in (None, task.name)]
         over = run.finished or (step is not None and bool(tasks) and tasks[0].finished)
         for task in tasks:
-            for entry in logs_of(task) if task.attempts else ():
+            for entry in logs_of(task) if task.attempts or (task.state == "FAILED" and task.pods) else ():
                 pod = entry.pod.name
                 if pod in done:
                     continue
@@ -184,7 +184,7 @@ def follow_logs(
                         current = pod
                     write(fresh)
                     shown[pod] = text
-                if task.finished or _superseded(task.attempts, entry.pod):
+                if task.finished or entry.pod != task.pods[-1]:  # a later attempt is there, so this one has ended
                     done.add(pod)
         if over:
             return run
@@ -213,8 +213,3 @@ def added_text(before: str, now: str) -> str:
         if now.startswith(tail[-size:]):
             return now[size:]
     return now
-
-
-def _superseded(attempts: Sequence[Pod], pod: Pod) -> bool:
-    """Whether a later attempt is there, so that this one has ended."""
-    return pod != attempts[-1]

@@ -60,8 +60,13 @@ class Workflow:
         self._pod("root.exit-handler-1-driver", "exit-handler-1", "driver", "system-dag-driver", "Succeeded")
         group = "root.exit-handler-1"
         self._node(f"{self.name}.{group}", "exit-handler-1", "DAG", "comp-exit-handler-1", phase)
+        before = ""
         for step, how in self.steps.items():
             self._step(f"{group}.{step}", step, how)
+            # What follows a step is a child of its last node, not of the step's own: children lead out of a step.
+            if before:
+                self.nodes[before]["children"].append(self.id(f"{self.name}.{group}.{step}-driver"))
+            before = list(self.nodes)[-1]
         if ended and self.exit_task:
             self._node(f"{self.name}.{group}.onExit", "exit-handler-1.onExit", "DAG", "exit-hook-root-summarise", "Succeeded")
             self._step(f"{group}.onExit.{self.exit_task}", self.exit_task, "Succeeded")
@@ -74,6 +79,7 @@ class Workflow:
                 self._node(full + suffix, step + suffix, "Skipped", template, "Omitted", message="omitted: depends condition not met")
             return
         self._pod(f"{path}-driver", step, "driver", "system-container-driver", "Failed" if how == "driver-failed" else "Succeeded")
+        self.nodes[self.id(f"{full}-driver")]["children"].append(self.id(full))
         if how == "driver-failed":
             self._node(full, step, "Skipped", "system-container-executor", "Omitted")
             return

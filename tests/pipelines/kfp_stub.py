@@ -6,7 +6,7 @@
 
 Only routes that the server registers are answered, everything else with 404; `test_kfp_stub.py` says for each fact where it was read. Every
 request body is read with kfp-server-api's own model and refused when it has a field that the model does not know. Faults are queued: a
-number is the status of the next answer, "drop" closes the connection, "sleep" is late.
+number is the status of the next answer, "drop" closes the connection, "page" is a page for people, "sleep" is late.
 """
 
 import importlib.util
@@ -149,6 +149,9 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "drop":
             self.close_connection = True
             self.connection.close()
+            return
+        if fault == "page":
+            self._write(200, "<html>Kubeflow</html>")
             return
         if fault == "sleep":
             time.sleep(1.0)

@@ -116,6 +116,19 @@ def test_the_child_of_a_retried_step_is_no_pod(stub: Any) -> None:
     assert {node["templateName"] for node in attempts} == {"retry-system-container-impl"}
 
 
+def test_the_children_of_an_attempt_are_what_follows_the_step(stub: Any) -> None:
+    """Argo's DAGs; seen in the recorded answer of a 2.16 server: cpu-p01-run-2.16.json of zhangzhe-ctrl/ani-modeldev-service."""
+    stub.add_run("FAILED", convert="retry Succeeded", train="Failed", extract="omitted")
+    nodes = {node["name"].rpartition("exit-handler-1.")[2]: node for node in stub.workflows["run-x"].nodes.values()}
+    names = {node["id"]: name for name, node in nodes.items()}
+    children = {name: [names[child] for child in node["children"]] for name, node in nodes.items()}
+    assert children["convert-driver"] == ["convert"]
+    assert children["convert"] == ["convert.executor"]
+    assert children["convert.executor"] == ["convert.executor(0)"]
+    assert children["convert.executor(0)"] == ["train-driver"]
+    assert children["train.executor"] == ["extract-driver"]
+
+
 def test_a_cached_step_has_no_pod(any_stub: Any) -> None:
     """container.go: the executor runs only when `cached-decision` is not true; run.proto: PipelineTask.TaskState CACHED."""
     any_stub.add_run("SUCCEEDED", convert="cached")
@@ -180,6 +193,12 @@ def test_the_workflow_manifest_has_the_nodes(stub: Any, pod_name_format: str) ->
     assert manifest["status"]["nodes"][pod.node_id]["type"] == "Pod"
     short = pod.node_id.rpartition("-")[2]
     assert pod.name == (pod.node_id if pod_name_format == "v1" else f"nann-training-x7k2p-system-container-impl-{short}")
+
+
+def test_ids_of_nodes_are_argos_hash_of_their_names(stub: Any) -> None:
+    """argo-workflows, pkg/apis/workflow/v1alpha1, NodeID: FNV-1a of 32 bits; the values are those published for the function."""
+    hashed = stub.module.argo_workflow.fnv32a
+    assert {text: hashed(text) for text in ("", "a", "foobar")} == {"": 0x811C9DC5, "a": 0xE40C292C, "foobar": 0xBF9CF968}
 
 
 def test_tasks_come_with_the_full_view_only(newer_stub: Any) -> None:

@@ -166,6 +166,23 @@ def test_following_says_everything_that_each_attempt_wrote_once(any_stub: Any, n
     assert result.stdout == "train executor 1\ntrain executor 2\n"
 
 
+def test_a_driver_that_failed_is_told_by_wait_and_follow(any_stub: Any, nann: Nann) -> None:
+    run_id = any_stub.add_run("FAILED", convert="Succeeded", train="driver-failed")
+    waited = nann(any_stub, "wait", run_id)
+    assert waited.exit_code == 1
+    assert "failed: train" in waited.stderr
+    followed = nann(any_stub, "logs", run_id, "--follow")
+    assert "convert executor 1\ntrain driver 1\n" in followed.stdout
+    assert "--- train, its driver (" in followed.stderr
+
+
+def test_what_is_no_api_server_is_told(any_stub: Any, nann: Nann) -> None:
+    any_stub.faults = ["page"]
+    result = nann(any_stub, "status", any_stub.add_run("SUCCEEDED"))
+    assert result.exit_code == 1
+    assert "which is no JSON; is --host the API server?" in result.stderr
+
+
 def test_following_a_cached_step_says_that_there_is_nothing(any_stub: Any, nann: Nann) -> None:
     run_id = any_stub.add_run("SUCCEEDED", convert="cached", train="Succeeded")
     result = nann(any_stub, "logs", run_id, "--follow", "--step", "convert")
