@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,13 +95,13 @@ class ApiServer:
             again=again,
         )
 
-    def read(self, path: str, *, busy: Collection[int] = BUSY, **query: str) -> bytes:
+    def read(self, path: str, query: Mapping[str, str] | None = None, *, busy: Collection[int] = BUSY) -> bytes:
         """The body of a GET, for answers that the generated API has no model for.
 
         Args:
             path: below the host.
-            busy: statuses after which it is tried again.
             query: parameters.
+            busy: statuses after which it is tried again.
 
         Raises:
             ClusterError: the server refuses (its `status` says how), or does not answer.
@@ -111,7 +111,7 @@ class ApiServer:
                 self._client.call_api(
                     path,
                     "GET",
-                    query_params=list(query.items()),
+                    query_params=list((query or {}).items()),
                     header_params={"Accept": "*/*"},
                     auth_settings=["Bearer"],
                     _preload_content=False,
@@ -125,7 +125,7 @@ class ApiServer:
 
     def read_json(self, path: str, **query: str) -> dict[str, Any]:
         """The JSON object that a GET answers."""
-        body = self.read(path, **query)
+        body = self.read(path, query)
         try:
             answer = json.loads(body)
         except ValueError as error:

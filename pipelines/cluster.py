@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pipelines.api_server import ApiServer, ClusterError
 from pipelines.run_state import RunState, pipeline_name, read_run
@@ -62,7 +63,7 @@ class Cluster(ApiServer):
             run_id: its id.
             pods: also find out the pods of its steps, which takes a second request on servers that do not tell them.
         """
-        answer = self.read_json(f"/apis/v2beta1/runs/{run_id}", view="FULL")
+        answer = self.read_json(f"/apis/v2beta1/runs/{quote(run_id, safe='')}", view="FULL")
         workflow = None
         if pods and not answer.get("tasks"):
             workflow = self.workflow(run_id)
@@ -73,7 +74,7 @@ class Cluster(ApiServer):
     def workflow(self, run_id: str) -> dict[str, Any] | None:
         """The Argo workflow of a run from the v1beta1 API; None where the server has none, or has that API no more."""
         try:
-            answer = self.read_json(f"/apis/v1beta1/runs/{run_id}")
+            answer = self.read_json(f"/apis/v1beta1/runs/{quote(run_id, safe='')}")
         except ClusterError as error:
             if error.status in (403, 404, 501):
                 return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -131,7 +132,7 @@ def _kubernetes(objects: _Objects, needs: Needs) -> Iterator[Finding]:
     yield objects.look(f"namespace {objects.namespace}", objects.namespace_itself, lambda _: "is there", "name another with --namespace")
     for claim in needs.claims:
         yield objects.look(
-            f"claim {claim}", lambda claim=claim: objects.claim(claim), _told_claim, "make it, or name another in the profile"
+            f"claim {claim}", functools.partial(objects.claim, claim), _told_claim, "make it, or name another in the profile"
         )
     for name, keys in needs.secrets.items():
         yield _secret(objects, name, keys, optional=name in needs.optional)

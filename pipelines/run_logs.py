@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from pipelines.api_server import BUSY, ClusterError
 from pipelines.cluster import Cluster
@@ -64,10 +65,10 @@ class LogReader:
 
     def _ask(self, node: str) -> tuple[str | None, str]:
         """Text and reason of a failure; the text is None when nothing was read."""
-        reason = ""
+        reason, path = "", f"runs/{quote(self._run_id, safe='')}/nodes/{quote(node, safe='')}/log"
         for route in self._routes:
             try:
-                body = self._cluster.read(f"/apis/{route}/runs/{self._run_id}/nodes/{node}/log", busy=BUSY - {500})
+                body = self._cluster.read(f"/apis/{route}/{path}", busy=BUSY - {500})
             except ClusterError as error:
                 reason = error.explanation or str(error)
                 if error.status == 0:

@@ -14,6 +14,7 @@ from components.steps import STEPS_OF
 if TYPE_CHECKING:
     from pipelines.cluster import Cluster
 
+POLL_SECONDS = 10.0  # between two looks at a run, at most
 PIPELINES = click.Choice(list(STEPS_OF))
 
 
@@ -47,4 +48,4 @@ def server_cluster(options: dict[str, Any]) -> Cluster:
 
 def poll_seconds(options: dict[str, Any]) -> float:
     """Seconds between two looks at a run."""
-    return float(min(10.0, options["timeout"] / 3))
+    return float(min(POLL_SECONDS, options["timeout"] / 3))

@@ -50,11 +50,12 @@ def newer_stub(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
 
 
 @pytest.fixture
-def nann() -> Callable[..., Result]:
-    """Runs ``nann pipeline ...`` against a stub."""
+def nann(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs ``nann pipeline ...`` against a stub, which it looks at often; only a server that is gone is waited for in vain."""
+    monkeypatch.setattr("pipelines.server_options.POLL_SECONDS", 0.05)
 
     def run(stub: Any, *arguments: object) -> Result:
-        return CliRunner().invoke(main, ["pipeline", *map(str, arguments), "--host", stub.url, "--timeout", "0.6", "--quiet"])
+        return CliRunner().invoke(main, ["pipeline", *map(str, arguments), "--host", stub.url, "--timeout", "30", "--quiet"])
 
     return run
 

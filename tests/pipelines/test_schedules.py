@@ -22,7 +22,7 @@ SPEC = {"pipelineInfo": {"name": "nann-training"}}  # the server compiles it; he
 
 
 def cluster(stub: Any) -> Cluster:
-    return Cluster(Server(host=stub.url, timeout_seconds=0.5, retry_seconds=0.01))
+    return Cluster(Server(host=stub.url, timeout_seconds=30, retry_seconds=0.01))
 
 
 def schedule_file(path: Path, document: str = "embedded", cron: str = "0 30 2 * * *", more: str = "") -> Path:

@@ -152,7 +152,7 @@ def test_a_running_step_is_followed_until_it_has_ended(any_stub: Any) -> None:
     any_stub.growing = {pod: ["epoch 1\n", "", "epoch 2\nepo", "ch 3\n"]}
     any_stub.states = {run_id: ["RUNNING"] * 5 + ["SUCCEEDED"]}
     titles, written = [], []
-    server = Cluster(Server(host=any_stub.url, timeout_seconds=0.5, retry_seconds=0.01))
+    server = Cluster(Server(host=any_stub.url, timeout_seconds=30, retry_seconds=0.01))
     run = follow_logs(server, run_id, step=None, poll_seconds=0.01, title=titles.append, write=written.append)
     assert run.state == "SUCCEEDED"
     assert written == ["epoch 1\n", "epoch 2\nepo", "ch 3\n"]
