@@ -136,7 +136,10 @@ def logs_of(task: Task) -> list[StepLog]:
         return [StepLog(task.name, attempts[0])]
     drivers = [StepLog(f"{task.name}, its driver", pod) for pod in task.pods if pod.kind == DRIVER]
     if not drivers:
-        raise ClusterError(f"the server does not say which pods the step {task.name} had; `kubectl get pods` lists those that are there")
+        told = f" (it says: {task.error})" if task.error else ""
+        raise ClusterError(
+            f"the server does not say which pods the step {task.name} had{told}; `kubectl get pods` lists those that are there"
+        )
     return drivers
 
 

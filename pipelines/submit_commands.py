@@ -84,7 +84,7 @@ def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, follow:
 @click.option("--experiment", default="", metavar="NAME", help="Only runs of this experiment.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many runs.")
 @click.option("--pipeline", type=PIPELINES, help="Only runs of this pipeline.")
-@click.option("--schedule", default="", metavar="NAME", help="Only runs of this schedule, its earlier forms included.")
+@click.option("--schedule", default="", metavar="NAME", help="Only runs of this schedule and of those it replaced.")
 @click.option("--schedules", is_flag=True, help="List schedules instead of runs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
 @server_options

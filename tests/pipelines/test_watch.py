@@ -75,6 +75,17 @@ def test_steps_are_read_from_the_workflow_where_the_answer_holds_none(stub: Any)
     assert [(task.name, task.state) for task in run.tasks] == [("convert", "SUCCEEDED"), ("train", "RUNNING")]
 
 
+def test_what_the_answer_holds_decides_and_tasks_go_first(stub: Any) -> None:
+    stub.add_run("SUCCEEDED", convert="cached")
+    workflow = stub.workflows["run-x"]
+    details = {"run_details": {"task_details": workflow.task_details()}}
+    assert read_run(details).source == "task_details"
+    assert read_run({**details, "tasks": []}).source == "task_details"
+    both = read_run({**details, "tasks": workflow.tasks()}, workflow.manifest())
+    assert (both.source, both.tasks[0].state) == ("tasks", "CACHED")
+    assert read_run({"run_details": {"task_details": []}}).source == ""
+
+
 def test_logs_are_those_of_the_failed_step(any_stub: Any, nann: Nann) -> None:
     run_id = any_stub.add_run("FAILED", convert="Succeeded", train="Failed", extract="omitted")
     assert nann(any_stub, "logs", run_id).stdout == "train executor 1\n"
