@@ -67,9 +67,14 @@ def compiled_spec(dag: str = "training") -> dict[str, Any]:
 
 def cluster_spec(dag: str = "training", profile: Profile | None = None) -> dict[str, Any]:
     """A compiled pipeline as the API takes it: the document, or both of them when there is one for Kubernetes."""
+    return parsed_spec(compiled_text(dag, profile))
+
+
+def parsed_spec(text: str) -> dict[str, Any]:
+    """The text of a compiled pipeline as the API takes it (see `cluster_spec`)."""
     import yaml
 
-    documents: list[dict[str, Any]] = list(yaml.safe_load_all(compiled_text(dag, profile)))
+    documents: list[dict[str, Any]] = list(yaml.safe_load_all(text))
     return documents[0] if len(documents) == 1 else {"pipeline_spec": documents[0], "platform_spec": documents[1]}
 
 

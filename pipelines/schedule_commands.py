@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @server_options
 def schedule(*, name: str, pipeline: str | None, dry_run: bool, preview: bool, **options: Any) -> None:
     """Bring pipelines/schedules/NAME.yaml (or a .yaml file) to the server; doing it twice changes nothing."""
-    from pipelines.compilation import cluster_spec
+    from pipelines.compilation import compiled_text, parsed_spec
     from pipelines.profiles import read_profile
     from pipelines.schedules import plan_schedule, put_schedule, read_schedule
 
@@ -32,13 +32,14 @@ def schedule(*, name: str, pipeline: str | None, dry_run: bool, preview: bool, *
     name, wanted = read_schedule(name)
     if pipeline and pipeline != wanted.pipeline:
         raise ConfigError(f"the schedule {name} runs the pipeline {wanted.pipeline}, not {pipeline}; name a schedule of {pipeline}")
-    spec = cluster_spec(wanted.pipeline, read_profile(wanted.profile) if wanted.profile else None)
+    text = compiled_text(wanted.pipeline, read_profile(wanted.profile) if wanted.profile else None)
+    spec = parsed_spec(text)
     refuse_parameters(wanted.pipeline, spec.get("pipeline_spec", spec), wanted.filled_parameters())
     for time in wanted.next_times(datetime.now(UTC)):
         click.echo(f"next: {time:%Y-%m-%d %H:%M:%S} UTC, {time.astimezone():%Y-%m-%d %H:%M:%S %Z} here")
     if dry_run:
         return
-    source = _source(cluster, wanted, spec, dry_run=preview)
+    source = _source(cluster, wanted, spec, text, dry_run=preview)
     if preview:
         _show_plan(name, plan_schedule(cluster, name, wanted, source))
         return
@@ -98,17 +99,14 @@ def upload(*, pipeline: str, profile: str, dry_run: bool, **options: Any) -> Non
     click.echo(f"{name}: {done.action}{' (not done)' if dry_run else ''}, {done.version}")
 
 
-def _source(cluster: Cluster, wanted: Schedule, spec: dict[str, Any], *, dry_run: bool) -> Source:
+def _source(cluster: Cluster, wanted: Schedule, spec: dict[str, Any], text: str, *, dry_run: bool) -> Source:
     """What the schedule runs; a pipeline whose newest version it follows is uploaded when that differs."""
-    from pipelines.compilation import compiled_text
-    from pipelines.profiles import read_profile
     from pipelines.schedules import Source
     from pipelines.uploads import UNCHANGED, server_name, upload_pipeline
 
     if wanted.document == "embedded":
         return Source(spec=spec)
     name = server_name(wanted.pipeline, wanted.profile)
-    text = compiled_text(wanted.pipeline, read_profile(wanted.profile) if wanted.profile else None)
     done = upload_pipeline(cluster, name, text, dry_run=dry_run)
     if done.action != UNCHANGED:
         click.echo(f"pipeline {name}: {done.action}{' (not done)' if dry_run else ''}, {done.version}")
