@@ -15,7 +15,11 @@ from components.cli import step_commands
 from components.compare_command import compare_command
 from components.errors import operator_message
 from components.inspect_command import inspect_command
-from pipelines.commands import pipeline_group
+from pipelines.commands import compile_file, run
+from pipelines.doctor_command import doctor
+from pipelines.schedule_commands import pause, resume, schedule, unschedule, upload
+from pipelines.submit_commands import list_runs, submit
+from pipelines.watch_commands import logs, status, wait
 
 
 class OneLineError(click.ClickException):
@@ -61,6 +65,13 @@ def main() -> None:
     """
 
 
+@click.group("pipeline")
+def pipeline_group() -> None:
+    """Run, compile, submit or schedule all steps as one pipeline."""
+
+
+for _command in (run, compile_file, submit, status, wait, logs, list_runs, schedule, unschedule, pause, resume, upload, doctor):
+    pipeline_group.add_command(_command)
 for _command in (*step_commands(), compare_command, inspect_command, pipeline_group):
     main.add_command(_command)
 

@@ -1,115 +1,22 @@
-"""A Kubeflow Pipelines API server: submit, watch and schedule runs, with time-outs, retries, and errors in one line.
-
-Reads are tried again when the server is busy or gone for a moment. Writes are not: a second run or schedule would be worse than an error.
-"""
+"""What is asked of a Kubeflow Pipelines API server: runs, schedules, and uploaded pipelines."""
 
 from __future__ import annotations
 
+import functools
 import json
-import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from nann.errors import NannError
-
-TRIES = 4
-BUSY = {429, 500, 502, 503, 504}
-FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
-PAGE = 100
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-logger = logging.getLogger(__name__)
+from pipelines.api_server import ApiServer, ClusterError
+from pipelines.run_state import RunState, pipeline_name, read_run
 
 
-class ClusterError(NannError):
-    """The API server refuses, does not answer, or does not know what is asked for."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """Where the API is.
-
-    Attributes:
-        host: its URL; "": found in the cluster, by the pod's service account.
-        namespace: Kubernetes namespace, for multi-user installations.
-        token: bearer token, or "".
-        timeout_seconds: limit of one request.
-        retry_seconds: pause before the second try of a read; doubled for each further one.
-    """
-
-    host: str = ""
-    namespace: str = "kubeflow"
-    token: str = ""
-    timeout_seconds: float = 30.0
-    retry_seconds: float = 1.0
-
-
-class Cluster:
-    """Calls to one API server; the client is made with the first of them."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._made: Any = None
-
-    @property
-    def _client(self) -> Any:
-        if self._made is None:
-            import kfp_server_api
-
-            configuration = kfp_server_api.Configuration(host=self._server.host.rstrip("/") or _host_in_cluster(self._server.namespace))
-            token = self._server.token or ("" if self._server.host else _service_account_token())
-            if token:
-                configuration.api_key["authorization"] = token
-                configuration.api_key_prefix["authorization"] = "Bearer"
-            configuration.retries = False  # urllib3 would repeat writes too
-            self._made = kfp_server_api.ApiClient(configuration)
-        return self._made
-
-    @property
-    def _limits(self) -> tuple[float, float]:
-        """Seconds to connect and to answer; kfp-server-api ignores a single float without a word."""
-        return self._server.timeout_seconds, self._server.timeout_seconds
-
-    def _service(self, name: str) -> Any:
-        import kfp_server_api
-
-        return getattr(kfp_server_api, f"{name.title().replace('_', '')}ServiceApi")(self._client)
-
-    def _call(self, service: str, method: str, *arguments: Any, again: bool = True, **named: Any) -> Any:
-        """Calls a method of the generated API of kfp-server-api."""
-        from kfp_server_api.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        where = self._server.host or "the cluster"
-        pause = self._server.retry_seconds
-        for left in range(TRIES if again else 1, 0, -1):
-            try:
-                call = getattr(self._service(service), f"{service}_service_{method}")
-                return call(*arguments, **named, _request_timeout=self._limits)
-            except ApiException as error:
-                if error.status not in BUSY or left == 1:
-                    raise ClusterError(f"{where} answers {error.status} {error.reason}{_explanation(error.body)}") from error
-                logger.warning("%s answers %s; trying again in %.1f s", where, error.status, pause)
-            except HTTPError as error:
-                if left == 1:
-                    outcome = "" if again else "; whether it did what was asked is not known, look with `nann pipeline list`"
-                    raise ClusterError(f"{where} does not answer: {' '.join(str(error).split())[:300]}{outcome}") from error
-                logger.warning("%s does not answer; trying again in %.1f s", where, pause)
-            time.sleep(pause)
-            pause *= 2
-        raise AssertionError("the last try returns or raises")
-
-    def _pages(self, service: str, method: str, field: str, **named: Any) -> Iterator[Any]:
-        token = ""
-        while True:
-            page = self._call(service, method, page_size=PAGE, page_token=token, **named)
-            yield from getattr(page, field) or ()
-            token = page.next_page_token or ""
-            if not token:
-                return
+class Cluster(ApiServer):
+    """One API server and what it keeps."""
 
     def experiment(self, name: str, *, create: bool) -> str:
         """The id of an experiment of that name.
@@ -119,13 +26,13 @@ class Cluster:
         """
         from kfp_server_api import V2beta1Experiment
 
-        for found in self._pages("experiment", "list_experiments", "experiments", namespace=self._server.namespace):
+        for found in self.pages("experiment", "list_experiments", "experiments", namespace=self.namespace):
             if found.display_name == name:
                 return str(found.experiment_id)
         if not create:
-            raise ClusterError(f"there is no experiment {name!r} in namespace {self._server.namespace}; submit a run to make it")
-        body = V2beta1Experiment(display_name=name, namespace=self._server.namespace)
-        return str(self._call("experiment", "create_experiment", body, again=False).experiment_id)
+            raise ClusterError(f"there is no experiment {name!r} in namespace {self.namespace}; submit a run to make it")
+        body = V2beta1Experiment(display_name=name, namespace=self.namespace)
+        return str(self.call("experiment", "create_experiment", body, again=False).experiment_id)
 
     def submit(
         self,
@@ -147,11 +54,33 @@ class Cluster:
             runtime_config=V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=pipeline_root or None),
             service_account=service_account or None,
         )
-        return str(self._call("run", "create_run", run, again=False).run_id)
+        return str(self.call("run", "create_run", run, again=False).run_id)
 
-    def run(self, run_id: str) -> Any:
-        """A run as the server describes it (V2beta1Run)."""
-        return self._call("run", "get_run", run_id)
+    def run(self, run_id: str, *, pods: bool = False) -> RunState:
+        """A run as the server describes it.
+
+        Args:
+            run_id: its id.
+            pods: also find out the pods of its steps, which takes a second request on servers that do not tell them.
+        """
+        answer = self.read_json(f"/apis/v2beta1/runs/{quote(run_id, safe='')}", view="FULL")
+        workflow = None
+        if pods and not answer.get("tasks"):
+            workflow = self.workflow(run_id)
+        run = read_run(answer, workflow)
+        reference = (answer.get("pipeline_version_reference") or {}).get("pipeline_id")
+        return run if run.pipeline or not reference else replace(run, pipeline=self.uploaded_names.get(reference, ""))
+
+    def workflow(self, run_id: str) -> dict[str, Any] | None:
+        """The Argo workflow of a run from the v1beta1 API; None where the server has none, or has that API no more."""
+        try:
+            answer = self.read_json(f"/apis/v1beta1/runs/{quote(run_id, safe='')}")
+        except ClusterError as error:
+            if error.status in (403, 404, 501):
+                return None
+            raise
+        text = (answer.get("pipeline_runtime") or {}).get("workflow_manifest") or ""
+        return dict(json.loads(text)) if text else None
 
     def newest_run(self, pipeline: str) -> str:
         """The id of the newest run of a pipeline.
@@ -161,21 +90,28 @@ class Cluster:
         """
         found = self.runs(limit=1, pipeline=pipeline)
         if not found:
-            raise ClusterError(f"there is no run of the pipeline {pipeline} in namespace {self._server.namespace}; name a run by its id")
+            raise ClusterError(f"there is no run of the pipeline {pipeline} in namespace {self.namespace}; name a run by its id")
         return str(found[0].run_id)
 
-    def runs(self, experiment: str = "", limit: int = 20, pipeline: str = "") -> list[Any]:
-        """The newest runs; those of one pipeline by its name in the compiled document (``nann-training``)."""
-        scope = {"experiment_id": self.experiment(experiment, create=False)} if experiment else {"namespace": self._server.namespace}
+    def runs(self, experiment: str = "", limit: int = 20, pipeline: str = "", schedules: Collection[str] | None = None) -> list[Any]:
+        """The newest runs (V2beta1Run).
+
+        Args:
+            experiment: only runs of the experiment of this name.
+            limit: at most so many.
+            pipeline: only runs of this pipeline, by its name in the compiled document (``nann-training``); of uploaded ones too.
+            schedules: only runs that these recurring runs started, by their ids.
+        """
+        scope = {"experiment_id": self.experiment(experiment, create=False)} if experiment else {"namespace": self.namespace}
         found = []
-        for run in self._pages("run", "list_runs", "runs", sort_by="created_at desc", **scope):
-            if not pipeline or pipeline_of(run) == pipeline:
+        for run in self.pages("run", "list_runs", "runs", sort_by="created_at desc", **scope):
+            if _is_of(pipeline, self.pipeline_of(run)) and (schedules is None or run.recurring_run_id in schedules):
                 found.append(run)
             if len(found) == limit:
                 break
         return found
 
-    def wait(self, run_id: str, *, timeout_seconds: float, poll_seconds: float, show: Callable[[Any], None]) -> Any:
+    def wait(self, run_id: str, *, timeout_seconds: float, poll_seconds: float, show: Callable[[RunState], None]) -> RunState:
         """Waits for the end of a run, whatever it is; `show` is called with each description.
 
         Raises:
@@ -185,89 +121,76 @@ class Cluster:
         while True:
             run = self.run(run_id)
             show(run)
-            if run.state in FINISHED:
-                return run
+            if run.finished:  # only with its pods it is known which driver failed
+                return run if run.state == "SUCCEEDED" else self.run(run_id, pods=True)
             if timeout_seconds and time.monotonic() + poll_seconds > end:
                 raise ClusterError(f"run {run_id} is {run.state} after {timeout_seconds:g} s; it goes on, `nann pipeline wait` waits again")
             time.sleep(poll_seconds)
 
-    def log(self, run_id: str, pod: str) -> str:
-        """What a pod of a run wrote; the server reads it from Kubernetes or from its archive."""
-        from kfp_server_api.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        try:
-            answer = self._client.call_api(
-                f"/apis/v2beta1/runs/{run_id}/nodes/{pod}/log",
-                "GET",
-                header_params={"Accept": "text/plain"},
-                auth_settings=["Bearer"],
-                _preload_content=False,
-                _return_http_data_only=True,
-                _request_timeout=self._limits,
-            )
-        except ApiException as error:
-            remedy = f"try `kubectl logs -n {self._server.namespace} {pod} -c main`"
-            raise ClusterError(f"the server has no log of pod {pod} ({error.status} {error.reason}); {remedy}") from error
-        except HTTPError as error:
-            raise ClusterError(f"{self._server.host} does not answer: {' '.join(str(error).split())[:300]}") from error
-        return str(answer.data.decode(errors="replace"))
-
-    def schedules(self) -> list[Any]:
-        """All recurring runs of the namespace (V2beta1RecurringRun)."""
-        return list(self._pages("recurring_run", "list_recurring_runs", "recurring_runs", namespace=self._server.namespace))
+    def schedules(self, name: str = "") -> list[Any]:
+        """The recurring runs of the namespace (V2beta1RecurringRun), or those of one name."""
+        found = self.pages("recurring_run", "list_recurring_runs", "recurring_runs", namespace=self.namespace)
+        return [schedule for schedule in found if name in ("", schedule.display_name)]
 
     def create_schedule(self, body: Any) -> str:
         """Makes a recurring run; returns its id."""
-        return str(self._call("recurring_run", "create_recurring_run", body, again=False).recurring_run_id)
+        return str(self.call("recurring_run", "create_recurring_run", body, again=False).recurring_run_id)
 
     def delete_schedule(self, recurring_run_id: str) -> None:
-        """Deletes a recurring run; runs it started go on."""
-        self._call("recurring_run", "delete_recurring_run", recurring_run_id, again=False)
+        """Deletes a recurring run; runs it started go on, where the server knows how to leave them alone (2.15 did not)."""
+        self.call("recurring_run", "delete_recurring_run", recurring_run_id, propagation_policy="ORPHAN", again=False)
+
+    def enable_schedule(self, recurring_run_id: str, enabled: bool) -> None:
+        """Lets a recurring run start runs, or keeps it from that; runs it started go on."""
+        verb = "enable" if enabled else "disable"
+        self.call("recurring_run", f"{verb}_recurring_run", recurring_run_id, again=False)
+
+    def health(self) -> dict[str, Any]:
+        """What the server says of itself: ``tag_name`` (its version), ``commit_sha``, ``multi_user``."""
+        return self.read_json("/apis/v2beta1/healthz")
+
+    def pipeline_of(self, run: Any) -> str:
+        """Name of the pipeline in the document that a run or a schedule was made from; of an uploaded one its name on the server.
+
+        The server gives a run's document or a reference to an uploaded version, never both.
+        """
+        reference = run.pipeline_version_reference.pipeline_id if run.pipeline_version_reference else ""
+        return pipeline_name(run.pipeline_spec) or (self.uploaded_names.get(reference, "") if reference else "")
+
+    @functools.cached_property
+    def uploaded_names(self) -> dict[str, str]:
+        """Id -> name of all uploaded pipelines, as they were when this was first asked for."""
+        found = self.pages("pipeline", "list_pipelines", "pipelines", **self._pipeline_scope())
+        return {str(pipeline.pipeline_id): str(pipeline.name or pipeline.display_name) for pipeline in found}
+
+    def pipeline_id(self, name: str) -> str:
+        """The id of an uploaded pipeline of that name, or ""."""
+        found = self.pages("pipeline", "list_pipelines", "pipelines", **self._pipeline_scope())
+        return next((str(pipeline.pipeline_id) for pipeline in found if name in (pipeline.name, pipeline.display_name)), "")
+
+    def newest_version(self, pipeline_id: str) -> str:
+        """The name of the newest version of an uploaded pipeline, or ""."""
+        versions = self.pages("pipeline", "list_pipeline_versions", "pipeline_versions", pipeline_id, sort_by="created_at desc")
+        newest = next(versions, None)
+        return str(newest.display_name or newest.name or "") if newest else ""
+
+    def create_pipeline(self, name: str) -> str:
+        """Makes a pipeline without a version; returns its id."""
+        from kfp_server_api import V2beta1Pipeline
+
+        body = V2beta1Pipeline(name=name, display_name=name, **self._pipeline_scope())
+        return str(self.call("pipeline", "create_pipeline", body, again=False).pipeline_id)
+
+    def create_version(self, pipeline_id: str, version: str, file: Path) -> str:
+        """Uploads a compiled pipeline as the newest version of one; returns the id of the version."""
+        made = self.call("pipeline_upload", "upload_pipeline_version", str(file), name=version, pipelineid=pipeline_id, again=False)
+        return str(made.pipeline_version_id)
+
+    def _pipeline_scope(self) -> dict[str, str]:
+        """Uploaded pipelines belong to a namespace only where there are several users."""
+        return {"namespace": self.namespace} if self.health().get("multi_user") else {}
 
 
-def with_caching(spec: dict[str, Any], enabled: bool, *, inputs_known: bool = False) -> dict[str, Any]:
-    """The document with its tasks' caches as asked for.
-
-    A task that reads what its inputs do not describe never has a cache in the compiled document: the exit task, and the first step, which
-    reads logs by their paths.
-
-    Args:
-        spec: the compiled pipeline.
-        enabled: false turns the cache of every task off.
-        inputs_known: the parameter ``input_digest`` identifies the contents of the logs, so the steps that take it may be cached too.
-    """
-    for dag in [spec["root"]["dag"], *(component["dag"] for component in spec.get("components", {}).values() if "dag" in component)]:
-        for task in dag["tasks"].values():
-            reads_logs = "inputs" in task.get("inputs", {}).get("parameters", {}) and "input_digest" in task["inputs"]["parameters"]
-            if not enabled:
-                task["cachingOptions"] = {}
-            elif inputs_known and reads_logs:
-                task["cachingOptions"] = {"enableCache": True}
-    return spec
-
-
-def pipeline_of(run: Any) -> str:
-    """Name of the pipeline in the document a run was made from, or ""; the document may be wrapped, with one for Kubernetes beside it."""
-    spec = run.pipeline_spec or {}
-    return str(spec.get("pipeline_spec", spec).get("pipelineInfo", {}).get("name", ""))
-
-
-def _host_in_cluster(namespace: str) -> str:
-    if not SERVICE_ACCOUNT.is_dir():
-        raise ClusterError("this is not a pod of a cluster, so the API server must be named; give --host, or set NANN_KFP_HOST")
-    return f"http://ml-pipeline.{namespace}.svc.cluster.local:8888"
-
-
-def _service_account_token() -> str:
-    """The token that the pod's projected volume holds for the API, or ""."""
-    path = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH", "/var/run/secrets/kubeflow/pipelines/token"))
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-
-
-def _explanation(body: Any) -> str:
-    try:
-        message = json.loads(body).get("message", "")
-    except (TypeError, ValueError, AttributeError):
-        message = ""
-    return f": {' '.join(str(message).split())}" if message else ""
+def _is_of(pipeline: str, name: str) -> bool:
+    """Whether a pipeline is meant by the name of its document (``nann-training``); an uploaded one has its profile behind that."""
+    return pipeline in ("", name) or name.startswith(f"{pipeline}-")

@@ -1,4 +1,4 @@
-"""The commands `nann pipeline run` and `nann pipeline compile`; kfp is imported only when they run."""
+"""The commands `nann pipeline run` and `nann pipeline compile`, which need no server; kfp is imported only when they run."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ from typing import Any
 import click
 
 from components.cli import PATH, common_options
-from components.configs import make_config, parse_assignments, read_config_file
 from components.errors import ConfigError
 from components.output import set_up_logging
-from components.steps import CONFIGS, STEP_ORDER, STEPS_OF
-from pipelines.cluster_commands import cluster_commands
+from components.steps import STEP_ORDER, STEPS_OF
+from pipelines.parameters import resolve_configs
 
 
-@click.group("pipeline")
-def pipeline_group() -> None:
-    """Run, compile, submit or schedule all steps as one pipeline."""
-
-
-@pipeline_group.command("run")
+@click.command("run")
 @click.option("--input", "inputs", type=PATH, multiple=True, metavar="LOG", help="Interaction log; may be repeated. Default: generate one.")
 @click.option("--pipeline", type=click.Choice(list(STEPS_OF)), default="training", show_default=True, help="What to run.")
 @click.option("--service", default="", metavar="DIR", help="With --pipeline retraining, the versions in service: a directory, or a URL.")
@@ -45,7 +39,7 @@ def pipeline_group() -> None:
     "--image", default="", metavar="IMAGE", help="With --runner docker, the image to run in. Default: the one `make images` built."
 )
 @common_options
-def _run(
+def run(
     *,
     inputs: tuple[Path, ...],
     pipeline: str,
@@ -94,12 +88,6 @@ def _run(
     _run_and_show(logs, run_dir, configs, start_from or "", how, verbose=verbose, quiet=quiet)
 
 
-def resolve_configs(config_file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
-    """The configs of all steps: the file over the defaults, assignments over the file; refused before any step starts."""
-    from_file, from_flags = read_config_file(config_file), parse_assignments(assignments)
-    return {name: make_config(name, from_file.get(name, {}), from_flags.get(name, {})) for name in CONFIGS}
-
-
 def _run_and_show(
     logs: list[Path], run_dir: Path, configs: dict[str, Any], start_from: str, how: dict[str, Any], *, verbose: bool, quiet: bool
 ) -> None:
@@ -119,7 +107,7 @@ def _run_and_show(
     print_tables(entries, run_dir, sys.stdout)
 
 
-@pipeline_group.command("compile")
+@click.command("compile")
 @click.option("--output", type=PATH, required=True, metavar="FILE", help="YAML file to write.")
 @click.option("--picture", type=PATH, metavar="FILE", help="Also draw the DAG into this SVG file.")
 @click.option("--profile", metavar="NAME", help="Resources of the tasks: local, cpu, gpu, multi-gpu, multi-node, or a .yaml file.")
@@ -132,22 +120,20 @@ def _run_and_show(
     show_default=True,
     help="The whole pipeline, that which goes on from what is in service, or the conversion alone, one task per shard.",
 )
-def _compile(*, output: Path, picture: Path | None, profile: str | None, dag: str) -> None:
+def compile_file(*, output: Path, picture: Path | None, profile: str | None, dag: str) -> None:
     """Compile the pipeline for Kubeflow Pipelines."""
     from pipelines.compilation import compile_pipeline, compiled_spec
+    from pipelines.pod_count import count_spec_pods
     from pipelines.profiles import read_profile
 
     if output.suffix not in (".yaml", ".yml"):
         raise click.UsageError(f"--output must end in .yaml, but it is {output}.")
     compile_pipeline(output, dag, read_profile(profile) if profile else None)
     click.echo(f"{output} (written)")
+    click.echo(f"a run takes {count_spec_pods(compiled_spec(dag))}")
     if picture is not None:
         from pipelines.picture import draw_pipeline
 
         picture.parent.mkdir(parents=True, exist_ok=True)
         picture.write_text(draw_pipeline(compiled_spec(dag)), encoding="utf-8")
         click.echo(f"{picture} (written)")
-
-
-for _command in cluster_commands():
-    pipeline_group.add_command(_command)

@@ -67,9 +67,14 @@ def compiled_spec(dag: str = "training") -> dict[str, Any]:
 
 def cluster_spec(dag: str = "training", profile: Profile | None = None) -> dict[str, Any]:
     """A compiled pipeline as the API takes it: the document, or both of them when there is one for Kubernetes."""
+    return parsed_spec(compiled_text(dag, profile))
+
+
+def parsed_spec(text: str) -> dict[str, Any]:
+    """The text of a compiled pipeline as the API takes it (see `cluster_spec`)."""
     import yaml
 
-    documents: list[dict[str, Any]] = list(yaml.safe_load_all(compiled_text(dag, profile)))
+    documents: list[dict[str, Any]] = list(yaml.safe_load_all(text))
     return documents[0] if len(documents) == 1 else {"pipeline_spec": documents[0], "platform_spec": documents[1]}
 
 
@@ -82,3 +87,24 @@ def steps_dag(spec: Mapping[str, Any]) -> dict[str, Any]:
                 group = dag["tasks"][parameter[STATUS_INPUT]["producerTask"]]
                 return dict(spec["components"][group["componentRef"]["name"]]["dag"])
     return dag
+
+
+def with_caching(spec: dict[str, Any], enabled: bool, *, inputs_known: bool = False) -> dict[str, Any]:
+    """The document with its tasks' caches as asked for.
+
+    A task that reads what its inputs do not describe never has a cache in the compiled document: the exit task, and the first step, which
+    reads logs by their paths.
+
+    Args:
+        spec: the compiled pipeline.
+        enabled: false turns the cache of every task off.
+        inputs_known: the parameter ``input_digest`` identifies the contents of the logs, so the steps that take it may be cached too.
+    """
+    for dag in [spec["root"]["dag"], *(component["dag"] for component in spec.get("components", {}).values() if "dag" in component)]:
+        for task in dag["tasks"].values():
+            reads_logs = "inputs" in task.get("inputs", {}).get("parameters", {}) and "input_digest" in task["inputs"]["parameters"]
+            if not enabled:
+                task["cachingOptions"] = {}
+            elif inputs_known and reads_logs:
+                task["cachingOptions"] = {"enableCache": True}
+    return spec

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from components.errors import ConfigError, validation_message
 from components.steps import STEP_ORDER
+from components.webhook import TIMEOUT_VARIABLE, URL_VARIABLE
 
 DIRECTORY = Path(__file__).parent / "profiles"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[KMGTP]i?)?$"
@@ -57,6 +58,14 @@ class Secret(_Strict):
     optional: bool = False
 
 
+class Webhook(_Strict):
+    """Where the exit task posts how a run ended. The address stands in a secret; neither its absence nor a failed post fails a run."""
+
+    secret: str
+    key: str = Field("url", description="key of the secret that has the address")
+    timeout_seconds: float = Field(10.0, gt=0, le=300, description="of the whole post")
+
+
 class Retry(_Strict):
     """Runs a failed task again; with a durable run directory it resumes."""
 
@@ -97,6 +106,7 @@ class Profile(_Strict):
     description: str
     defaults: dict[str, Any] = {}
     steps: dict[str, dict[str, Any]] = {}
+    webhook: Webhook | None = None
 
     @model_validator(mode="after")
     def _known_steps(self) -> Profile:
@@ -181,3 +191,11 @@ def apply_profile(task: Any, step: str, profile: Profile) -> None:
         kubernetes.set_timeout(task, resources.timeout_seconds)
     if resources.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(resources.image_pull_secrets))
+
+
+def apply_webhook(task: Any, webhook: Webhook) -> None:
+    """Tells the exit task where to post how the run ended."""
+    from kfp import kubernetes
+
+    kubernetes.use_secret_as_env(task, secret_name=webhook.secret, secret_key_to_env={webhook.key: URL_VARIABLE}, optional=True)
+    task.set_env_variable(TIMEOUT_VARIABLE, f"{webhook.timeout_seconds:g}")

@@ -22,7 +22,7 @@ from components.steps import STEP_NAMES
 from components.summarise import summarise
 from components.train import train
 from nann.artifacts import code_digest as digest_of_code
-from pipelines.profiles import Profile, apply_profile
+from pipelines.profiles import Profile, apply_profile, apply_webhook
 from pipelines.worker_pods import training_job
 
 PIPELINE_NAME = "nann-training"
@@ -36,10 +36,12 @@ def default_config(section: str) -> dict[str, Any]:
 
 def exit_task(run_dir: Any, steps: Sequence[str], profile: Profile | None) -> Any:
     """The task that runs when all others have ended, however that was: for `dsl.ExitHandler`."""
-    task = summarise(steps=list(steps), run_dir=run_dir)
+    task = summarise(steps=list(steps), run_dir=run_dir, run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
     task.set_caching_options(False)  # it reads a directory, not its inputs
     if profile is not None:
         apply_profile(task, "summarise", profile)
+        if profile.webhook is not None:
+            apply_webhook(task, profile.webhook)
     return task
 
 

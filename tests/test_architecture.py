@@ -24,7 +24,7 @@ KNOWN = {
     "data_prep": {"numpy", "pyarrow", "pydantic"},
     "nann": {"google", "hnswlib", "jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "pydantic", "scipy", "tensorflow"},
     "components": {"annotated_types", "click", "kfp", "kubernetes", "pydantic", "pydantic_core", "rich", "urllib3", "yaml"},
-    "pipelines": {"click", "docker", "kfp", "kfp_server_api", "urllib3", "pydantic", "rich", "yaml"},
+    "pipelines": {"click", "docker", "kfp", "kubernetes", "kfp_server_api", "urllib3", "pydantic", "rich", "yaml"},
 }
 STEP_COMPONENTS = (
     *("convert", "train", "extract", "build_index", "rewrite", "evaluate", "benchmark", "report"),

@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from components.run_end import tell_run_end
 
 
@@ -18,6 +20,13 @@ def test_the_page_has_state_reason_steps_and_lineage(tmp_path: Path) -> None:
         assert line in text.splitlines()
     assert "log:a.csv `abababababab`" in text
     assert json.loads((run / "summary.json").read_text())["failed_step"] == "train"
+
+
+@pytest.mark.parametrize(("told", "state"), [("COMPLETE", "SUCCEEDED"), ("SUCCEEDED", "SUCCEEDED"), ("FAILED", "FAILED")])
+def test_the_state_is_the_same_whatever_the_server_calls_it(tmp_path: Path, told: str, state: str) -> None:
+    """kubeflow/pipelines, backend/src/v2/driver: PipelineTaskFinalStatus of 2.17 has the name of ML Metadata's state."""
+    tell_run_end(str(tmp_path / "page.md"), run_dir="", steps=["convert"], state=told, error="")
+    assert (tmp_path / "page.md").read_text() == f"# {state}\n"
 
 
 def test_without_a_run_directory_the_state_is_all_there_is(tmp_path: Path) -> None:

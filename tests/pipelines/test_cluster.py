@@ -1,67 +1,25 @@
 """The commands that talk to a Kubeflow Pipelines API, against a stand-in that speaks kfp-server-api's models and refuses anything else."""
 
-import importlib.util
-from collections.abc import Iterator
-from datetime import timedelta
-from pathlib import Path
+import json
+from collections.abc import Callable
 from typing import Any
 
-import kfp_server_api as api
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from components.steps import STEP_NAMES
-from pipelines.cli import main
-from pipelines.cluster import Cluster, ClusterError, Server
+from pipelines.api_server import ClusterError, Server
+from pipelines.cluster import Cluster
 from pipelines.compilation import cluster_spec, steps_dag
-from pipelines.profiles import read_profile
-from pipelines.schedules import DIRECTORY, put_schedule, read_schedule
 
-_spec = importlib.util.spec_from_file_location("kfp_stub", Path(__file__).with_name("kfp_stub.py"))
-kfp_stub = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kfp_stub)
-NOW = kfp_stub.NOW
+Nann = Callable[..., Result]
 
 
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = kfp_stub.Stub()
-    yield server
-    server.shutdown()
-    server.server_close()
+def cluster(stub: Any, timeout_seconds: float = 30.0) -> Cluster:
+    return Cluster(Server(host=stub.url, timeout_seconds=timeout_seconds, retry_seconds=0.01))
 
 
-def nann(stub: Any, *arguments: object) -> Result:
-    return CliRunner().invoke(main, ["pipeline", *map(str, arguments), "--host", stub.url, "--timeout", "0.6", "--quiet"])
-
-
-def cluster(stub: Any) -> Cluster:
-    return Cluster(Server(host=stub.url, timeout_seconds=0.5, retry_seconds=0.01))
-
-
-def finished(stub: Any, state: str, **tasks: str) -> str:
-    """A run of the stub that ended so."""
-    details = [
-        api.V2beta1PipelineTaskDetail(
-            display_name=name.replace("_", "-"),
-            state=task_state,
-            start_time=NOW,
-            end_time=NOW + timedelta(seconds=90),
-            child_tasks=[api.PipelineTaskDetailChildTask(pod_name=f"pod-{name}")],
-            error=api.GoogleRpcStatus(message="exit 1") if task_state == "FAILED" else None,
-        )
-        for name, task_state in tasks.items()
-    ]
-    stub.runs.append(
-        api.V2beta1Run(
-            run_id="run-x", display_name="x", state=state, created_at=NOW, run_details=api.V2beta1RunDetails(task_details=details)
-        )
-    )
-    return "run-x"
-
-
-def test_submit_sends_the_compiled_pipeline_with_its_parameters(stub: Any) -> None:
+def test_submit_sends_the_compiled_pipeline_with_its_parameters(stub: Any, nann: Nann) -> None:
     result = nann(stub, "submit", "--input", "/mnt/log.csv", "--set", "train.epochs=1", "--run-name", "first", "--token", "secret")
     assert result.exit_code == 0, result.output
     [run] = stub.runs
@@ -88,14 +46,16 @@ ALL = set(STEP_NAMES)
         (("--no-cache", "--input-digest", "20260102"), set()),
     ],
 )
-def test_caching_is_set_on_every_task_but_never_where_a_cache_could_not_know(stub: Any, flags: tuple[str, ...], cached: set[str]) -> None:
+def test_caching_is_set_on_every_task_but_never_where_a_cache_could_not_know(
+    stub: Any, nann: Nann, flags: tuple[str, ...], cached: set[str]
+) -> None:
     assert nann(stub, "submit", "--input", "a", *flags).exit_code == 0
     spec = stub.runs[0].pipeline_spec["pipeline_spec"]
     tasks = {**steps_dag(spec)["tasks"], "summarise": spec["root"]["dag"]["tasks"]["summarise"]}
     assert {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")} == cached
 
 
-def test_bad_parameters_are_refused_before_anything_is_sent(stub: Any) -> None:
+def test_bad_parameters_are_refused_before_anything_is_sent(stub: Any, nann: Nann) -> None:
     for arguments in (("--param", "epochs=1"), ("--param", "x"), ("--set", "train.epoch=1"), ("--profile", "tpu")):
         result = nann(stub, "submit", "--input", "a", *arguments)
         assert result.exit_code == 1
@@ -103,64 +63,70 @@ def test_bad_parameters_are_refused_before_anything_is_sent(stub: Any) -> None:
     assert stub.requests == []
 
 
-@pytest.mark.parametrize(("states", "code"), [(["RUNNING", "SUCCEEDED"], 0), (["RUNNING", "FAILED"], 1), (["CANCELED"], 1)])
-def test_waiting_ends_with_the_runs_outcome(stub: Any, states: list[str], code: int) -> None:
-    run_id = finished(stub, "PENDING", convert="SUCCEEDED")
-    stub.states[run_id] = list(states)
-    result = nann(stub, "wait", run_id)
-    assert result.exit_code == code, result.output
-    assert f"run {run_id} {states[-1]}" in result.stderr
-
-
-def test_submit_and_wait(stub: Any) -> None:
+def test_submit_and_wait(stub: Any, nann: Nann) -> None:
     stub.states = {f"run-{number}": ["FAILED"] for number in range(10)}
     result = nann(stub, "submit", "--input", "a", "--wait")
     assert result.exit_code == 1
     assert "is FAILED" in result.stderr
 
 
-def test_waiting_has_an_end(stub: Any) -> None:
-    run_id = finished(stub, "RUNNING")
+def test_submit_and_follow(any_stub: Any, nann: Nann) -> None:
+    """The run's steps are told as they come; the server starts them between two looks."""
+    add, workflow = any_stub.module.argo_workflow.Workflow, {}
+    original = any_stub.module.Handler._run
+
+    def run(handler: Any, made: Any, *, full: bool) -> Any:
+        number = workflow["looks"] = workflow.get("looks", 0) + 1
+        told = [{}, {"convert": "Running"}, {"convert": "Succeeded", "train": "Failed"}][min(number, 3) - 1]
+        any_stub.workflows[made.run_id] = add("nann-training-x7k2p", told)
+        any_stub.logs = {pod.name: f"{pod.task} wrote\n" for pod in any_stub.workflows[made.run_id].pods.values()}
+        made.state = "FAILED" if number == 3 else "RUNNING"
+        return original(handler, made, full=full)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(any_stub.module.Handler, "_run", run)
+        result = nann(any_stub, "submit", "--input", "a", "--follow")
+    [made] = any_stub.runs
+    assert result.stdout == f"{made.run_id}\nconvert wrote\ntrain wrote\nsummarise wrote\n"
+    assert result.exit_code == 1
+    assert f"run {made.run_id} is FAILED" in result.stderr
+    assert "failed: train" in result.stderr
+
+
+def test_lists_for_programs(any_stub: Any, nann: Nann) -> None:
+    assert json.loads(nann(any_stub, "list", "--json").stdout) == []
+    assert json.loads(nann(any_stub, "list", "--schedules", "--json").stdout) == []
+    any_stub.add_run("SUCCEEDED", run_id="run-0", pipeline="retraining")
+    any_stub.add_run("RUNNING", run_id="run-1")
+    told = json.loads(nann(any_stub, "list", "--json").stdout)
+    assert [(run["run_id"], run["state"], run["pipeline"]) for run in told] == [
+        ("run-1", "RUNNING", "nann-training"),
+        ("run-0", "SUCCEEDED", "nann-retraining"),
+    ]
+    assert set(told[0]) == {"run_id", "name", "state", "pipeline", "created_at", "finished_at", "experiment_id", "schedule_id"}
+    assert told[0]["created_at"] == "2026-01-02T03:04:05+00:00"
+
+
+def test_waiting_has_an_end(stub: Any, nann: Nann) -> None:
+    run_id = stub.add_run("RUNNING")
     result = nann(stub, "wait", run_id, "--wait-seconds", 0.1)
     assert result.exit_code == 1
     assert "is RUNNING after 0.1 s; it goes on" in result.stderr
 
 
-def test_status_lists_tasks_and_tells_failures(stub: Any) -> None:
-    result = nann(stub, "status", finished(stub, "FAILED", train="FAILED", convert="SUCCEEDED"))
-    assert result.exit_code == 1
-    assert [line.split() for line in result.stdout.splitlines()] == [
-        ["x", "FAILED"],
-        ["convert", "SUCCEEDED", "90", "s"],
-        ["train", "FAILED", "90", "s", "exit", "1"],
-    ]
-    assert "failed: train; `nann pipeline logs run-x`" in result.stderr
-
-
-def test_logs_are_those_of_the_failed_step(stub: Any) -> None:
-    stub.logs = {"pod-train": "loss is NaN\n", "pod-convert": "fine\n"}
-    run_id = finished(stub, "FAILED", convert="SUCCEEDED", train="FAILED")
-    assert nann(stub, "logs", run_id).stdout == "loss is NaN\n"
-    assert nann(stub, "logs", run_id, "--step", "convert").stdout == "fine\n"
-    stub.logs = {}
-    assert "try `kubectl logs -n kubeflow pod-train -c main`" in nann(stub, "logs", run_id).stderr
-    assert "has no pod of the step report yet" in nann(stub, "logs", run_id, "--step", "report").stderr
-
-
-def test_list_turns_pages(stub: Any) -> None:
+def test_list_turns_pages(stub: Any, nann: Nann) -> None:
     for number in range(5):
-        stub.runs.append(api.V2beta1Run(run_id=f"run-{number}", display_name=f"n{number}", state="SUCCEEDED", created_at=NOW))
+        stub.add_run("SUCCEEDED", run_id=f"run-{number}")
     assert len(nann(stub, "list").stdout.splitlines()) == 5
     assert len(nann(stub, "list", "--limit", 3).stdout.splitlines()) == 3
     assert "there is no experiment 'none'" in nann(stub, "list", "--experiment", "none").stderr
 
 
-def test_a_pipeline_stands_for_its_newest_run(stub: Any) -> None:
+def test_a_pipeline_stands_for_its_newest_run(stub: Any, nann: Nann) -> None:
     assert "there is no run of the pipeline nann-retraining" in nann(stub, "status", "--pipeline", "retraining").stderr
     assert nann(stub, "submit", "--input", "a", "--profile", "local", "--run-name", "old").exit_code == 0  # its document is not wrapped
     assert nann(stub, "submit", "--input", "a", "--run-name", "new").exit_code == 0
     assert nann(stub, "submit", "--input", "a", "--pipeline", "retraining", "--service", "/s", "--run-name", "re").exit_code == 0
-    stub.runs.reverse()  # as the server sorts them
     for run in stub.runs:
         run.state = "SUCCEEDED"
     assert nann(stub, "status").stdout == "new  SUCCEEDED\n"
@@ -172,17 +138,19 @@ def test_a_pipeline_stands_for_its_newest_run(stub: Any) -> None:
     assert "the schedule nightly-training runs the pipeline training, not retraining" in refused.stderr
 
 
-def test_unknown_runs_and_refusals_are_one_line(stub: Any) -> None:
+def test_unknown_runs_and_refusals_are_one_line(stub: Any, nann: Nann) -> None:
     result = nann(stub, "status", "nothing")
     assert (result.exit_code, result.stderr) == (1, f"error: {stub.url} answers 404 Not Found: nothing not found\n")
+    assert nann(stub, "status", "../experiments?x").exit_code == 1
+    assert stub.requests[-1] == ("GET", "/apis/v2beta1/runs/..%2Fexperiments%3Fx")
 
 
 @pytest.mark.parametrize("faults", [[503], ["drop"], [429, "drop", 500], ["sleep"]])
 def test_reads_are_tried_again(stub: Any, faults: list) -> None:
-    run_id = finished(stub, "SUCCEEDED")
+    run_id = stub.add_run("SUCCEEDED")
     stub.faults = list(faults)
-    assert cluster(stub).run(run_id).state == "SUCCEEDED"
-    assert len(stub.requests) == len(faults) + 1
+    assert cluster(stub, 0.5 if "sleep" in faults else 30).run(run_id).state == "SUCCEEDED"
+    assert len(stub.requests) > len(faults)
 
 
 def test_reads_give_up(stub: Any) -> None:
@@ -194,8 +162,8 @@ def test_reads_give_up(stub: Any) -> None:
 
 @pytest.mark.parametrize("fault", ["drop", "sleep", 503])
 def test_writes_are_not_tried_again(stub: Any, fault: Any) -> None:
-    server = cluster(stub)
-    server.experiment("nann", create=True)
+    cluster(stub).experiment("nann", create=True)
+    server = cluster(stub, 0.5 if fault == "sleep" else 30)
     spec = cluster_spec()
     stub.requests.clear()
     stub.faults = [None, fault]  # the experiment is found
@@ -205,7 +173,7 @@ def test_writes_are_not_tried_again(stub: Any, fault: Any) -> None:
 
 
 def test_a_server_that_dies_midway(stub: Any) -> None:
-    run_id = finished(stub, "RUNNING")
+    run_id = stub.add_run("RUNNING")
 
     def die(_: Any) -> None:
         stub.shutdown()
@@ -216,61 +184,8 @@ def test_a_server_that_dies_midway(stub: Any) -> None:
 
 
 def test_the_stub_refuses_unknown_fields(stub: Any) -> None:
-    with pytest.raises(kfp_stub.Refused, match="unknown field 'colour'"):
-        kfp_stub.check({"display_name": "x", "colour": "red"}, "V2beta1Run", "V2beta1Run")
-
-
-def test_a_schedule_is_made_once_and_replaced_when_it_differs(stub: Any) -> None:
-    server, (name, schedule) = cluster(stub), read_schedule("nightly-training")
-    spec = cluster_spec("training", read_profile("cpu"))
-    first = put_schedule(server, name, schedule, spec)
-    assert first.action == "created"
-    [made] = stub.recurring
-    assert made.trigger.cron_schedule.cron == "0 30 2 * * *"
-    assert (made.no_catchup, made.max_concurrency, made.mode) == (True, "1", "ENABLE")
-    assert made.runtime_config.parameters["inputs"] == ["/mnt/nann/logs/last-7-days.parquet"]
-    assert put_schedule(server, name, schedule, spec) == type(first)("unchanged", first.recurring_run_id)
-    changed = put_schedule(server, name, schedule.model_copy(update={"window_days": 14}), spec)
-    assert changed.action == "replaced"
-    assert [found.recurring_run_id for found in stub.recurring] == [changed.recurring_run_id]
-
-
-def test_schedule_and_unschedule_commands(stub: Any) -> None:
-    dry = nann(stub, "schedule", "nightly-training", "--dry-run")
-    assert dry.exit_code == 0, dry.output
-    assert dry.stdout.count("02:30:00 UTC, ") == 3
-    assert stub.requests == []
-    assert "created" in nann(stub, "schedule", "nightly-training").stdout
-    assert "unchanged" in nann(stub, "schedule", "nightly-training").stdout
-    assert "nightly-training" in nann(stub, "list", "--schedules").stdout
-    other = nann(stub, "unschedule", "nightly-training", "--pipeline", "retraining")
-    assert other.stdout == "nightly-training: was not there\n"
-    assert nann(stub, "unschedule", "nightly-training", "--pipeline", "training").stdout == "nightly-training: 1 deleted\n"
-    assert nann(stub, "unschedule", "nightly-training").stdout == "nightly-training: was not there\n"
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in DIRECTORY.glob("*.yaml")))
-def test_the_schedules_that_are_here_fit_their_pipelines(stub: Any, name: str) -> None:
-    result = nann(stub, "schedule", name, "--dry-run")
-    assert result.exit_code == 0, result.output
-    assert len(result.stdout.splitlines()) == 3
-
-
-def test_bad_schedules_are_refused(stub: Any, tmp_path: Path) -> None:
-    path = tmp_path / "own.yaml"
-    path.write_text("cron: '30 2 * * *'\n")
-    result = nann(stub, "schedule", path)
-    assert result.exit_code == 1
-    assert "has 5 fields, but needs 6" in result.stderr
-    for parameters, message in (
-        ("{input: [a]}", "the pipeline training has no parameter 'input'; known: benchmark_config, "),
-        ("{}", "the pipeline training needs the parameter 'inputs'"),
-        ("{inputs: [a], train_config: {epoch: 1}}", "train.epoch: no such option"),
-    ):
-        path.write_text(f"cron: '0 30 2 * * *'\nparameters: {parameters}\n")
-        assert message in nann(stub, "schedule", path).stderr
-    assert stub.requests == []
-    assert "known: daily-retraining, nightly-training, or" in nann(stub, "schedule", "none").stderr
+    with pytest.raises(stub.module.Refused, match="unknown field 'colour'"):
+        stub.module.check({"display_name": "x", "colour": "red"}, "V2beta1Run", "V2beta1Run")
 
 
 def test_without_a_host_and_outside_a_cluster() -> None:

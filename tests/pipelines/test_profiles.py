@@ -144,3 +144,17 @@ def test_unknown_profiles_are_refused_with_those_that_exist() -> None:
 def test_a_pipeline_without_resources_of_its_own_refuses_a_profile() -> None:
     with pytest.raises(ConfigError, match="'conversion' takes no profile; those that do: training"):
         compiled_text("conversion", read_profile("cpu"))
+
+
+def test_a_webhook_reaches_the_exit_task_alone_by_the_name_of_its_secret(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("description: x\nwebhook: {secret: alerts, key: address, timeout_seconds: 5}\n")
+    spec, platform = yaml.safe_load_all(compiled_text(profile=read_profile(str(path))))
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == {"exec-summarise"}
+    [secret] = executors["exec-summarise"]["secretAsEnv"]
+    assert (secret["secretName"], secret["optional"]) == ("alerts", True)
+    assert secret["keyToEnv"] == [{"secretKey": "address", "envVar": "NANN_WEBHOOK_URL"}]
+    environment = spec["deploymentSpec"]["executors"]["exec-summarise"]["container"]["env"]
+    assert environment == [{"name": "NANN_WEBHOOK_TIMEOUT_SECONDS", "value": "5"}]
+    assert "NANN_WEBHOOK" not in str(spec["deploymentSpec"]["executors"]["exec-convert"])

@@ -1,0 +1,66 @@
+"""The options of steps and the parameters of pipelines, from a file and the command line, refused before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from components.configs import make_config, parse_assignments, read_config_file
+from components.errors import ConfigError
+from components.steps import CONFIGS, STEPS_OF
+
+
+def resolve_configs(config_file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
+    """The configs of all steps: the file over the defaults, assignments over the file; refused before any step starts."""
+    from_file, from_flags = read_config_file(config_file), parse_assignments(assignments)
+    return {name: make_config(name, from_file.get(name, {}), from_flags.get(name, {})) for name in CONFIGS}
+
+
+def config_parameters(pipeline: str, config_file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
+    """One struct per step of a pipeline; complete, because a struct given replaces the default as a whole."""
+    steps = [known.name for known in STEPS_OF[pipeline]]
+    return {
+        f"{step.replace('-', '_')}_config": config.model_dump(mode="json", exclude_none=True)
+        for step, config in resolve_configs(config_file, assignments).items()
+        if step in steps
+    }
+
+
+def assigned_parameters(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Parameters from ``NAME=VALUE``, the value in YAML.
+
+    Raises:
+        ConfigError: an assignment has no name or no equals sign.
+    """
+    import yaml
+
+    values = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ConfigError(f"--param needs NAME=VALUE, but it is {text!r}")
+        values[name] = yaml.safe_load(value)
+    return values
+
+
+def refuse_parameters(pipeline: str, document: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuses what the pipeline would only find out in its first task: unknown parameters, missing ones, bad options of a step.
+
+    Args:
+        pipeline: its name, for the message.
+        document: the compiled pipeline.
+        given: parameter -> value.
+
+    Raises:
+        ConfigError: names the parameter.
+    """
+    known = document["root"]["inputDefinitions"]["parameters"]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ConfigError(f"the pipeline {pipeline} has no parameter {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    missing = sorted(name for name, parameter in known.items() if not parameter.get("isOptional") and name not in given)
+    if missing:
+        raise ConfigError(f"the pipeline {pipeline} needs the parameter {missing[0]!r}")
+    for name, values in given.items():
+        if name.endswith("_config"):
+            make_config(name.removesuffix("_config").replace("_", "-"), values)
