@@ -19,6 +19,7 @@ from nann.replay.batches import TimedBatches, training_positions
 from nann.replay.log import ReplayLog
 from nann.samples import Items
 from nann.training.loop import train_scorer
+from nann.training.records import remove_leftovers
 from nann.training.warm_start import load_earlier_model, save_optimizer
 
 SHARED_OPTIONS = (
@@ -115,6 +116,7 @@ def make_model(
     )
     save_model(trained.scorer, partial, config=options, max_length=config.max_length, keep_moments=True)
     save_optimizer(trained.optimizer, partial)
+    remove_leftovers(partial)
     shutil.rmtree(partial / "events")
     shutil.rmtree(directory, ignore_errors=True)
     partial.rename(directory)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from nann.training.batches import BatchSource, HistoryWindows, NoiseSampler
 from nann.training.distillation import Teacher
 from nann.training.loop import train_scorer
 from nann.training.memory import Divided, divide_users, held_out_positions, make_memory
+from nann.training.records import remove_leftovers
 from nann.training.warm_start import load_earlier_model, require_continuation, save_optimizer
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             lengths = {"encoder_length": max_length, "max_length": int(meta["max_length"])}
             remembered = None if warm_start is None else load_memory(warm_start)
             writer.metrics.update(_write_memory(directory, users, items, config, **lengths, earlier=remembered))
-        shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+        remove_leftovers(directory)
         writer.metrics.update(trained.summary)
     return writer.result()
 

@@ -21,7 +21,7 @@ from nann.samples import Items, Samples
 from nann.training.batches import Batches
 from nann.training.checkpoints import Checkpoints
 from nann.training.distillation import Teacher
-from nann.training.records import VALIDATION_KS, BestWeights, Records
+from nann.training.records import BEST, CHECKPOINTS, VALIDATION_KS, BestWeights, Records
 from nann.training.step import INPUT, TrainingStep, trained_variables
 from nann.training.validation import RecallProbe
 from nann.training.warm_start import EarlierModel, carry_over
@@ -104,7 +104,7 @@ def train_scorer(
         scorer.item_table.scale(config.item_init)
     carried = {} if earlier is None else carry_over(earlier, scorer, optimizer)
     steps_before = 0 if earlier is None else earlier.steps
-    checkpoints = Checkpoints(tf.train.Checkpoint(scorer=scorer, optimizer=optimizer), directory / "checkpoints", strategy)
+    checkpoints = Checkpoints(tf.train.Checkpoint(scorer=scorer, optimizer=optimizer), directory / CHECKPOINTS, strategy)
     if checkpoints.restore():
         logger.info("resuming from step %d of %d", int(optimizer.step.numpy()) - steps_before, source.steps)
     start = int(optimizer.step.numpy()) - steps_before
@@ -133,7 +133,7 @@ def train_scorer(
         probe = RecallProbe(scorer, validation, categories=items.category_rows, max_length=max_length, graph=graph)
     validate_at = {math.ceil(source.steps * (number + 1) / config.validations) for number in range(config.validations)} if probe else set()
 
-    best = BestWeights(tf.train.Checkpoint(scorer=scorer, optimizer=optimizer), directory / "best", records)
+    best = BestWeights(tf.train.Checkpoint(scorer=scorer, optimizer=optimizer), directory / BEST, records)
     writer = tf.summary.create_file_writer(str(directory / "events"))
     clock = _Clock(start, source)
     losses: list[tf.Tensor] = []

@@ -14,13 +14,14 @@ import tensorflow as tf
 
 logger = logging.getLogger(__name__)
 VALIDATION_KS = (50, 200)
+CHECKPOINTS, BEST, RUNNING_RECORD = "checkpoints", "best", "training.jsonl"
 
 
 class Records:
     """``training.jsonl``: one JSON line per record while training; ``training.json``: the list of them at the end."""
 
     def __init__(self, directory: Path) -> None:
-        self._path, self._final = directory / "training.jsonl", directory / "training.json"
+        self._path, self._final = directory / RUNNING_RECORD, directory / "training.json"
         self._records: list[dict[str, Any]] = []
         if self._path.is_file():
             for line in self._path.read_text(encoding="utf-8").splitlines():
@@ -60,9 +61,15 @@ class Records:
         return [record for record in self._records if recall_of(record) is not None and record["step"] > best]
 
     def finish(self) -> None:
-        """Writes the final list and drops the running one."""
+        """Writes the final list; the running one stays until `remove_leftovers`, for a run that is killed before its model is complete."""
         self._final.write_text(json.dumps(self._records, indent=1) + "\n", encoding="utf-8")
-        self._path.unlink()
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what only a training that goes on needs: checkpoints, the best weights so far, and the running record."""
+    for name in (CHECKPOINTS, BEST):
+        shutil.rmtree(directory / name, ignore_errors=True)
+    (directory / RUNNING_RECORD).unlink(missing_ok=True)
 
 
 def recall_of(record: Mapping[str, Any]) -> float | None:
@@ -76,7 +83,7 @@ class BestWeights:
 
     Args:
         tracked: what is kept.
-        directory: where; it is removed in the end.
+        directory: where.
         records: of the training.
     """
 
@@ -95,5 +102,4 @@ class BestWeights:
         if best is not None and best != last:
             self._tracked.read(str(self._directory / "weights")).assert_consumed()
             logger.info("the weights of step %d are kept, whose recall is the best", best)
-        shutil.rmtree(self._directory, ignore_errors=True)
         return int(last if best is None else best)

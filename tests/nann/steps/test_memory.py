@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,19 @@ def test_a_fixed_seed_gives_the_same_memory(remembering, small_dataset, tmp_path
     nann("train", "--dataset", str(small_dataset), "--model", str(tmp_path / "model"), *TRAIN)
     for name in ("memory.json", "memory.npz", "memory_report.json"):
         assert (tmp_path / "model" / name).read_bytes() == (remembering / "model" / name).read_bytes()
+
+
+def test_a_training_that_is_killed_while_it_makes_the_memory_goes_on(remembering, small_dataset, tmp_path, monkeypatch) -> None:
+    arguments = ["train", "--dataset", str(small_dataset), "--model", str(tmp_path / "model"), *TRAIN]
+    with monkeypatch.context() as patch:
+        patch.setattr("nann.steps.train.make_memory", lambda *_, **__: sys.exit("killed"))
+        assert CliRunner().invoke(main, arguments).exit_code == 1
+    assert not (tmp_path / "model").exists()
+    nann(*arguments)
+    for name in ("memory.json", "memory.npz", "training.json"):
+        one, other = ((root / "model" / name).read_bytes() for root in (tmp_path, remembering))
+        assert one == other or name == "training.json"  # which says how fast it went, too
+    assert load_memory(tmp_path / "model").calibration == load_memory(remembering / "model").calibration
 
 
 def test_a_warm_start_adds_to_the_memory(remembering, small_dataset, tmp_path) -> None:
