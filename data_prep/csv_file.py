@@ -19,6 +19,7 @@ from ops.csv_text import TextColumns, csv_text
 
 BLOCK_BYTES = 1 << 22  # with its columns it fits into the caches
 PIECE_BYTES = 1 << 14
+_UNUSED = b"\x1f"  # stands for a delimiter of several characters
 
 
 @dataclass
@@ -40,14 +41,16 @@ class ParsedBlock:
         self.no_rows += other.no_rows
 
 
-def records_end(form: CsvFormat) -> Callable[[bytes], int] | None:
-    """A function that says where the last whole record of a block ends; None if a record is a line."""
+def records_end(form: CsvFormat) -> Callable[[bytes, int], int] | None:
+    """A function that says where the last whole record ends among the first bytes of a block; None if a record is a line."""
     quote = form.dialect.quote
     if not quote:
         return None
 
-    def end(block: bytes) -> int:
-        return len(block) if quote not in block else csv_text(block, form.dialect, width=form.width, columns=[], at_end=False).num_bytes
+    def end(block: bytes, size: int) -> int:
+        if quote not in block:
+            return size
+        return csv_text(memoryview(block)[:size], form.dialect, width=form.width, columns=[], at_end=False).num_bytes
 
     return end
 
@@ -59,10 +62,11 @@ def parse_block(block: bytes | memoryview, form: CsvFormat) -> ParsedBlock:
         block: the text.
         form: how to read it.
     """
-    if (quick := _parse_natively(block, form)) is not None:
-        return quick
-    if not form.text_roles and len(block) > PIECE_BYTES and not (form.dialect.quote and form.dialect.quote in bytes(block)):
+    if _is_native(form):
+        if (quick := _parse_natively(block, form)) is not None:
+            return quick
         block = bytes(block)
+    if _is_native(form) and len(block) > PIECE_BYTES and not (form.dialect.quote and form.dialect.quote in block):
         half = len(block) // 2
         cut = block.rfind(b"\n", 0, half)
         cut = cut if cut > 0 else block.find(b"\n", half)
@@ -88,12 +92,21 @@ def _parse_text(found: TextColumns, form: CsvFormat) -> ParsedBlock:
     )
 
 
+def _is_native(form: CsvFormat) -> bool:
+    """Whether `csv_integers` may be able to read the file."""
+    return not (form.text_roles or form.dialect.comment or len(set(form.positions.values())) < len(form.positions))
+
+
 def _parse_natively(block: bytes | memoryview, form: CsvFormat) -> ParsedBlock | None:
     """A block without any flaw whose wanted columns are all plain integers, several times faster than as text; else None."""
     positions, dialect = list(form.positions.values()), form.dialect
-    if form.text_roles or dialect.comment or len(set(positions)) < len(positions):
-        return None
-    found = csv_integers(block, width=form.width, columns=positions, delimiter=dialect.delimiter.decode(), quote=dialect.quote.decode())
+    delimiter = dialect.delimiter
+    if len(delimiter) > 1:
+        block = bytes(block)
+        if _UNUSED in block or (dialect.quote and dialect.quote in block):
+            return None
+        block, delimiter = block.replace(delimiter, _UNUSED), _UNUSED
+    found = csv_integers(block, width=form.width, columns=positions, delimiter=delimiter.decode(), quote=dialect.quote.decode())
     if found is None:
         return None
     columns = {role: [pa.array(values)] for role, values in zip(form.positions, found, strict=True)}

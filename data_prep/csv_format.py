@@ -13,9 +13,10 @@ from data_prep.errors import DataError
 from data_prep.text_stream import sample_text
 from data_prep.time_formats import format_hint
 from data_prep.times import DEFAULT_TIMES, TimeOptions
-from ops.csv_text import Dialect, split_records
+from ops.csv_text import Dialect, Record, split_records
 
 TEXT_SHARE = 0.1  # a column is first read as text if more of the sampled values than this are no integers
+SAMPLED_TIMES = 500
 OTHER_DELIMITERS = ("\t", ";", "|", "::", ",", " ")
 _BOM = b"\xef\xbb\xbf"
 logger = logging.getLogger(__name__)
@@ -77,11 +78,25 @@ class _Sample:
     clean: int  # rows of the usual width whose quotes are as RFC 4180 says
 
 
+def _lines(text: bytes, dialect: Dialect) -> list[Record]:
+    """The records of a text without quotes, much faster."""
+    records, begin = [], 0
+    for line in text.splitlines(keepends=True):
+        content = line.rstrip(b"\r\n")
+        if content and not (dialect.comment and content.startswith(dialect.comment)):
+            records.append(Record(begin, content.split(dialect.delimiter)))
+        begin += len(line)
+    return records
+
+
 def _read_sample(text: bytes, dialect: Dialect) -> _Sample:
     width = 0
     for _ in range(2):  # the width is needed to tell a quoted line break from a lone quote
-        records = list(split_records(text, dialect, width))
+        quoted = dialect.quote and dialect.quote in text
+        records = list(split_records(text, dialect, width)) if quoted else _lines(text, dialect)
         width = usual_width([record.fields for record in records]) if records else 0
+        if not quoted:
+            break
     rows = [[value.decode("utf-8", errors="replace").strip() for value in record.fields] for record in records]
     clean = sum(len(record.fields) == width and not record.recovered for record in records)
     return _Sample(rows, [record.begin for record in records], clean)
@@ -203,7 +218,7 @@ def _require_times(path: Path, values: Sequence[str], times: TimeOptions) -> Non
     Raises:
         DataError: they cannot.
     """
-    present = [value for value in values if value and value not in times.null_words]
+    present = [value for value in values if value and value not in times.null_words][:SAMPLED_TIMES]
     unreadable = [value for value in present if not times.reads(value)]
     if 2 * len(unreadable) <= len(present):
         return

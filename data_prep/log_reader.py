@@ -181,7 +181,7 @@ class LogReader(Generic[Product]):
         path: Path,
         parse: Callable[[memoryview], ParsedBlock],
         skip: int,
-        end: Callable[[bytes], int] | None,
+        end: Callable[[bytes, int], int] | None,
         constants: Mapping[str, str | None],
         reason: str,
     ) -> Iterator[Product]:

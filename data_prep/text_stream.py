@@ -47,14 +47,15 @@ def skip_bytes(stream: TextFile, size: int) -> None:
     stream.give_back(data[size:])
 
 
-def line_blocks(stream: TextFile, size: int, source: str, records_end: Callable[[bytes], int] | None = None) -> Iterator[memoryview]:
+def line_blocks(stream: TextFile, size: int, source: str, records_end: Callable[[bytes, int], int] | None = None) -> Iterator[memoryview]:
     """Cuts a text into blocks of whole lines, of about ``size`` bytes each.
 
     Args:
         stream: the text.
         size: of a block, bytes.
         source: the file, for messages.
-        records_end: where the last whole record of a block of whole lines ends, 0 if it has none; a record may have several lines.
+        records_end: where the last whole record ends among the first bytes of a block, which are whole lines; 0 if it has none there.
+            A record may have several lines.
 
     Raises:
         DataError: a line is longer than `LONGEST_LINE_BLOCKS` blocks.
@@ -63,7 +64,7 @@ def line_blocks(stream: TextFile, size: int, source: str, records_end: Callable[
 
     def end_of(block: bytes) -> int:
         lines = _end_of_lines(block)
-        return lines if records_end is None or not lines else records_end(block[:lines])
+        return lines if records_end is None or not lines else records_end(block, lines)
 
     while block := stream.read(size):
         while not (cut := end_of(block)) and (more := stream.read(size)):
