@@ -160,7 +160,8 @@ def inspect_csv(
     with_header = decide_header(rows, mapping, header, layout, times.reads)
     names = [rows[0][0].removeprefix("#").strip(), *rows[0][1:]] if with_header else None
     width = len(rows[0]) if with_header else usual_width(rows)
-    _require_delimiter(path, sampled[mark:], dialect, width, needed=len(mapping or layout.names))
+    needed = len(set(mapping.values()) if mapping else set(layout.names) - layout.optional)
+    _require_delimiter(path, sampled[mark:], dialect, width, needed)
     positions = locate(names, width, mapping, layout, str(path))
     wanted = {role: position for role, position in positions.items() if role not in skip}
     logger.info(
