@@ -82,7 +82,7 @@ class BadRows:
             return
         raise DataError(
             f"{source}: {self.total:,} of {num_rows:,} rows read are bad, more than {limit} allows: {self.describe()}; "
-            f"mend the log, check columns, header and id_type, or raise the limit{self._time_hint()}"
+            f"mend the log, check --columns, --header and --id-type, or raise the limit{self._time_hint()}"
         )
 
     def _time_hint(self) -> str:

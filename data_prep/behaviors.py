@@ -88,5 +88,5 @@ def require_kinds(seen: Mapping[str, int], wanted: Sequence[str], source: str, n
         nothing = "" if num_kept else f"no usable row is left of {sum(seen.values()):,} with other behaviors: "
         raise DataError(
             f"{source}: {nothing}the behavior {missing[0]!r} never occurs; the log has {describe_kinds(seen) or 'none'}; "
-            "give behaviors of these"
+            "give --behaviors of these"
         )

@@ -24,7 +24,9 @@ from data_prep.option_values import (
 FormatName = Literal[
     "userbehavior", "retailrocket", "rees46", "yoochoose", "movielens", "amazon", "tmall", "tenrec", "globo", "lastfm", "mind"
 ]
+IdType = Literal["auto", "int", "string"]
 LOG_ROLES = ("user", "item", "category", "time", "behavior")
+ID_ROLES = ("user", "item", "category")
 ITEM_ROLES = ("item", "category")
 # Names of inputs that come with the log or have their place in a request, and so cannot be names of side features.
 RESERVED_INPUTS = ("behavior", "time", "item_ids", "cate_ids", "item_rows", "cate_rows", "ef", "rounds", "top_k", "start_level")
@@ -84,9 +86,10 @@ class ConvertConfig(_Config):
     item_kind_separator: str | None = Field(
         None, min_length=1, description="a listed item ends in this and its kind, which is the behavior: with - N123-1 is item N123, kind 1"
     )
-    id_type: Literal["auto", "int", "string"] = Field(
+    id_type: str = Field(
         "auto",
-        description="type of the ids; auto: per column integers if most values are and none would lose zeros or digits, else strings",
+        description="type of the ids: int, string, or per column user=string,item=int,category=string; auto: per column integers if most "
+        "values are and none would lose zeros or digits, else strings",
     )
     items: Path | None = Field(None, description="second file with the items' categories; replaces a category column of the log")
     item_columns: dict[str, str] = Field(
@@ -185,6 +188,15 @@ class ConvertConfig(_Config):
                 raise ValueError(f"{name!r} is no name for {kind}; models and requests have it already; take another")
         return parse_mapping(value, tuple(names))
 
+    @field_validator("id_type")
+    @classmethod
+    def _id_types(cls, value: str) -> str:
+        types = parse_mapping(value, ID_ROLES) if "=" in value else {"": value}
+        for given in types.values():
+            if given not in ("auto", "int", "string"):
+                raise ValueError(f"the type of ids {given!r} must be auto, int or string")
+        return value
+
     @field_validator("missing_category", mode="before")
     @classmethod
     def _number_as_text(cls, value: Any) -> Any:
@@ -269,6 +281,11 @@ class ConvertConfig(_Config):
                 raise ValueError(f"time_format {self.time_format!r} has no year; give time_year too")
         elif self.time_year is not None:
             raise ValueError("time_year is given without time_format; give the format of the times, such as '%m%d'")
+
+    def id_type_of(self, role: str) -> IdType:
+        """The type that is asked for the ids of a role: "auto", "int" or "string"."""
+        types: dict[str, IdType] = parse_mapping(self.id_type if "=" in self.id_type else f"{role}={self.id_type}", ID_ROLES)
+        return types.get(role, "auto")
 
     @property
     def behavior_names(self) -> tuple[str, ...]:

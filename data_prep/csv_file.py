@@ -65,14 +65,13 @@ def parse_block(block: bytes | memoryview, form: CsvFormat) -> ParsedBlock:
     if _is_native(form):
         if (quick := _parse_natively(block, form)) is not None:
             return quick
-        block = bytes(block)
-    if _is_native(form) and len(block) > PIECE_BYTES and not (form.dialect.quote and form.dialect.quote in block):
-        half = len(block) // 2
-        cut = block.rfind(b"\n", 0, half)
-        cut = cut if cut > 0 else block.find(b"\n", half)
-        if 0 < cut < len(block) - 1:
-            parsed = parse_block(block[: cut + 1], form)
-            parsed.extend(parse_block(block[cut + 1 :], form))
+        text = bytes(block)
+        half = len(text) // 2
+        cut = text.rfind(b"\n", 0, half)
+        cut = cut if cut > 0 else text.find(b"\n", half)
+        if len(text) > PIECE_BYTES and 0 < cut < len(text) - 1 and not (form.dialect.quote and form.dialect.quote in text):
+            parsed = parse_block(text[: cut + 1], form)
+            parsed.extend(parse_block(text[cut + 1 :], form))
             return parsed
     return _parse_text(csv_text(block, form.dialect, width=form.width, columns=_columns(form)), form)
 

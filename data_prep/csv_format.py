@@ -111,7 +111,7 @@ def _choose_quote(text: bytes, options: TextOptions) -> Dialect:
         return plain
     if b'"' not in text or _read_sample(text, quoted).clean >= _read_sample(text, plain).clean:
         return quoted
-    logger.info("quotes are plain characters here (give quote '\"' if they are not)")
+    logger.info("quotes are plain characters here (give --quote '\"' if they are not)")
     return plain
 
 
@@ -209,7 +209,7 @@ def _require_delimiter(path: Path, text: bytes, dialect: Dialect, width: int, ne
             shown = "\\t" if other == "\t" else other
             raise DataError(
                 f"{path}: {needed} columns are wanted, but the file has {width} columns with the delimiter "
-                f"{dialect.delimiter.decode()!r} and {usual_width(rows)} with '{shown}'; give delimiter '{shown}'"
+                f"{dialect.delimiter.decode()!r} and {usual_width(rows)} with '{shown}'; give --delimiter '{shown}'"
             )
 
 
@@ -227,5 +227,5 @@ def _require_times(path: Path, values: Sequence[str], times: TimeOptions) -> Non
         raise DataError(f"{path}: the time {unreadable[0]!r} is not of the format {times.form.directives!r}; {format_hint(unreadable[0])}")
     raise DataError(
         f"{path}: the time {unreadable[0]!r} is neither a number nor ISO 8601; {format_hint(unreadable[0])}, "
-        "or check columns, header and delimiter"
+        "or check --columns, --header and --delimiter"
     )

@@ -60,9 +60,9 @@ def _read(path: Path, item_ids: Ids, config: ConvertConfig) -> tuple[Ids, dict[s
     options = file_options(config, mapping, ITEM_CATEGORIES, config.items_header, text_roles=frozenset(roles.values()))
     table = read_tables([path], options, bad)
     is_string = type_name(item_ids) == "string"
-    parsed = parse_ids(table.columns["item"], "string" if is_string else config.id_type)
+    parsed = parse_ids(table.columns["item"], "string" if is_string else config.id_type_of("item"))
     if parsed.is_string != is_string:
-        raise DataError(f"{path}: its item ids are strings, those of the log integers; check item_columns, or give id_type string")
+        raise DataError(f"{path}: its item ids are strings, those of the log integers; check item_columns, or give --id-type string")
     rows = np.flatnonzero(~(parsed.bad | parsed.missing))
     taken = pa.array(rows)
     texts = {name: pa.chunked_array([chunk.cast(pa.string()) for chunk in table.columns[role]]).take(taken) for name, role in roles.items()}

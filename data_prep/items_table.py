@@ -116,13 +116,13 @@ def categories_of_file(path: Path, item_ids: Ids, config: ConvertConfig) -> Cate
     if not sum(len(chunk) for chunk in table.columns["item"]):
         bad.check(table.num_rows, str(path))
         raise DataError(f"{path}: no usable row; the items file needs at least one")
-    id_type = "string" if type_name(item_ids) == "string" else config.id_type
+    id_type = "string" if type_name(item_ids) == "string" else config.id_type_of("item")
     columns = {
         "item": parse_ids(table.columns["item"], id_type),
-        "category": parse_ids(table.columns["category"], config.id_type, "category"),
+        "category": parse_ids(table.columns["category"], config.id_type_of("category"), "category"),
     }
     if columns["item"].is_string != (type_name(item_ids) == "string"):
-        raise DataError(f"{path}: its item ids are strings, those of the log integers; check item_columns, or give id_type string")
+        raise DataError(f"{path}: its item ids are strings, those of the log integers; check item_columns, or give --id-type string")
     keep = drop_bad(columns, table.columns, bad, {})
     bad.check(table.num_rows, str(path))
     keep &= ~columns["category"].missing

@@ -81,6 +81,7 @@ class ReadFacts:
         roles: roles that the files have.
         headers: per file whether it started with a header (always true of JSON and Parquet).
         formats: per file what was decided about it.
+        partition_columns: role -> column that stands in the names of directories.
         null_words: user and item ids that are spelled as missing, by role; an empty one is not spelled.
     """
 
@@ -89,6 +90,7 @@ class ReadFacts:
     headers: list[bool] = field(default_factory=list)
     formats: list[CsvFormat | JsonFormat | ParquetFormat] = field(default_factory=list)
     null_words: dict[str, int] = field(default_factory=dict)
+    partition_columns: dict[str, str] = field(default_factory=dict)
 
 
 class LogReader(Generic[Product]):
@@ -154,6 +156,7 @@ class LogReader(Generic[Product]):
         found = {role: values[column] for role, column in named.items() if column in values and role not in self._options.skip}
         if not found:
             return found, mapping, layout
+        self.facts.partition_columns = {role: named[role] for role in found}
         rest = {role: column for role, column in mapping.items() if role not in found}
         names = {role: column for role, column in layout.names.items() if role not in found}
         return found, rest, replace(layout, names=names, positions={r: p for r, p in layout.positions.items() if r not in found})

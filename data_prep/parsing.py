@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.bad_rows import BadRows
+from data_prep.config import IdType
 from data_prep.errors import DataError
 from data_prep.text_columns import EXACT_FLOATS, clean_text, text_buffers, to_text
 from ops.text_values import IdClass, id_classes
 
-IdType = Literal["auto", "int", "string"]
 TEXT_CATEGORIES = 0.01  # categories are strings if more than this share of them are no integers: a row is more than its category
 _INTEGERS = (IdClass.INTEGER, IdClass.SPELLED_INTEGER, IdClass.INEXACT, IdClass.LEADING_ZERO)
 

@@ -260,7 +260,7 @@ def find_layout(name: str, path: Path, config: ConvertConfig) -> LogLayout:
         if _fits(layout, path, config):
             return layout
     shown = "; ".join(f"{layout.name}: {', '.join(layout.names) if layout.names else _shown(layout)}" for layout in FORMATS[name])
-    raise DataError(f"{path} has none of the layouts of format {name} ({shown}); give columns and the like without format")
+    raise DataError(f"{path} has none of the layouts of format {name} ({shown}); give --columns and the like without --format")
 
 
 def _shown(layout: LogLayout) -> str:

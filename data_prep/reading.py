@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from data_prep.bad_rows import BadRows, Quoted
 from data_prep.behaviors import add_kinds, describe_kinds, missing_kinds, require_kinds, select_kinds
-from data_prep.config import ConvertConfig
+from data_prep.config import ID_ROLES, ConvertConfig
 from data_prep.errors import DataError
 from data_prep.file_options import log_options
 from data_prep.incremental import Base
@@ -21,7 +21,7 @@ from data_prep.log_reader import LogReader
 from data_prep.parsing import IdFacts, id_facts
 from data_prep.plan import replace_json
 from data_prep.presets import kinds_of_format
-from data_prep.rules import ID_ROLES, Rules, settle_rules
+from data_prep.rules import Rules, settle_rules
 from data_prep.spool import Spool, SpoolWriter, pack_batch
 from data_prep.times import TimeFacts, TimeOptions, time_facts
 
@@ -119,7 +119,7 @@ class BatchReader:
         kinds: dict[str, int] = {}
         if config.behaviors:
             if "behavior" not in batch:
-                raise DataError("behaviors are asked for, but the log has no behavior column; give columns with behavior=COLUMN")
+                raise DataError("behaviors are asked for, but the log has no behavior column; give --columns with behavior=COLUMN")
             batch, kinds = select_kinds(batch, config.behavior_names, kept=config.reads_behaviors)
         columns = {role: _encoded(column) if role in ID_ROLES else column for role, column in batch.items()}
         ids = {role: id_facts(columns[role]) for role in ID_ROLES if role in columns}
@@ -169,7 +169,7 @@ def read_log(inputs: Sequence[Path], work: Path, config: ConvertConfig, base: Ba
         bad.check(reader.facts.num_rows, source)
         left_out = f" is left of {facts.other_behaviors:,} with other behaviors" if facts.other_behaviors else ""
         raise DataError(f"{source}: no usable row{left_out}; the log needs at least one")
-    if (inexact := facts.ids["item"].inexact) and config.id_type != "string":
+    if (inexact := facts.ids["item"].inexact) and config.id_type_of("item") != "string":
         raise DataError(
             f"{source}: {inexact:,} item ids are floats above 2^53, which lost digits, so that they name other items or none; write the "
             "column as integers (pandas: astype('Int64')) or as text"
@@ -194,7 +194,7 @@ def read_log(inputs: Sequence[Path], work: Path, config: ConvertConfig, base: Ba
 
 def describe_types(facts: LogFacts, rules: Rules, config: ConvertConfig) -> str:
     """What was decided about ids and times, and why."""
-    parts = [f"{role} ids are {found.why(config.id_type, role)}" for role, found in facts.ids.items()]
+    parts = [f"{role} ids are {found.why(config.id_type_of(role), role)}" for role, found in facts.ids.items()]
     parts += [f"{found.inexact:,} {role} ids above 2^53 were written as floats" for role, found in facts.ids.items() if found.inexact]
     if config.time == "order":
         return "; ".join([", ".join(parts), "time is the order of the rows, as asked"])

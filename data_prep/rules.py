@@ -9,14 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.bad_rows import BadRows
-from data_prep.config import ConvertConfig
+from data_prep.config import ID_ROLES, ConvertConfig
 from data_prep.incremental import Base
 from data_prep.option_values import unix_seconds
 from data_prep.parsing import IdFacts, Parsed, drop_bad, read_ids
 from data_prep.times import SCALES, TimeFacts, TimeRule, settle_times
 from data_prep.vocabulary import Ids, take_ids, without_value
 
-ID_ROLES = ("user", "item", "category")
 _FOREVER = 1 << 62
 
 
@@ -62,7 +61,7 @@ def settle_rules(ids: Mapping[str, IdFacts], times: TimeFacts, *, config: Conver
     until = _FOREVER if config.until is None else scale * unix_seconds(config.until)
     by_order = config.time == "order"
     return Rules(
-        string_roles=frozenset(role for role, facts in ids.items() if facts.is_string(config.id_type, role)),
+        string_roles=frozenset(role for role, facts in ids.items() if facts.is_string(config.id_type_of(role), role)),
         times=rule,
         valid=(0, _FOREVER) if by_order else (config.min_time * scale, config.max_time * scale),
         window=(since, until),

@@ -28,10 +28,10 @@ def sample_text(path: Path, encoding: str) -> bytes:
     if not sample:
         raise DataError(f"{path} holds no data; it needs at least one row")
     if sample[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DataError(f"{path} is UTF-16 text; give encoding utf-16")
+        raise DataError(f"{path} is UTF-16 text; give --encoding utf-16")
     if len(_CONTROL.findall(sample)) > MAX_CONTROL_SHARE * len(sample):
         raise DataError(
-            f"{path} is neither CSV, gzip CSV nor Parquet (its start is not text); name a log in one of these formats, or give its encoding"
+            f"{path} is neither CSV, gzip CSV nor Parquet (its start is not text); name a log in one of these formats, or give --encoding"
         )
     whole = sample if len(sample) < SAMPLE_BYTES or b"\n" not in sample else sample[: sample.rindex(b"\n") + 1]
     if not whole.removeprefix(_BOM).strip():

@@ -21,4 +21,4 @@ def format_hint(text: str) -> str:
     """What to give for a text that is no time by itself."""
     found = formats_of(text)
     shown = " or ".join(repr(form) for form in found[:2]) if found else "'%d/%m/%Y %H:%M:%S'"
-    return f"give time_format, for example {shown}"
+    return f"give --time-format, for example {shown}"

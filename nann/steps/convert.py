@@ -12,6 +12,7 @@ from pathlib import Path
 
 from data_prep.config import RESOURCE_FIELDS, ConvertConfig
 from data_prep.convert import ConvertReport, convert_log
+from data_prep.dry_run import dry_run as dry_run_log
 from data_prep.errors import DataError
 from data_prep.presets import resolve_format
 from data_prep.sources import expand_directories, find_records, require_files
@@ -89,6 +90,36 @@ def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, ove
     """
     with standard_input_as_file([Path(path) for path in inputs], dataset) as paths:
         return _convert(paths, dataset, config, overwrite=overwrite)
+
+
+def dry_run(*, inputs: Sequence[Path], dataset: Path | None, config: ConvertConfig) -> str:
+    """What a conversion would make of a log, as text: what was decided, five rows, bad rows, and the command that fixes it all.
+
+    Args:
+        inputs: as of `convert`; standard input cannot be read twice.
+        dataset: for the command; None for a placeholder.
+        config: options of the conversion.
+
+    Raises:
+        data_prep.DataError: an input is missing, damaged, lacks a column, or is standard input or ready-made records.
+    """
+    if config.input_format != "log" or STANDARD_INPUT in [Path(path) for path in inputs]:
+        raise DataError("a dry run reads log files only; leave out --dry-run for ready-made records, and write standard input to a file")
+    paths = expand_directories([Path(path) for path in inputs])
+    require_files(paths)
+    found = dry_run_log(paths, resolve_format(config, paths))
+    columns = list(found.rows[0]) if found.rows else []
+    table = [columns, *([row[column] for column in columns] for row in found.rows)]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    rows = ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in table] if columns else []
+    parts = [
+        [f"{found.num_rows:,} rows read, nothing written"],
+        ["decided:", *(f"  {line}" for line in found.decisions)],
+        ["first rows as understood:", *(f"  {row}" for row in rows)],
+        ["bad rows:" if found.bad_rows else "bad rows: none", *(f"  {line}" for line in found.bad_rows)],
+        ["the same, with every decision fixed:", f"  {found.command([Path(path) for path in inputs], dataset)}"],
+    ]
+    return "\n".join(line for part in parts for line in part)
 
 
 def _convert(inputs: Sequence[Path], dataset: Path, config: ConvertConfig, *, overwrite: bool) -> StepResult:

@@ -6,6 +6,7 @@ Every shape is written by `log_shapes`; where a directory of such logs lies besi
 import importlib.util
 import json
 import os
+import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,17 +212,17 @@ SEMICOLONS = "user_id;item_id;timestamp\n" + "".join(f"{n % 9};{n % 5};{15700000
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        (SEMICOLONS, "", "give delimiter ';'"),
-        (SEMICOLONS.replace(";", "\t"), "", "give delimiter '\\t'"),
-        (SEMICOLONS.replace(";", "::"), "", "give delimiter '::'"),
-        (SEMICOLONS.replace(";", ",").replace("15700000", "31/12/2019 08:"), "", "give time_format, for example '%d/%m/%Y %H:%M'"),
+        (SEMICOLONS, "", "give --delimiter ';'"),
+        (SEMICOLONS.replace(";", "\t"), "", "give --delimiter '\\t'"),
+        (SEMICOLONS.replace(";", "::"), "", "give --delimiter '::'"),
+        (SEMICOLONS.replace(";", ",").replace("15700000", "31/12/2019 08:"), "", "give --time-format, for example '%d/%m/%Y %H:%M'"),
         (SEMICOLONS.replace(";", ",").replace("1570000", "x"), "--time-format %Y", "the time 'x000' is not of the format '%Y'"),
         (
             SEMICOLONS.replace(";", ","),
             "--behaviors buy --columns user=0,item=1,time=2,behavior=1",
             "'buy' never occurs; the log has 0",
         ),
-        (SEMICOLONS.replace(";", ",").encode("utf-16"), "", "give encoding utf-16"),
+        (SEMICOLONS.replace(";", ",").encode("utf-16"), "", "give --encoding utf-16"),
         ('[{"user_id": 1}]', "", "write one object per line"),
         ('{"user": 1}\n', "", "user should be column 'user_id', but the columns are user"),
         (SEMICOLONS.replace(";", ","), "--format rees46", "none of the layouts of format rees46"),
@@ -246,3 +247,47 @@ def test_a_nul_in_an_id_is_a_bad_row_wherever_it_stands(place: str, tmp_path: Pa
     assert convert(tmp_path / "log.csv", tmp_path / "dataset", "--columns", "user=0,item=1,time=3").exit_code == 0
     meta = json.loads((tmp_path / "dataset" / "meta.json").read_text())
     assert meta["dropped_rows"] == ({} if place == "title" else {f"{place}_not_utf8": 1})
+
+
+DRY = [
+    ("rees46.csv", "--format rees46"),
+    ("hive", "--behaviors buy,pv"),
+    ("lone_samerow.tsv", "--delimiter \\t --columns user=0,item=2,time=1"),
+    ("tmall.csv", "--format tmall"),
+    ("tenrec.csv", "--time order"),
+    ("amazon_zero.csv", "--format amazon"),
+    ("binary.parquet", ""),
+    ("nested.parquet", "--columns user=user.id,item=item_id,time=timestamp"),
+    ("upper_header.csv", "--shards 2"),
+    ("globo_us_int.csv", "--columns user=user,item=item_id,time=event_timestamp"),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), DRY)
+def test_the_command_of_a_dry_run_makes_the_same_dataset(name: str, options: str, shapes: Path, tmp_path: Path) -> None:
+    dry = CliRunner().invoke(main, ["convert", "--dry-run", "--quiet", "--input", str(shapes / name), *options.split()])
+    assert dry.exit_code == 0, dry.output
+    assert dry.stdout.startswith("2,400 rows read, nothing written")
+    assert convert(shapes / name, tmp_path / "one", *options.split()).exit_code == 0
+    command = shlex.split(dry.stdout.splitlines()[-1])
+    assert command[:2] == ["nann", "convert"]
+    command[command.index("DATASET")] = str(tmp_path / "two")
+    again = CliRunner().invoke(main, [*command[1:], "--quiet"])
+    assert again.exit_code == 0, again.output
+    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(one[file] == two[file] for file in one if file != "manifest.json")
+
+
+def test_a_dry_run_says_what_is_wrong_without_an_end(shapes: Path, tmp_path: Path) -> None:
+    rows = "user_id,item_id,behavior_type,timestamp\n1,2,pv,1570000000\nx,2,pv,1570000000\n1,,pv,1570000000\n1,2\n3,4,buy,12\n"
+    (tmp_path / "log.csv").write_text(rows)
+    arguments = ["convert", "--dry-run", "--quiet", "--input", str(tmp_path / "log.csv"), "--behaviors", "pv,sold", "--dataset", "out dir"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    for text in ("user_not_an_integer 1 (first: 'x')", "item_missing 1", "wrong_number_of_columns 1 (first: '1,2')"):
+        assert text in done.stdout
+    assert "behaviors: pv (3), buy (1)" in done.stdout
+    assert "do not occur in these rows: sold" in done.stdout
+    assert "--dataset 'out dir'" in done.stdout
+    assert not list(tmp_path.glob("*dataset*"))
