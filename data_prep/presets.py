@@ -49,6 +49,11 @@ class LogLayout:
 FORMATS: dict[str, tuple[LogLayout, ...]] = {
     "userbehavior": (
         LogLayout(
+            "with names",
+            {"behaviors": ("pv:0.2", "fav:0.5", "cart:0.5", "buy:1")},
+            names=("user_id", "item_id", "behavior_type", "timestamp"),
+        ),
+        LogLayout(
             "UserBehavior.csv",
             {
                 "columns": "user=0,item=1,category=2,behavior=3,time=4",
@@ -57,11 +62,6 @@ FORMATS: dict[str, tuple[LogLayout, ...]] = {
             },
             width=5,
             fields={4: r"-?\d+"},
-        ),
-        LogLayout(
-            "with names",
-            {"behaviors": ("pv:0.2", "fav:0.5", "cart:0.5", "buy:1")},
-            names=("user_id", "item_id", "behavior_type", "timestamp"),
         ),
     ),
     "retailrocket": (
