@@ -2,7 +2,8 @@
 
 Rules for `header` "auto": with a mapping by name the first line must be a header; with a mapping by position it is one if its time (or
 last mapped) field is no time; with the default mapping it is one if it has the known names, or if its user is no number and its time no
-time. In a log without a time it is one if one of its fields is no number where nearly all below are.
+time. In a log without a time it is one if one of its fields is no number where nearly all below are, or if its fields are unlike all
+below.
 """
 
 from __future__ import annotations
@@ -59,6 +60,22 @@ def _numbers_below(rows: Sequence[Sequence[str]]) -> bool:
     return False
 
 
+def _named(first: Sequence[str], layout: Layout, mapping: Mapping[str, str]) -> bool:
+    """Whether the first row has one of the names of the default layout, where that is asked for."""
+    return not mapping and bool(set(layout.names.values()) & {field.strip().casefold() for field in first})
+
+
+def _alone(rows: Sequence[Sequence[str]], positions: Sequence[int]) -> bool:
+    """Whether the first row's fields occur nowhere below, have no digit, and nearly all that stand below occur twice."""
+    for position in positions:
+        below = Counter(row[position] for row in rows[1:] if position < len(row))
+        if position >= len(rows[0]) or rows[0][position] in below or any(char.isdigit() for char in rows[0][position]):
+            return False
+        if sum(count for count in below.values() if count > 1) <= 0.9 * below.total():
+            return False
+    return True
+
+
 def decide_header(
     rows: Sequence[Sequence[str]],
     mapping: Mapping[str, str],
@@ -81,12 +98,11 @@ def decide_header(
     if any(not column.isdecimal() for column in mapping.values()):
         return True
     if "time" not in (mapping or layout.names) and "user" in layout.names:
-        known = {layout.names[role] for role in layout.names if role not in layout.optional}
-        return (not mapping and known <= {field.strip().casefold() for field in first}) or _numbers_below(rows)
+        return _named(first, layout, mapping) or _numbers_below(rows) or _alone(rows, [int(place) for place in mapping.values()])
     if mapping:
         position = int(mapping.get("time", max(mapping.values(), key=int)))
         return position < len(first) and not (is_time if "time" in mapping else is_number)(first[position])
-    if set(layout.names.values()) - {layout.names[role] for role in layout.optional} <= {field.strip().casefold() for field in first}:
+    if _named(first, layout, mapping):
         return True
     ends: dict[int, Callable[[str], bool]] = dict.fromkeys((min(layout.positions.values()), max(layout.positions.values())), is_number)
     if "time" in layout.positions:
@@ -144,9 +160,10 @@ def locate(names: Sequence[str] | None, width: int, mapping: Mapping[str, str], 
         elif names is None:
             raise DataError(f"{source}: {role} should be column {column!r}, but there is no header; give its position, or header yes")
         else:
+            order = ", --time order if the log has none" if role == "time" else ""
             shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
             raise DataError(
                 f"{source}: {role} should be column {column!r}, but the columns are {shown}; give columns, for example "
-                f"{','.join(f'{known}=COLUMN' for known in layout.names)}, or header no if these are data"
+                f"{','.join(f'{known}=COLUMN' for known in layout.names)}{order}, or header no if these are data"
             )
     return found

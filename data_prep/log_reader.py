@@ -151,9 +151,10 @@ class LogReader(Generic[Product]):
     def _constants(self, path: Path) -> tuple[dict[str, str | None], Mapping[str, str], Layout]:
         """Roles whose value stands in the names of the file's directories, and mapping and layout of the others."""
         mapping, layout = self._options.mapping, self._options.layout
-        values = partition_values(path)
+        values = {name.casefold(): value for name, value in partition_values(path).items()}
         named = dict(mapping) or dict(layout.names)
-        found = {role: values[column] for role, column in named.items() if column in values and role not in self._options.skip}
+        named = {role: column for role, column in named.items() if role not in self._options.skip}
+        found = {role: values[column.casefold()] for role, column in named.items() if column.casefold() in values}
         if not found:
             return found, mapping, layout
         self.facts.partition_columns = {role: named[role] for role in found}

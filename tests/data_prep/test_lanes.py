@@ -37,7 +37,7 @@ GOOD: list[Row] = [(str(1 + n % 6), str(1 + n % 5), str(n % 5 % 2), str(1_570_00
 def csv(delimiter: str, *, quoted: bool = False, end: str = "\n") -> Write:
     def field(text: str | None) -> str:
         text = text or ""
-        needed = quoted or set(delimiter + '"') & set(text)  # a colon before :: would belong to either
+        needed = quoted or set(delimiter + '"\n') & set(text)  # a colon before :: would belong to either
         return '"' + text.replace('"', '""') + '"' if needed else text
 
     def write(path: Path, rows: list[Row]) -> None:
