@@ -28,7 +28,7 @@ KINDS = {
     "damaged": INTEGERS | st.sampled_from(["x", "61.0", "1.5", "9223372036854775808000"]),
     "zeros": INTEGERS | st.sampled_from(["07", "007"]),
     "wide": INTEGERS | st.sampled_from(["9223372036854775808", "18446744073709551615"]),
-    "text": st.text(alphabet="ab ,;\"'é:\t", min_size=1, max_size=5).map(str.strip),
+    "text": st.text(alphabet="ab ,;\"'é:\t\n", min_size=1, max_size=5).map(str.strip),
 }
 # Enough good rows for a dataset, in every kind of column.
 GOOD: list[Row] = [(str(1 + n % 6), str(1 + n % 5), str(n % 5 % 2), str(1_570_000_000 + 7 * n)) for n in range(90)]
