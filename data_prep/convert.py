@@ -129,7 +129,7 @@ def convert_log(inputs: Sequence[Path], out_dir: Path, config: ConvertConfig, di
     Equal inputs and configuration give byte-identical files, whatever `RESOURCE_FIELDS` say. `docs/data.md` describes formats and rules.
 
     Args:
-        inputs: log files (CSV, gzip or zstd CSV, Parquet) and directories of such, read in this order as one log.
+        inputs: log files (CSV, JSON lines, Parquet; packed or not) and directories of such, read in this order as one log.
         out_dir: existing directory to write into; what a killed conversion of the same log left there is used.
         config: the options.
         digests: receives file name -> hex sha256 of the files whose bytes were hashed while they were written.

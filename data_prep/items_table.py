@@ -123,6 +123,8 @@ def categories_of_file(path: Path, item_ids: Ids, config: ConvertConfig) -> Cate
     }
     if columns["item"].is_string != (type_name(item_ids) == "string"):
         raise DataError(f"{path}: its item ids are strings, those of the log integers; check item_columns, or give --id-type string")
+    types = [f"{role} ids are {'strings' if column.is_string else 'integers'}" for role, column in columns.items()]
+    logger.info("%s: %s", path.name, ", ".join(types))
     keep = drop_bad(columns, table.columns, bad, {})
     bad.check(table.num_rows, str(path))
     keep &= ~columns["category"].missing
