@@ -21,8 +21,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from data_prep.config import ConvertConfig, GenerateConfig, unix_seconds
+from data_prep.config import ConvertConfig, GenerateConfig
 from data_prep.generate import generate_log
+from data_prep.option_values import unix_seconds
 from nann.config import ReplayConfig
 from nann.replay.log import held_out_users, load_replay_log
 from nann.replay.models import make_model

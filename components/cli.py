@@ -55,6 +55,9 @@ def _step_command(step: Step) -> click.Command:
     def run(**options: Any) -> None:
         context = click.get_current_context()
         set_up_logging(verbose=options["verbose"], quiet=options["quiet"])
+        if options.get("dry_run"):
+            _dry_run(options, _config_from(step.name, context))
+            return
         scorer = _take_class(step, options)
         paths = _artifact_paths(step, options)
         arguments: dict[str, Any] = dict(paths)
@@ -117,14 +120,25 @@ def _step_command(step: Step) -> click.Command:
         )(command)
     if step.name == "convert":
         command = click.option(
+            "--dry-run", is_flag=True, help="Read the first 100,000 rows, say what was decided and how to fix it, and write nothing."
+        )(command)
+        command = click.option(
             "--input",
             type=PATH,
             multiple=True,
             required=True,
             metavar="LOG",
-            help="CSV (plain, gzip, zstd) or Parquet file, or a directory of such; may be repeated.",
+            help="CSV or JSON lines (plain, gzip, zstd, bz2, xz, zip), Parquet, a directory of such, or - for standard input; repeatable.",
         )(command)
     return click.command(step.name, help=step.help)(command)
+
+
+def _dry_run(options: dict[str, Any], config: Any) -> None:
+    from nann.steps.convert import dry_run
+
+    root: Path | None = options["output_root"]
+    dataset = options["dataset"] or (root / "dataset" if root is not None else None)
+    click.echo(dry_run(inputs=list(options["input"]), dataset=dataset, config=config))
 
 
 def _config_option(section: str) -> Callable[..., Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from data_prep.errors import DataError
+from data_prep.time_formats import format_hint
 
 
 class Quoted(str):
@@ -17,10 +19,12 @@ class BadRows:
     Args:
         max_rows: largest number that is tolerated.
         max_share: largest share of all rows that is tolerated, in [0, 1].
+        expected: reason -> rows that do not count against the limits: the log says itself that something is missing there.
     """
 
-    def __init__(self, max_rows: int, max_share: float) -> None:
+    def __init__(self, max_rows: int, max_share: float, expected: Mapping[str, int] | None = None) -> None:
         self.limit = max_rows
+        self._expected = dict(expected or {})
         self._max_share = max_share
         self._examples: dict[str, str] = {}
         self.by_reason: dict[str, int] = {}
@@ -47,9 +51,14 @@ class BadRows:
             self.by_reason[reason] = self.by_reason.get(reason, 0) + count
             self._examples.setdefault(reason, other._examples[reason])
 
+    @property
+    def unexpected(self) -> int:
+        """Bad rows so far that count against the limits."""
+        return sum(max(0, count - self._expected.get(reason, 0)) for reason, count in self.by_reason.items())
+
     def exhausted(self) -> bool:
         """Whether the absolute limit is exceeded, so that reading on is pointless."""
-        return self.total > self.limit
+        return self.unexpected > self.limit
 
     def describe(self) -> str:
         """One line: number per reason, with an example each."""
@@ -65,13 +74,18 @@ class BadRows:
         Raises:
             DataError: too many bad rows, absolutely or by share.
         """
-        if self.total > self.limit:
+        if self.unexpected > self.limit:
             limit = f"max_bad_rows {self.limit:,}"
-        elif self.total > self._max_share * num_rows:
+        elif self.unexpected > self._max_share * num_rows:
             limit = f"max_bad_share {self._max_share:g}"
         else:
             return
         raise DataError(
             f"{source}: {self.total:,} of {num_rows:,} rows read are bad, more than {limit} allows: {self.describe()}; "
-            "mend the log, check columns, header and id_type, or raise the limit"
+            f"mend the log, check --columns, --header and --id-type, or raise the limit{self._time_hint()}"
         )
+
+    def _time_hint(self) -> str:
+        """What to do about times that cannot be read, if there are any."""
+        example = next((self._examples[reason] for reason in self.by_reason if reason in ("time_not_a_number", "time_not_a_time")), "")
+        return f"; for the time {example} {format_hint(example[1:-1])}" if example else ""

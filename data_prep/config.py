@@ -4,13 +4,29 @@ defaults and help texts (as from `nann.config`)."""
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from data_prep.option_values import (
+    check_delimiter,
+    check_encoding,
+    check_quote,
+    check_time_format,
+    check_time_zone,
+    parse_mapping,
+    split_weight,
+    unix_seconds,
+)
+
+FormatName = Literal[
+    "userbehavior", "retailrocket", "rees46", "yoochoose", "movielens", "amazon", "tmall", "tenrec", "globo", "lastfm", "mind"
+]
+IdType = Literal["auto", "int", "string"]
 LOG_ROLES = ("user", "item", "category", "time", "behavior")
+ID_ROLES = ("user", "item", "category")
 ITEM_ROLES = ("item", "category")
 # Names of inputs that come with the log or have their place in a request, and so cannot be names of side features.
 RESERVED_INPUTS = ("behavior", "time", "item_ids", "cate_ids", "item_rows", "cate_rows", "ef", "rounds", "top_k", "start_level")
@@ -22,57 +38,6 @@ RESOURCE_FIELDS = frozenset({"memory_limit", "partitions", "threads"})
 SPLIT_FIELDS = frozenset({"train_min_length", "test_min_length", "test_users", "validate_users", "seed"})
 
 
-def parse_mapping(value: Any, roles: tuple[str, ...]) -> Any:
-    """Turns ``"user=user_id,item=article_id"`` into a dict and checks the keys; a mapping is only checked.
-
-    Raises:
-        ValueError: a part has no ``=``, a key is unknown or given twice, or a column is empty.
-    """
-    if isinstance(value, str):
-        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-        for key, equals, _ in pairs:
-            if not equals:
-                raise ValueError(f"{key!r} is no ROLE=COLUMN pair; write for example {roles[0]}=some_column")
-        keys = [key.strip() for key, _, _ in pairs]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ValueError(f"{key!r} is given twice; give every role once")
-        value = {key.strip(): column.strip() for key, _, column in pairs}
-    if isinstance(value, dict):
-        value = {key: str(column) for key, column in value.items()}
-        unknown = sorted(set(value) - set(roles))
-        if unknown:
-            raise ValueError(f"unknown role {unknown[0]!r}; the roles are {', '.join(roles)}")
-        empty = sorted(key for key, column in value.items() if not column)
-        if empty:
-            raise ValueError(f"role {empty[0]!r} names no column")
-    return value
-
-
-def unix_seconds(text: str) -> int:
-    """A point in time as unix seconds, from digits or ISO 8601 (UTC unless it has an offset).
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if text.strip().lstrip("-").isdecimal():
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError(f"{text!r} is no time; write unix seconds, or for example 2017-11-25 or 2017-11-25T08:00:00+08:00") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-
-
-def split_weight(text: str) -> tuple[str, float | None]:
-    """``"pv:0.2"`` as kind and weight; the weight is None where there is none. What follows another colon belongs to the kind."""
-    name, colon, weight = text.rpartition(":")
-    try:
-        return (name, float(weight)) if colon else (text, None)
-    except ValueError:
-        return text, None
-
-
 class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -82,19 +47,49 @@ class ConvertConfig(_Config):
 
     input_format: Literal["log", "tfrecord"] = Field(
         "log",
-        description="log: CSV or Parquet; tfrecord: a directory of ready-made records of the sample layout, which are checked and kept",
+        description="log: CSV, JSON lines or Parquet; tfrecord: a directory of ready-made records of the sample layout, checked and kept",
+    )
+    format: FormatName | None = Field(
+        None,
+        description="well-known public log, whose columns, kinds of events and the like are then known (docs/data.md lists them); "
+        "options that are given still count",
     )
     layout: Literal["user", "sample"] = Field("user", description="training records: one per user, or one per sample")
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="where user, item, time and (optional) category and behavior lie: ROLE=COLUMN,... by name, or by position from 0; "
-        "default: the UserBehavior layout user_id,item_id,category_id,behavior_type,timestamp",
+        description="where user, item, time and (optional) category and behavior lie: ROLE=COLUMN,... by name (also in another "
+        "case, and with a dot for a field of a field), or by position from 0; default: the UserBehavior layout "
+        "user_id,item_id,category_id,behavior_type,timestamp",
     )
     header: Literal["auto", "yes", "no"] = Field("auto", description="whether a CSV file starts with column names")
-    delimiter: str = Field(",", description="character between the columns of a CSV file; \\t for a tabulator")
-    time_unit: Literal["auto", "s", "ms"] = Field("auto", description="unit of the time column; auto: ms if its median is above 1e11")
-    id_type: Literal["auto", "int", "string"] = Field(
-        "auto", description="type of the ids; auto: per column integers if most values are, else strings"
+    delimiter: str = Field(
+        ",", description="one or more characters between the columns of a CSV file, such as ; or ::, \\t for a tabulator"
+    )
+    quote: str = Field(
+        "auto", description='character around quoted CSV fields, or none; auto: ", unless the file shows that it is plain text'
+    )
+    comment: str = Field("", description="what a line of a CSV file that is no row begins with; # before the header is found by itself")
+    encoding: str = Field("utf-8", description="of text files: latin-1, cp1252, utf-16, gb18030, ...")
+    null_values: tuple[str, ...] = Field(
+        ("NULL", "null", "\\N", "None", "NaN", "nan", "<NA>"), description="texts that mean 'missing', beside the empty one"
+    )
+    time: Literal["column", "order"] = Field("column", description="order: the log has no time, its rows are in the order of time")
+    time_unit: Literal["auto", "s", "ms", "us", "ns"] = Field("auto", description="unit of times that are numbers; auto: by their median")
+    time_format: str | None = Field(
+        None, description="how times are written, as of strptime: '%m/%d/%Y %I:%M:%S %p', '%Y%m%d'; default: numbers, ISO 8601 and RFC 3339"
+    )
+    time_year: int | None = Field(None, ge=1970, le=2100, description="year of times whose --time-format has none, such as '%m%d'")
+    time_zone: str = Field("UTC", description="of times written without one: Asia/Shanghai, +08:00, ...")
+    item_separator: str | None = Field(
+        None, min_length=1, description="the item column lists items, separated by this (a blank: ' '); every one is an event"
+    )
+    item_kind_separator: str | None = Field(
+        None, min_length=1, description="a listed item ends in this and its kind, which is the behavior: with - N123-1 is item N123, kind 1"
+    )
+    id_type: str = Field(
+        "auto",
+        description="type of the ids: int, string, or per column user=string,item=int,category=string; auto: per column integers if most "
+        "values are and none would lose zeros or digits, else strings",
     )
     items: Path | None = Field(None, description="second file with the items' categories; replaces a category column of the log")
     item_columns: dict[str, str] = Field(
@@ -160,7 +155,7 @@ class ConvertConfig(_Config):
     def _log_columns(cls, value: Any) -> Any:
         value = parse_mapping(value, LOG_ROLES)
         if isinstance(value, dict) and value:
-            for role in ("user", "item", "time"):
+            for role in ("user", "item"):
                 if role not in value:
                     raise ValueError(f"the mapping names no column for {role!r}; add {role}=COLUMN")
         return value
@@ -192,6 +187,15 @@ class ConvertConfig(_Config):
             if name in RESERVED_INPUTS:
                 raise ValueError(f"{name!r} is no name for {kind}; models and requests have it already; take another")
         return parse_mapping(value, tuple(names))
+
+    @field_validator("id_type")
+    @classmethod
+    def _id_types(cls, value: str) -> str:
+        types = parse_mapping(value, ID_ROLES) if "=" in value else {"": value}
+        for given in types.values():
+            if given not in ("auto", "int", "string"):
+                raise ValueError(f"the type of ids {given!r} must be auto, int or string")
+        return value
 
     @field_validator("missing_category", mode="before")
     @classmethod
@@ -227,13 +231,13 @@ class ConvertConfig(_Config):
             raise ValueError(f"{len(kinds)} behaviors are given; there can be {MAX_BEHAVIORS}")
         return value
 
-    @field_validator("delimiter")
+    @field_validator("delimiter", "quote", "encoding", "time_zone", "time_format")
     @classmethod
-    def _one_character(cls, value: str) -> str:
-        value = "\t" if value == "\\t" else value
-        if len(value) != 1:
-            raise ValueError(f"the delimiter {value!r} is not one character")
-        return value
+    def _as_typed(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return value
+        checks = {"delimiter": check_delimiter, "quote": check_quote, "encoding": check_encoding, "time_zone": check_time_zone}
+        return (checks | {"time_format": check_time_format})[str(info.field_name)](value)
 
     @model_validator(mode="after")
     def _consistent(self) -> ConvertConfig:
@@ -243,6 +247,9 @@ class ConvertConfig(_Config):
         for name in ("user_columns", "user_features"):
             if getattr(self, name) and self.users is None:
                 raise ValueError(f"{name} is given without a users file; give users too")
+        self._check_times()
+        if self.item_kind_separator is not None and self.item_separator is None:
+            raise ValueError("item_kind_separator is given without item_separator; give what separates the listed items, such as ' '")
         if both := sorted(set(self.item_features) & set(self.user_features)):
             raise ValueError(f"{both[0]!r} names an item feature and a user feature; give one of them another name")
         if self.keep_behaviors and not self.behaviors:
@@ -258,6 +265,27 @@ class ConvertConfig(_Config):
         if self.split_time is not None and self.input_format == "tfrecord":
             raise ValueError("split_time is given, but ready-made records are split already; leave it out")
         return self
+
+    def _check_times(self) -> None:
+        if self.time == "order":
+            for name in ("since", "until", "split_time", "time_format"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is given, but with time order the log has no times; leave one of them out")
+            if "time" in self.columns:
+                raise ValueError("columns name a time, but with time order the log has none; leave one of them out")
+        elif self.columns and "time" not in self.columns and self.format is None:
+            raise ValueError("the mapping names no column for 'time'; add time=COLUMN, or give time order if the log has none")
+        if self.time_format is not None:
+            with_year = any(directive in self.time_format.replace("%%", "") for directive in ("%Y", "%y", "%s"))
+            if not with_year and self.time_year is None:
+                raise ValueError(f"time_format {self.time_format!r} has no year; give time_year too")
+        elif self.time_year is not None:
+            raise ValueError("time_year is given without time_format; give the format of the times, such as '%m%d'")
+
+    def id_type_of(self, role: str) -> IdType:
+        """The type that is asked for the ids of a role: "auto", "int" or "string"."""
+        types: dict[str, IdType] = parse_mapping(self.id_type if "=" in self.id_type else f"{role}={self.id_type}", ID_ROLES)
+        return types.get(role, "auto")
 
     @property
     def behavior_names(self) -> tuple[str, ...]:

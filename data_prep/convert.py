@@ -21,12 +21,13 @@ import pyarrow as pa
 
 from data_prep.budget import partition_events
 from data_prep.compression import concatenate
-from data_prep.config import RESOURCE_FIELDS, SPLIT_FIELDS, ConvertConfig, unix_seconds
+from data_prep.config import RESOURCE_FIELDS, SPLIT_FIELDS, ConvertConfig
 from data_prep.counting import Counts, count_events
 from data_prep.histories import duplicate_events
 from data_prep.incremental import extend_catalogue, read_base, require_behaviors
 from data_prep.item_features import write_item_features
 from data_prep.items_table import categories_of_file, make_catalogue, no_categories, write_items
+from data_prep.option_values import unix_seconds
 from data_prep.parallel import ordered_map, worker_count
 from data_prep.partitions import (
     PartitionEvents,
@@ -44,6 +45,7 @@ from data_prep.shards import SPLITS, ShardFacts, ShardWriter, feature_schema, pa
 from data_prep.sources import expand_directories, require_files
 from data_prep.splits import Splits, draw_splits
 from data_prep.time_split import count_before, draw_time_splits
+from data_prep.times import SCALES
 from data_prep.user_features import write_user_features
 from data_prep.users_table import join_users, write_users
 from data_prep.vocabulary import type_name
@@ -63,7 +65,7 @@ class ConvertReport:
         num_events, num_users, num_items, num_categories: what the dataset holds (all splits).
         num_samples, num_users_per_split: per split; training samples of the `user` layout are those a reader cuts.
         user_id_type, item_id_type, category_id_type: "int64" or "string".
-        time_unit: "s" or "ms", of the log; the dataset holds seconds.
+        time_unit: "s", "ms" or "us", that the events were ordered in; the dataset holds seconds.
         time_range: first and last event, unix seconds.
         headers: per input whether it started with a header.
         dropped_rows: rows that could not be used, and dropped duplicates, by reason.
@@ -127,7 +129,7 @@ def convert_log(inputs: Sequence[Path], out_dir: Path, config: ConvertConfig, di
     Equal inputs and configuration give byte-identical files, whatever `RESOURCE_FIELDS` say. `docs/data.md` describes formats and rules.
 
     Args:
-        inputs: log files (CSV, gzip or zstd CSV, Parquet) and directories of such, read in this order as one log.
+        inputs: log files (CSV, JSON lines, Parquet; packed or not) and directories of such, read in this order as one log.
         out_dir: existing directory to write into; what a killed conversion of the same log left there is used.
         config: the options.
         digests: receives file name -> hex sha256 of the files whose bytes were hashed while they were written.
@@ -192,7 +194,7 @@ def make_plan(inputs: Sequence[Path], work: Path, config: ConvertConfig, aside: 
     if categories.changed:
         logger.warning("%s items occur with several categories; the latest counts", f"{categories.changed:,}")
     dropped = _drop_duplicates(work, partitions, counts, workers) if config.duplicates == "drop" else 0
-    scale = 1000 if log.rules.unit == "ms" else 1
+    scale = SCALES[log.rules.unit]
     split_time = None if config.split_time is None else unix_seconds(config.split_time)
     item_counts, before = counts.item_counts, None
     if split_time is not None:  # rows, counts and weights then know nothing of what comes later

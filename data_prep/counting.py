@@ -9,12 +9,12 @@ from threading import Lock
 import numpy as np
 
 from data_prep.bad_rows import BadRows
-from data_prep.config import ConvertConfig
+from data_prep.config import ID_ROLES, ConvertConfig
 from data_prep.errors import DataError
 from data_prep.id_tables import IdCoder, make_counter
 from data_prep.parallel import ordered_map
 from data_prep.progress import Progress
-from data_prep.rules import ID_ROLES, GoodRows, Rules, good_rows
+from data_prep.rules import GoodRows, Rules, good_rows
 from data_prep.spool import Spool, unpack_batch
 from data_prep.vocabulary import Ids, take_ids
 

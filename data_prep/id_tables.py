@@ -1,7 +1,7 @@
 """Counting and coding of ids batch by batch, in memory of the distinct ids, not of the events.
 
-Integers of a range up to `DENSE_RANGE` are counted and coded by a table over the range, others by sorting; strings through Arrow's
-dictionaries. Which of these it is changes nothing in the outcome.
+Integers of a range up to `DENSE_RANGE` are counted and coded by a table over the range, others by sorting; strings by a table of
+their own. Which of these it is changes nothing in the outcome.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_prep.text_columns import text_buffers
 from data_prep.vocabulary import Ids
 from ops.id_columns import code_ids, count_ids
+from ops.string_table import StringTable
 
 DENSE_RANGE = 1 << 26
 _MERGE_ROWS = 1 << 20
@@ -100,36 +102,48 @@ class StringCounter:
     """Counts string ids."""
 
     def __init__(self) -> None:
-        self._tables: list[pa.Table] = []
-        self._rows = 0
+        self._table = StringTable()
+        self._counts = np.zeros(0, np.int64)
 
     def add(self, values: Ids) -> None:
-        """Counts a batch (string array)."""
-        counted = pc.value_counts(values)
-        self._tables.append(pa.table({"id": counted.field(0), "count": counted.field(1)}))
-        self._rows += len(counted)
-        if self._rows > max(_MERGE_ROWS, 2 * self._tables[0].num_rows):
-            self._merge()
-
-    def _merge(self) -> None:
-        table = pa.concat_tables(self._tables).group_by("id", use_threads=False).aggregate([("count", "sum")])
-        self._tables = [table.rename_columns({"count_sum": "count"}).select(["id", "count"])]
-        self._rows = table.num_rows
+        """Counts a batch (string array, plain or of dictionary type, without nulls)."""
+        assert isinstance(values, pa.Array)
+        texts, weights = values, None
+        if pa.types.is_dictionary(values.type):
+            weights = np.bincount(values.indices.to_numpy(zero_copy_only=False), minlength=len(values.dictionary))
+            present = np.flatnonzero(weights)
+            texts, weights = values.dictionary.take(pa.array(present)), weights[present]
+        numbers = self._table.add(*text_buffers(texts))
+        if self._table.size > len(self._counts):
+            self._counts = np.concatenate([self._counts, np.zeros(2 * self._table.size - len(self._counts), np.int64)])
+        if weights is None:
+            np.add.at(self._counts, numbers, 1)
+        else:
+            self._counts[numbers] += weights  # a dictionary names every string once
 
     def finish(self) -> tuple[Ids, np.ndarray]:
         """The distinct ids, ascending by their UTF-8 bytes, and [k] int64 events of each."""
-        if not self._tables:
-            return pa.array([], pa.string()), np.zeros(0, np.int64)
-        self._merge()
-        table = self._tables[0].combine_chunks()
-        ids = table["id"].combine_chunks()
-        order = pc.sort_indices(ids.cast(pa.binary()))
-        return ids.take(order), table["count"].combine_chunks().take(order).to_numpy(zero_copy_only=False).astype(np.int64)
+        offsets, data = self._table.strings()
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+        ids = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+        order = pc.sort_indices(ids)
+        counts = self._counts[: len(ids)][order.to_numpy(zero_copy_only=False).astype(np.int64)]
+        return ids.take(order).cast(pa.large_string()).cast(pa.string()), counts
 
 
 def make_counter(is_string: bool) -> IdCounter:
     """A counter of string or of integer ids."""
     return StringCounter() if is_string else IntegerCounter()
+
+
+def _string_codes(known: StringTable, values: pa.Array) -> np.ndarray:
+    """[n] int32 numbers of strings, -1 for those that are not known and for nulls."""
+    if not pa.types.is_dictionary(values.type):
+        return known.find(*text_buffers(values))
+    codes = np.append(known.find(*text_buffers(values.dictionary)), np.int32(-1))
+    index = values.indices.fill_null(len(values.dictionary)) if values.null_count else values.indices
+    found: np.ndarray = codes[index.to_numpy(zero_copy_only=False)]
+    return found
 
 
 class IdCoder:
@@ -142,6 +156,10 @@ class IdCoder:
     def __init__(self, ids: Ids) -> None:
         self._ids = ids
         self._table: np.ndarray | None = None
+        self._strings: StringTable | None = None
+        if not isinstance(ids, np.ndarray):
+            self._strings = StringTable()
+            self._strings.add(*text_buffers(ids))
         if isinstance(ids, np.ndarray) and len(ids) and int(ids[-1]) - int(ids[0]) < DENSE_RANGE:
             self._low = int(ids[0])
             self._table = np.full(int(ids[-1]) - self._low + 1, -1, np.int32)
@@ -151,11 +169,8 @@ class IdCoder:
         """[n] int32 in [0, k), -1 for ids that are not known."""
         if len(values) == 0 or len(self._ids) == 0:
             return np.full(len(values), -1, np.int32)
-        if not isinstance(values, np.ndarray):
-            encoded = values.dictionary_encode()
-            known = pc.index_in(encoded.dictionary, value_set=self._ids).fill_null(-1).to_numpy(zero_copy_only=False)
-            codes: np.ndarray = known.astype(np.int32)[encoded.indices.to_numpy(zero_copy_only=False)]
-            return codes
+        if self._strings is not None:
+            return _string_codes(self._strings, values)
         if self._table is not None:
             return code_ids(values, self._low, self._table)
         distinct, inverse = np.unique(values, return_inverse=True)

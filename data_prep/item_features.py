@@ -18,7 +18,8 @@ from data_prep.columns import ITEM_CATEGORIES
 from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
 from data_prep.feature_values import FeatureFiles
-from data_prep.log_reader import FileOptions, read_tables
+from data_prep.file_options import file_options
+from data_prep.log_reader import read_tables
 from data_prep.parsing import parse_ids
 from data_prep.vocabulary import Ids, find_ids, take_ids, type_name
 
@@ -56,12 +57,12 @@ def _read(path: Path, item_ids: Ids, config: ConvertConfig) -> tuple[Ids, dict[s
     roles = {name: _ROLE + name for name in config.item_features}
     mapping = {"item": item, **{roles[name]: column for name, column in config.item_features.items()}}
     bad = BadRows(config.max_bad_rows, config.max_bad_share)
-    options = FileOptions(mapping, ITEM_CATEGORIES, config.items_header, config.delimiter, text_roles=frozenset(roles.values()))
+    options = file_options(config, mapping, ITEM_CATEGORIES, config.items_header, text_roles=frozenset(roles.values()))
     table = read_tables([path], options, bad)
     is_string = type_name(item_ids) == "string"
-    parsed = parse_ids(table.columns["item"], "string" if is_string else config.id_type)
+    parsed = parse_ids(table.columns["item"], "string" if is_string else config.id_type_of("item"))
     if parsed.is_string != is_string:
-        raise DataError(f"{path}: its item ids are strings, those of the log integers; check item_columns, or give id_type string")
+        raise DataError(f"{path}: its item ids are strings, those of the log integers; check item_columns, or give --id-type string")
     rows = np.flatnonzero(~(parsed.bad | parsed.missing))
     taken = pa.array(rows)
     texts = {name: pa.chunked_array([chunk.cast(pa.string()) for chunk in table.columns[role]]).take(taken) for name, role in roles.items()}

@@ -19,7 +19,8 @@ from data_prep.bad_rows import BadRows
 from data_prep.columns import ITEM_CATEGORIES
 from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
-from data_prep.log_reader import FileOptions, read_tables
+from data_prep.file_options import file_options
+from data_prep.log_reader import read_tables
 from data_prep.parsing import drop_bad, parse_ids
 from data_prep.vocabulary import Ids, encode_ids, find_ids, popularity_rows, take_ids, type_name, without_value
 from ops.id_columns import note_categories
@@ -110,15 +111,20 @@ def categories_of_file(path: Path, item_ids: Ids, config: ConvertConfig) -> Cate
         DataError: the file cannot be used, its ids are of another type, or none of the log's items is in it.
     """
     bad = BadRows(config.max_bad_rows, config.max_bad_share)
-    options = FileOptions(config.item_columns, ITEM_CATEGORIES, header=config.items_header, delimiter=config.delimiter)
+    options = file_options(config, config.item_columns, ITEM_CATEGORIES, config.items_header)
     table = read_tables([path], options, bad)
     if not sum(len(chunk) for chunk in table.columns["item"]):
         bad.check(table.num_rows, str(path))
         raise DataError(f"{path}: no usable row; the items file needs at least one")
-    id_type = "string" if type_name(item_ids) == "string" else config.id_type
-    columns = {"item": parse_ids(table.columns["item"], id_type), "category": parse_ids(table.columns["category"], config.id_type)}
+    id_type = "string" if type_name(item_ids) == "string" else config.id_type_of("item")
+    columns = {
+        "item": parse_ids(table.columns["item"], id_type),
+        "category": parse_ids(table.columns["category"], config.id_type_of("category"), "category"),
+    }
     if columns["item"].is_string != (type_name(item_ids) == "string"):
-        raise DataError(f"{path}: its item ids are strings, those of the log integers; check item_columns, or give id_type string")
+        raise DataError(f"{path}: its item ids are strings, those of the log integers; check item_columns, or give --id-type string")
+    types = [f"{role} ids are {'strings' if column.is_string else 'integers'}" for role, column in columns.items()]
+    logger.info("%s: %s", path.name, ", ".join(types))
     keep = drop_bad(columns, table.columns, bad, {})
     bad.check(table.num_rows, str(path))
     keep &= ~columns["category"].missing

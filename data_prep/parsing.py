@@ -1,22 +1,22 @@
-"""Turns Arrow columns of integers or text into ids and times, with a mask of the rows that cannot be used."""
+"""Turns Arrow columns of integers or text into ids, with a mask of the rows that cannot be used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.bad_rows import BadRows
+from data_prep.config import IdType
 from data_prep.errors import DataError
+from data_prep.text_columns import EXACT_FLOATS, clean_text, text_buffers, to_text
+from ops.text_values import IdClass, id_classes
 
-# Fits int64: up to 18 digits, or 19 that stay below 9.22e18 (the last 0.04 % of the range counts as "no integer").
-_INTEGER = r"^[+-]?([0-9]{1,18}|[1-8][0-9]{18}|9[01][0-9]{17}|92[01][0-9]{16})$"
-_DECIMAL = r"^[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?$"
-MILLISECONDS_ABOVE = 1e11  # as seconds: the year 5138; as milliseconds: March 1973
+TEXT_CATEGORIES = 0.01  # categories are strings if more than this share of them are no integers: a row is more than its category
+_INTEGERS = (IdClass.INTEGER, IdClass.SPELLED_INTEGER, IdClass.INEXACT, IdClass.LEADING_ZERO)
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Parsed:
     """One column of the log.
 
     Attributes:
-        values: [n] int64, or a string array; where ``bad`` or ``missing`` is set the value means nothing.
+        values: [n] int64, or a string array (plain or of dictionary type); where ``bad`` or ``missing`` is set the value means nothing.
         bad: [n] bool, the value breaks the column's rule.
         missing: [n] bool, there is no value.
     """
@@ -39,130 +39,131 @@ class Parsed:
         return not isinstance(self.values, np.ndarray)
 
 
-def narrow(array: pa.Array) -> pa.Array:
-    """The array as int64 if every value is an integer, else as double (floating input) or string."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_timestamp(array.type):
-        return array.cast(pa.timestamp("ms", tz=array.type.tz), safe=False).cast(pa.int64())
-    if pa.types.is_int64(array.type):
+def narrow_ids(array: pa.Array, null_words: Sequence[str] = ()) -> pa.Array:
+    """An id column as int64 (or int32, as it came) if every value is an integer as a program writes it, or a whole float; else as string.
+
+    Args:
+        array: of integers, floats, decimals, strings or binaries, or of a dictionary of these.
+        null_words: texts that mean "missing", beside the empty one and NaN.
+    """
+    kind = array.type
+    if pa.types.is_int64(kind) or pa.types.is_int32(kind):
         return array
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        array = _valid_text(array)
-        known = pc.drop_null(array)
-        if len(known) and pc.all(pc.match_substring_regex(known.slice(0, 1), _INTEGER)).as_py():
-            try:
-                return array.cast(pa.int64()) if pc.all(pc.match_substring_regex(known, _INTEGER)).as_py() else array
-            except pa.ArrowInvalid:
-                return array
-        return array
-    try:
+    if pa.types.is_dictionary(kind):
+        return narrow_ids(array.dictionary_decode(), null_words)
+    if pa.types.is_integer(kind):
+        try:
+            return array.cast(pa.int64())
+        except pa.ArrowInvalid:  # unsigned ones above 2^63
+            pass
+    elif pa.types.is_null(kind):
         return array.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return array.cast(pa.float64() if pa.types.is_floating(array.type) else pa.string())
+    elif pa.types.is_floating(kind):
+        values = array.cast(pa.float64())
+        values = pc.if_else(pc.is_nan(values), None, values)
+        known = pc.drop_null(values).to_numpy(zero_copy_only=False)
+        if not np.any((np.floor(known) != known) | (np.abs(known) > EXACT_FLOATS)):
+            return values.cast(pa.int64())
+    text, classes, values = clean_text(pc.ascii_trim_whitespace(to_text(array)), null_words)
+    return integers_if_plain(text, classes, values)
 
 
-def _valid_text(array: pa.Array) -> pa.Array:
-    """Trimmed text; what is not UTF-8 becomes a string with U+FFFD, which no rule accepts."""
-    array = array.cast(pa.string(), safe=False)
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        raw = array.cast(pa.binary()).to_pylist()
-        array = pa.array([None if value is None else value.decode("utf-8", errors="replace") for value in raw], pa.string())
-    return pc.utf8_trim_whitespace(array)
-
-
-def _as_text(chunk: pa.Array) -> pa.Array:
-    return chunk if pa.types.is_string(chunk.type) else chunk.cast(pa.string())
-
-
-def _integers(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(values, bad, missing) of one chunk read as integers."""
-    if pa.types.is_integer(chunk.type):
-        missing = chunk.is_null().to_numpy(zero_copy_only=False)
-        return chunk.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), np.zeros(len(chunk), bool), missing
-    text = _as_text(chunk)
-    missing = pc.or_kleene(text.is_null(), pc.equal(text, "")).fill_null(True).to_numpy(zero_copy_only=False)
-    good = pc.match_substring_regex(text, _INTEGER).fill_null(False)
-    values = pc.if_else(good, pc.replace_substring_regex(text, r"^\+", ""), "0").cast(pa.int64()).fill_null(0)
-    return values.to_numpy(zero_copy_only=False), ~good.to_numpy(zero_copy_only=False) & ~missing, missing
+def integers_if_plain(text: pa.Array, classes: np.ndarray, values: np.ndarray) -> pa.Array:
+    """The values as int64 if all are integers as a program writes them or missing (`clean_text` says so), else the text."""
+    missing = classes == IdClass.MISSING
+    if np.all(missing | (classes == IdClass.INTEGER)):
+        return pa.array(values, pa.int64(), mask=missing if missing.any() else None)
+    return text
 
 
 @dataclass
 class IdFacts:
-    """What decides the type of an id column: how many values are there, and how many of them are no integers."""
+    """What decides the type of an id column.
+
+    Attributes:
+        present: values that are there.
+        not_integers: those that are no integers of 64 bits.
+        leading_zeros: those whose zeros in front an integer would lose.
+        wide: those that fit 64 bits without a sign only.
+        inexact: those above 2^53 that were written as floats.
+        example: the first value with a zero in front, or too wide.
+    """
 
     present: int = 0
     not_integers: int = 0
+    leading_zeros: int = 0
+    wide: int = 0
+    inexact: int = 0
+    example: str = ""
 
     def add(self, other: IdFacts) -> None:
         """Adds the counts of another part of the column."""
         self.present += other.present
         self.not_integers += other.not_integers
+        self.leading_zeros += other.leading_zeros
+        self.wide += other.wide
+        self.inexact += other.inexact
+        self.example = self.example or other.example
 
-    def is_string(self, id_type: Literal["auto", "int", "string"]) -> bool:
-        """With "auto" the ids are integers if at least half of the values that are there read as integers; the others are then bad."""
-        return id_type == "string" or (id_type == "auto" and 2 * self.not_integers > self.present)
+    def is_string(self, id_type: IdType, role: str = "") -> bool:
+        """Whether the ids are strings; with "auto" they are integers if at least half of the values that are there read as such (the
+        others are then bad) and none would lose zeros or digits. Of categories nearly all must."""
+        if id_type != "auto":
+            return id_type == "string"
+        limit = TEXT_CATEGORIES if role == "category" else 0.5
+        return bool(self.leading_zeros or self.wide or self.not_integers > limit * self.present)
 
-
-@dataclass
-class TimeFacts:
-    """What decides the unit of the time column: how many values can be used, and how many of them look like milliseconds."""
-
-    usable: int = 0
-    large: int = 0
-
-    def add(self, other: TimeFacts) -> None:
-        """Adds the counts of another part of the column."""
-        self.usable += other.usable
-        self.large += other.large
-
-    def unit(self, unit: Literal["auto", "s", "ms"]) -> Literal["s", "ms"]:
-        """With "auto", ms if at least half of the usable values are above `MILLISECONDS_ABOVE`."""
-        if unit != "auto":
-            return unit
-        return "ms" if self.usable and 2 * self.large >= self.usable else "s"
+    def why(self, id_type: IdType, role: str = "") -> str:
+        """What the ids are, and what decided that."""
+        if not self.is_string(id_type, role):
+            return "integers"
+        if id_type == "string":
+            return "strings, as asked"
+        if self.leading_zeros:
+            return f"strings ({self.leading_zeros:,} begin with a zero that an integer would lose, such as {self.example!r})"
+        if self.wide:
+            return f"strings ({self.wide:,} are above 2^63 - 1, such as {self.example!r})"
+        return "strings"
 
 
 def id_facts(chunk: pa.Array) -> IdFacts:
-    """The facts of one chunk of an id column."""
+    """The facts of one chunk of an id column, as `narrow_ids` makes it."""
     if pa.types.is_integer(chunk.type):
-        return IdFacts(len(chunk) - chunk.null_count, 0)
-    _, bad, missing = _integers(chunk)
-    return IdFacts(int((~missing).sum()), int(bad.sum()))
-
-
-def time_facts(chunk: pa.Array) -> TimeFacts:
-    """The facts of one chunk of the time column."""
-    if pa.types.is_int32(chunk.type):  # none is large
-        return TimeFacts(len(chunk) - chunk.null_count, 0)
-    column = read_times(chunk)
-    usable = column.values[~column.bad & ~column.missing]
-    return TimeFacts(len(usable), int((usable > MILLISECONDS_ABOVE).sum()))
+        return IdFacts(len(chunk) - chunk.null_count)
+    text, weights = chunk, None
+    if pa.types.is_dictionary(chunk.type):
+        text = chunk.dictionary
+        weights = np.bincount(pc.drop_null(chunk.indices).to_numpy(zero_copy_only=False), minlength=len(text))
+    classes, _ = id_classes(*text_buffers(text))
+    counts = np.bincount(classes, weights, minlength=len(IdClass)).astype(np.int64).tolist()
+    telling = np.flatnonzero((classes == IdClass.LEADING_ZERO) | (classes == IdClass.WIDE))
+    return IdFacts(
+        present=sum(counts) - counts[IdClass.MISSING],
+        not_integers=counts[IdClass.TEXT] + counts[IdClass.BROKEN] + counts[IdClass.WIDE],
+        leading_zeros=counts[IdClass.LEADING_ZERO],
+        wide=counts[IdClass.WIDE],
+        inexact=counts[IdClass.INEXACT],
+        example=text[int(telling[0])].as_py() if len(telling) else "",
+    )
 
 
 def read_ids(chunk: pa.Array, *, as_string: bool) -> Parsed:
-    """Reads a chunk of an id column as integers or as strings."""
-    if not as_string:
-        return Parsed(*_integers(chunk))
-    text = _as_text(chunk)
-    missing = pc.or_kleene(text.is_null(), pc.equal(text, "")).fill_null(True).to_numpy(zero_copy_only=False)
-    bad = pc.match_substring(text, "\N{REPLACEMENT CHARACTER}").fill_null(False).to_numpy(zero_copy_only=False)
-    return Parsed(text, bad, missing)
-
-
-def read_times(chunk: pa.Array) -> Parsed:
-    """Reads a chunk of the time column as int64 in the log's unit, fractions cut off towards the past."""
+    """Reads a chunk of an id column, as `narrow_ids` makes it, as integers or as strings."""
+    missing = chunk.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_integer(chunk.type):
-        return Parsed(*_integers(chunk))
-    text = _as_text(chunk)
-    missing = pc.or_kleene(text.is_null(), pc.equal(text, "")).fill_null(True).to_numpy(zero_copy_only=False)
-    good = pc.match_substring_regex(text, _DECIMAL).fill_null(False)
-    plain = pc.if_else(good, pc.replace_substring_regex(text, r"^\+", ""), "0")
-    floats = plain.cast(pa.float64()).fill_null(0).to_numpy(zero_copy_only=False)
-    usable = good.to_numpy(zero_copy_only=False) & (np.abs(floats) < 2.0**62)
-    return Parsed(np.floor(np.where(usable, floats, 0)).astype(np.int64), ~usable & ~missing, missing)
+        if as_string:
+            return Parsed(chunk.cast(pa.string()), np.zeros(len(chunk), bool), missing)
+        filled = chunk.cast(pa.int64()).fill_null(0) if chunk.null_count else chunk.cast(pa.int64())
+        return Parsed(filled.to_numpy(zero_copy_only=False), np.zeros(len(chunk), bool), missing)
+    text = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+    classes, values = id_classes(*text_buffers(text))
+    if text is not chunk:
+        index = chunk.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        classes, values = (classes[index], values[index]) if len(text) else (np.zeros(len(chunk), np.uint8), np.zeros(len(chunk), np.int64))
+    missing = missing | (classes == IdClass.MISSING)
+    if as_string:
+        return Parsed(chunk, (classes == IdClass.BROKEN) & ~missing, missing)
+    return Parsed(values, ~np.isin(classes, _INTEGERS) & ~missing, missing)
 
 
 def _joined(parts: Sequence[Parsed]) -> Parsed:
@@ -171,25 +172,13 @@ def _joined(parts: Sequence[Parsed]) -> Parsed:
     return Parsed(values, np.concatenate([part.bad for part in parts]), np.concatenate([part.missing for part in parts]))
 
 
-def parse_ids(chunks: Sequence[pa.Array], id_type: Literal["auto", "int", "string"]) -> Parsed:
+def parse_ids(chunks: Sequence[pa.Array], id_type: IdType, role: str = "") -> Parsed:
     """Decides whether a column holds integer or string ids (`IdFacts.is_string`) and reads it."""
     facts = IdFacts()
     if id_type == "auto":
         for chunk in chunks:
             facts.add(id_facts(chunk))
-    return _joined([read_ids(chunk, as_string=facts.is_string(id_type)) for chunk in chunks])
-
-
-def parse_times(chunks: Sequence[pa.Array], unit: Literal["auto", "s", "ms"]) -> tuple[Parsed, Literal["s", "ms"]]:
-    """Reads the time column and settles its unit (`TimeFacts.unit`).
-
-    Returns:
-        The times as int64 in the unit, and the unit.
-    """
-    facts = TimeFacts()
-    for chunk in chunks:
-        facts.add(time_facts(chunk))
-    return _joined([read_times(chunk) for chunk in chunks]), facts.unit(unit)
+    return _joined([read_ids(chunk, as_string=facts.is_string(id_type, role)) for chunk in chunks])
 
 
 def example_of(column: Parsed, mask: np.ndarray, chunks: Sequence[pa.Array]) -> object:
@@ -205,7 +194,12 @@ def example_of(column: Parsed, mask: np.ndarray, chunks: Sequence[pa.Array]) -> 
 
 
 def drop_bad(
-    columns: dict[str, Parsed], chunks: dict[str, list[pa.Array]], bad: BadRows, extra: dict[str, tuple[str, np.ndarray]]
+    columns: Mapping[str, Parsed],
+    chunks: Mapping[str, Sequence[pa.Array]],
+    bad: BadRows,
+    extra: Mapping[str, tuple[str, np.ndarray]],
+    *,
+    time_rule: str = "not_a_number",
 ) -> np.ndarray:
     """Counts every unusable row once, under its first reason.
 
@@ -214,6 +208,7 @@ def drop_bad(
         chunks: role -> the raw chunks, for examples.
         bad: counter.
         extra: further reasons -> (role to show, [n] bool mask).
+        time_rule: what a time is that cannot be read.
 
     Returns:
         [n] bool, the rows to keep.
@@ -221,7 +216,7 @@ def drop_bad(
     keep = np.ones(len(next(iter(columns.values())).bad), bool)
     reasons: list[tuple[str, str, np.ndarray]] = []
     for role, column in columns.items():
-        rule = "not_a_number" if role == "time" else "not_utf8" if column.is_string else "not_an_integer"
+        rule = time_rule if role == "time" else "not_utf8" if column.is_string else "not_an_integer"
         if role != "category":
             reasons.append((f"{role}_missing", role, column.missing))
         reasons.append((f"{role}_{rule}", role, column.bad))

@@ -31,6 +31,7 @@ from data_prep.partitions import load_partition, write_all
 from data_prep.plan import Plan, replace_json
 from data_prep.splits import held_out_targets, train_targets
 from data_prep.time_split import cut_at, first_later_events
+from data_prep.times import SCALES
 from data_prep.vocabulary import Ids
 from ops.records import Feature, encode_block, scalar_feature
 
@@ -317,7 +318,8 @@ class ShardWriter:
         duplicates = int(duplicate_events(users, items, times).sum())
         row_splits = np.zeros(last - first + 1, np.int64)
         np.cumsum(plan.lengths[first:last], out=row_splits[1:])
-        seconds = times // 1000 if plan.facts.time_unit == "ms" else times
+        scale = SCALES[plan.facts.time_unit]
+        seconds = times if scale == 1 else times // scale
         behaviors = None if events.behaviors is None else events.behaviors[begin:end]
         return Histories(plan.user_ids[first:last], row_splits, plan.catalogue.row_of_code[items], seconds, behaviors), duplicates
 

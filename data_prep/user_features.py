@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from data_prep.config import ConvertConfig
 from data_prep.feature_values import FeatureFiles
-from data_prep.users_table import read_users, require_columns, rows_of_users, user_key
+from data_prep.users_table import column_named, read_users, require_columns, rows_of_users, user_key
 from data_prep.vocabulary import Ids
 
 FILES = FeatureFiles("users", "user_features.parquet", "user_feature_values.parquet")
@@ -34,8 +34,9 @@ def write_user_features(out_dir: Path, path: Path, user_ids: Ids, config: Conver
     Raises:
         DataError: the file cannot be used, lacks a column, or has none of the users.
     """
-    table = read_users(path, config.delimiter, as_text=tuple(config.user_features.values()))
+    table = read_users(path, config, as_text=tuple(config.user_features.values()))
     require_columns(path, table, (user_key(config), *config.user_features.values()), "user_features")
-    source = rows_of_users(path, table[user_key(config)], user_ids)
-    texts = {name: table[column].cast(pa.string()).combine_chunks() for name, column in config.user_features.items()}
+    source = rows_of_users(path, table[column_named(table, user_key(config))], user_ids)
+    columns = {name: table[column_named(table, column)] for name, column in config.user_features.items()}
+    texts = {name: column.cast(pa.string()).combine_chunks() for name, column in columns.items()}
     return FILES.write(out_dir, texts, source, separator=config.feature_separator, base=config.base, ids={"user_id": user_ids})

@@ -115,5 +115,11 @@ def without_value(column: Parsed, value: str) -> np.ndarray:
             return np.equal(column.values, int(value))
         except ValueError:
             return np.zeros(len(column.values), bool)
-    equal: np.ndarray = pc.equal(column.values, value).fill_null(False).to_numpy(zero_copy_only=False)
+    values = column.values
+    if pa.types.is_dictionary(values.type):
+        known = pc.equal(values.dictionary, value).to_numpy(zero_copy_only=False)
+        index = values.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+        found: np.ndarray = np.append(known, False)[index]
+        return found
+    equal: np.ndarray = pc.equal(values, value).fill_null(False).to_numpy(zero_copy_only=False)
     return equal

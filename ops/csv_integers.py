@@ -13,7 +13,9 @@ from ops.data_library import address, load_data_library
 _local = threading.local()
 
 
-def csv_integers(block: bytes | memoryview, *, width: int, columns: Sequence[int], delimiter: str) -> list[np.ndarray] | None:
+def csv_integers(
+    block: bytes | memoryview, *, width: int, columns: Sequence[int], delimiter: str, quote: str = ""
+) -> list[np.ndarray] | None:
     """Reads integer columns of a block of lines (`ops/cc/data/csv_integers.cc`). The interpreter lock is free meanwhile.
 
     Args:
@@ -21,13 +23,14 @@ def csv_integers(block: bytes | memoryview, *, width: int, columns: Sequence[int
         width: fields of every row.
         columns: the columns wanted, from 0; distinct.
         delimiter: ASCII character between fields.
+        quote: ASCII character that quoted fields begin with; empty if there is none.
 
     Returns:
         Per column [n] int32, or int64 if a value asks for it; None if a row has another number of fields or a wanted field is no plain
-        integer (a sign, up to 18 digits), or without the native library.
+        integer (a minus, up to 18 digits, no leading zero), a field is quoted, or without the native library.
     """
     library = load_data_library()
-    if library is None or not delimiter.isascii():
+    if library is None or len(delimiter) != 1 or not delimiter.isascii():
         return None
     text = np.frombuffer(block, np.uint8)
     capacity = len(text) // (2 * width) + 1
@@ -36,8 +39,9 @@ def csv_integers(block: bytes | memoryview, *, width: int, columns: Sequence[int
     wanted = np.full(width, -1, np.int32)
     wanted[list(columns)] = np.arange(len(arrays), dtype=np.int32)
     narrow = np.zeros(len(arrays), np.uint8)
+    code = ord(quote) if quote else -1
     rows = library.nann_csv_integers(
-        address(text), len(text), width, delimiter.encode(), address(wanted), pointers, len(arrays), capacity, address(narrow)
+        address(text), len(text), width, delimiter.encode(), code, address(wanted), pointers, len(arrays), capacity, address(narrow)
     )
     if rows < 0:
         return None

@@ -18,7 +18,18 @@ from ops.native import give_up
 LIBRARY_NAME = "libnann_data.so"
 _POINTER, _INT, _INT64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 _FUNCTIONS = {
-    "nann_csv_integers": [_POINTER, ctypes.c_size_t, _INT, ctypes.c_char, _POINTER, _POINTER, _INT, _INT64, _POINTER],
+    "nann_csv_integers": [_POINTER, ctypes.c_size_t, _INT, ctypes.c_char, _INT, _POINTER, _POINTER, _INT, _INT64, _POINTER],
+    "nann_csv_text": [
+        *[_POINTER, _INT64, _INT, ctypes.c_char_p, _INT64, _INT, ctypes.c_char_p, _INT64, _INT, _INT64],
+        *[_POINTER, _INT, _POINTER, _POINTER, _INT64, _POINTER],
+    ],
+    "nann_id_classes": [_POINTER, _POINTER, _INT64, ctypes.c_char_p, _POINTER, _INT, _POINTER, _POINTER],
+    "nann_parse_times": [_POINTER, _POINTER, _INT64, ctypes.c_char_p, _INT64, _INT, _INT64, _INT64, _POINTER, _POINTER],
+    "nann_strings_new": [],
+    "nann_strings_free": [_POINTER],
+    "nann_strings_number": [_POINTER, _POINTER, _POINTER, _INT64, _INT, _POINTER],
+    "nann_strings_bytes": [_POINTER],
+    "nann_strings_export": [_POINTER, _POINTER, _POINTER],
     "nann_pack_integers": [_POINTER, _INT, _INT64, _POINTER, _POINTER],
     "nann_pack_bytes": [_POINTER, _POINTER, _INT64, _POINTER, _POINTER],
     "nann_encode_examples": [_POINTER, _INT, _INT64, _POINTER, _INT64],
@@ -55,7 +66,7 @@ def load_data_library() -> ctypes.CDLL | None:
             library = ctypes.CDLL(str(path))
             for name, arguments in _FUNCTIONS.items():
                 function = getattr(library, name)
-                function.argtypes, function.restype = arguments, _INT64
+                function.argtypes, function.restype = arguments, _POINTER if name == "nann_strings_new" else _INT64
         except (OSError, AttributeError) as error:
             give_up(f"{path} does not load, or is of another version: {str(error).splitlines()[0]}", error)
             return None

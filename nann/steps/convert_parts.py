@@ -12,9 +12,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.config import ConvertConfig
+from data_prep.config import RESOURCE_FIELDS, ConvertConfig
 from data_prep.convert import make_plan, merge_shards
 from data_prep.plan import load_plan
+from data_prep.presets import resolve_format
 from data_prep.shards import ShardWriter
 from data_prep.sources import expand_directories
 from nann.artifacts import StepResult
@@ -22,6 +23,7 @@ from nann.errors import ArtifactError
 from nann.steps.convert import input_digests, open_writer
 
 DIGESTS_NAME = "digests.json"
+CONFIG_NAME = "config.json"
 SHARD_NAME = "shard.json"
 logger = logging.getLogger(__name__)
 
@@ -41,10 +43,18 @@ def plan_conversion(*, inputs: Sequence[Path], plan: Path, config: ConvertConfig
         data_prep.DataError: an input is missing, damaged, or breaks a rule beyond the limits.
     """
     inputs = expand_directories([Path(path) for path in inputs])
+    config = resolve_format(config, inputs)
     digests = input_digests(inputs, config)()
     made = make_plan(inputs, plan, config)
+    (plan / CONFIG_NAME).write_text(config.model_dump_json(exclude_unset=True), encoding="utf-8")
     (plan / DIGESTS_NAME).write_text(json.dumps(digests), encoding="utf-8")
     return made.num_shards
+
+
+def _planned(plan: Path, config: ConvertConfig) -> ConvertConfig:
+    """The options with those that a well-known log brought, as they were planned with; what changes no byte may differ."""
+    planned = ConvertConfig.model_validate_json((plan / CONFIG_NAME).read_text(encoding="utf-8"))
+    return planned.model_copy(update={name: getattr(config, name) for name in RESOURCE_FIELDS})
 
 
 def convert_shard(*, plan: Path, part: Path, shard: int, config: ConvertConfig) -> None:
@@ -57,6 +67,7 @@ def convert_shard(*, plan: Path, part: Path, shard: int, config: ConvertConfig) 
         config: options of the conversion.
     """
     part.mkdir(parents=True, exist_ok=True)
+    config = _planned(plan, config)
     ShardWriter(load_plan(plan), plan, shard, config, part).write()
     (part / SHARD_NAME).write_text(json.dumps({"shard": shard}), encoding="utf-8")
 
@@ -74,7 +85,7 @@ def merge_conversion(*, plan: Path, parts: Sequence[Path], dataset: Path, config
     Raises:
         ArtifactError: a shard is missing or given twice, or ``dataset`` holds something else.
     """
-    loaded = load_plan(plan)
+    loaded, config = load_plan(plan), _planned(plan, config)
     found = {int(json.loads((part / SHARD_NAME).read_text(encoding="utf-8"))["shard"]): part for part in parts}
     if sorted(found) != list(range(loaded.num_shards)) or len(parts) != len(found):
         raise ArtifactError(

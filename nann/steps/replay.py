@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.config import unix_seconds
+from data_prep.option_values import unix_seconds
 from nann.artifacts import ArtifactWriter, StepResult, open_artifact
 from nann.config import ReplayConfig
 from nann.errors import ArtifactError

@@ -3,8 +3,10 @@
 import pytest
 
 from data_prep import DataError
-from data_prep.columns import ITEM_CATEGORIES, USER_BEHAVIOR, decide_header, is_number, locate, usual_width
+from data_prep.columns import ITEM_CATEGORIES, USER_BEHAVIOR, Layout, decide_header, is_number, locate, usual_width
+from data_prep.times import TimeOptions
 
+NO_TIME = Layout({"user": "user_id", "item": "item_id"}, {"user": 0, "item": 1})
 DATA = ["1", "2", "3", "pv", "1511544070"]
 NAMES = ["user_id", "item_id", "category_id", "behavior_type", "timestamp"]
 
@@ -58,3 +60,36 @@ def test_a_missing_column_is_named(names: list[str] | None, width: int, mapping:
 @pytest.mark.parametrize(("text", "expected"), [("12", True), ("-1.5", True), (" 1e9 ", True), ("", False), ("a1", False), ("1,2", False)])
 def test_numbers_are_recognised(text: str, expected: bool) -> None:
     assert is_number(text) is expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "mapping", "layout", "expected"),
+    [
+        ([["user_id", "item_id"], ["1", "2"]], {}, USER_BEHAVIOR, True),
+        ([["u1", "i1", "c", "pv", "2019-10-02 07:08:44"]], {}, USER_BEHAVIOR, False),
+        ([["a", "b", "c", "d", "e"], ["u1", "i1", "c", "pv", "2019-10-02"]], {}, USER_BEHAVIOR, True),
+        ([["when", "who", "what"], ["2019-10-02", "u1", "i1"]], {"time": "0", "user": "1", "item": "2"}, USER_BEHAVIOR, True),
+        ([["2019-10-02", "u1", "i1"]], {"time": "0", "user": "1", "item": "2"}, USER_BEHAVIOR, False),
+        ([["who", "what"], *[[f"u{n % 3}", f"i{n % 2}"] for n in range(20)]], {"user": "0", "item": "1"}, NO_TIME, True),
+        ([[f"u{n % 3}", f"i{n % 2}"] for n in range(20)], {"user": "0", "item": "1"}, NO_TIME, False),
+        ([["who", "what"], ["1", "2"], ["3", "4"]], {"user": "0", "item": "1"}, NO_TIME, True),
+        ([["1", "2"], ["3", "4"]], {"user": "0", "item": "1"}, NO_TIME, False),
+    ],
+)
+def test_a_header_is_recognised_where_times_are_text_or_absent(
+    rows: list[list[str]], mapping: dict, layout: Layout, expected: bool
+) -> None:
+    assert decide_header(rows, mapping, "auto", layout, TimeOptions().reads) is expected
+
+
+def test_names_are_found_in_another_case_if_that_is_unique() -> None:
+    assert locate(["User_ID", "ITEM_ID", "TimeStamp"], 3, {}, USER_BEHAVIOR, "log") == {"user": 0, "item": 1, "time": 2}
+    assert locate(["a", "A", "b", "c"], 4, {"user": "a", "item": "b", "time": "C"}, USER_BEHAVIOR, "log") == {
+        "user": 0,
+        "item": 2,
+        "time": 3,
+    }
+    with pytest.raises(DataError, match="names column 'x' twice"):
+        locate(["X", "X", "b", "c"], 4, {"user": "x", "item": "b", "time": "c"}, USER_BEHAVIOR, "log")
+    with pytest.raises(DataError, match="--time order if the log has none"):
+        locate(["user_id", "item_id"], 2, {}, USER_BEHAVIOR, "log")

@@ -5,7 +5,8 @@ import datetime
 import pytest
 from pydantic import ValidationError
 
-from data_prep.config import ConvertConfig, GenerateConfig, unix_seconds
+from data_prep.config import ConvertConfig, GenerateConfig
+from data_prep.option_values import unix_seconds
 
 
 def test_a_mapping_is_read_from_text() -> None:
@@ -32,7 +33,7 @@ def test_numbers_are_read_where_text_is_meant() -> None:
         ({"columns": "user=,item=b,time=c"}, "role 'user' names no column"),
         ({"item_columns": "item=a,category=b"}, "without an items file"),
         ({"items": "x.csv", "item_columns": "item=a"}, "no column for 'category'"),
-        ({"delimiter": "ab"}, "not one character"),
+        ({"delimiter": ""}, "must be one or more characters"),
         ({"min_time": 10, "max_time": 10}, "min_time 10 is not before max_time 10"),
         ({"test_users": -2}, "greater than or equal to -1"),
         ({"layout": "item"}, "'user' or 'sample'"),
@@ -59,3 +60,30 @@ def test_points_in_time() -> None:
 def test_every_field_has_a_default_and_a_description(model: type) -> None:
     model()
     assert all(field.description for field in model.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"time_format": "%Q"}, "%Q in '%Q' is not known"),
+        ({"time_format": "ISO"}, "has no directive"),
+        ({"time_format": "%m%d"}, "has no year; give time_year too"),
+        ({"time_year": 2014}, "time_year is given without time_format"),
+        ({"time_zone": "Mars/Olympus"}, "there is no time zone 'Mars/Olympus'"),
+        ({"encoding": "utf-9"}, "there is no encoding 'utf-9'"),
+        ({"quote": "ab"}, "must be auto, none, or one ASCII character"),
+        ({"delimiter": '"'}, "without line end and quote"),
+        ({"columns": "user=0,item=1"}, "give time order if the log has none"),
+        ({"time": "order", "since": "2020-01-01"}, "since is given, but with time order"),
+        ({"time": "order", "columns": "user=0,item=1,time=2"}, "columns name a time, but with time order"),
+        ({"item_kind_separator": "-"}, "without item_separator"),
+    ],
+)
+def test_options_of_logs_are_checked(options: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ConvertConfig(**options)
+
+
+def test_options_of_logs_are_taken_as_typed() -> None:
+    config = ConvertConfig(delimiter="\\t", time_format="%d%%%m %Y", time_zone="+05:30", encoding="cp1252", quote="'")
+    assert (config.delimiter, config.quote) == ("\t", "'")

@@ -4,6 +4,7 @@ import gzip
 import logging
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ import pytest
 from data_prep import DataError
 from data_prep.config import ConvertConfig
 from data_prep.convert import convert_log
+from data_prep.users_table import join_users
 
 EVENTS = [(user, item, 1_511_600_000 + 10 * place) for user in (3, 5, 8, 11, 40) for place, item in enumerate((1, 2, 3, 2, 1, 4))]
 
@@ -75,3 +77,28 @@ def test_unusable_tables_are_refused(content: str, options: dict, message: str, 
 def test_columns_without_a_table_are_refused() -> None:
     with pytest.raises(ValueError, match="without a users file"):
         ConvertConfig(user_columns="user=uid")
+
+
+USERS = [(str(user), "café" if user % 2 else "thé", f"{user:05d}", 20 + user) for user in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("\n".join(["user_id::name::zip::age", *("::".join(map(str, row)) for row in USERS)]).encode(), {"delimiter": "::"}),
+        ("\n".join(["User_ID,name,zip,age", *(",".join(map(str, row)) for row in USERS)]).encode("latin-1"), {"encoding": "latin-1"}),
+        ("\n".join(["# users", "user_id,name,zip,age", *(f'{u},"{n}",{z},{a}' for u, n, z, a in USERS)]).encode(), {}),
+        ("\n".join(f'{{"user_id": "{u}", "name": "{n}", "zip": "{z}", "age": {a}}}' for u, n, z, a in USERS).encode(), {}),
+    ],
+    ids=["delimiter", "encoding", "comment", "json"],
+)
+def test_a_users_table_is_read_as_the_log_is(content: bytes, options: dict, tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_bytes(content)
+    table = join_users(tmp_path / "users.csv", np.arange(6), ConvertConfig(users=tmp_path / "users.csv", **options))
+    assert table.to_pylist() == [{"name": name, "zip": code, "age": age} for _, name, code, age in USERS]
+
+
+def test_users_with_zeros_in_front_are_joined_as_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_text("user_id,age\n007,1\n7,2\n")
+    table = join_users(tmp_path / "users.csv", pa.array(["007", "7"]), ConvertConfig(users=tmp_path / "users.csv"))
+    assert table["age"].to_pylist() == [1, 2]

@@ -51,14 +51,15 @@ inline const char* ReadDigits(const char* at, const char* end, uint64_t* value) 
   return at;
 }
 
-// Reads -?[0-9]{1,18} up to `stop` or the end of a line; null if there is anything else.
+// Reads an integer of up to 18 digits, written as a program would (no leading zero), up to `stop` or the end of a line; null if
+// there is anything else.
 inline const char* ReadInteger(const char* at, const char* end, char stop, int64_t* value) {
   const bool negative = at < end && *at == '-';
   if (negative) ++at;
   const char* const first = at;
   uint64_t number;
   at = ReadDigits(at, end, &number);
-  if (at == first || at - first > kMaxDigits) return nullptr;
+  if (at == first || at - first > kMaxDigits || (*first == '0' && (at - first > 1 || negative))) return nullptr;
   if (at < end && *at != stop && *at != '\n' && *at != '\r') return nullptr;
   *value = negative ? -static_cast<int64_t>(number) : static_cast<int64_t>(number);
   return at;
@@ -80,13 +81,13 @@ void Narrow(int64_t* values, int64_t size) {
 
 // Reads a block of whole lines, empty ones left out.
 //
-// text, size: the block. width: fields per row. delimiter: between them. wanted: [width] place in `columns`, or -1 for a field
-// that is only skipped. columns: `num_columns` arrays of `capacity` values each. narrow: [num_columns], set to 1 for a column
-// that all fits 32 bits and then holds int32 values, at the beginning of its array. Returns the number of rows; -1 if a row has
-// another number of fields, a wanted field is no plain integer of up to 18 digits, a carriage return is not before a line feed,
-// or the arrays are too short.
+// text, size: the block. width: fields per row. delimiter: between them. quote: character, or -1. wanted: [width] place in
+// `columns`, or -1 for a field that is only skipped. columns: `num_columns` arrays of `capacity` values each. narrow:
+// [num_columns], set to 1 for a column that all fits 32 bits and then holds int32 values, at the beginning of its array. Returns
+// the number of rows; -1 if a row has another number of fields, a wanted field is no plain integer of up to 18 digits, a field
+// begins with a quote, a carriage return is not before a line feed, or the arrays are too short.
 extern "C" __attribute__((visibility("default"))) int64_t nann_csv_integers(const char* text, size_t size, int width,
-                                                                            char delimiter, const int32_t* wanted,
+                                                                            char delimiter, int quote, const int32_t* wanted,
                                                                             int64_t* const* columns, int num_columns,
                                                                             int64_t capacity, uint8_t* narrow) {
   const char* at = text;
@@ -107,6 +108,7 @@ extern "C" __attribute__((visibility("default"))) int64_t nann_csv_integers(cons
         at = nann::ReadInteger(at, end, delimiter, &columns[wanted[field]][row]);
         if (at == nullptr) return -1;
       } else {
+        if (at < end && static_cast<unsigned char>(*at) == quote) return -1;
         while (at < end && *at != delimiter && *at != '\n' && *at != '\r') ++at;
       }
       if (field + 1 < width) {

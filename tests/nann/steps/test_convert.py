@@ -298,7 +298,7 @@ def test_impossible_filters_are_refused(log: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no usable row is left after outside_time_window"):
         convert(inputs=[log], dataset=tmp_path / "a", config=ConvertConfig(since="2030-01-01"))
     (tmp_path / "narrow.csv").write_text("user_id,item_id,timestamp\n1,2,1511600000\n")
-    with pytest.raises(DataError, match="the log has no behavior column; give columns"):
+    with pytest.raises(DataError, match="the log has no behavior column; give --columns"):
         convert(inputs=[tmp_path / "narrow.csv"], dataset=tmp_path / "a", config=ConvertConfig(behaviors=("pv",)))
 
 
