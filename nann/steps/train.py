@@ -138,11 +138,17 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             save_optimizer(trained.optimizer, directory)
         if config.memory != "none":
             lengths = {"encoder_length": max_length, "max_length": int(meta["max_length"])}
-            remembered = None if warm_start is None else load_memory(warm_start)
+            remembered = None if warm_start is None else _earlier_memory(warm_start, source_artifact)
             writer.metrics.update(_write_memory(directory, users, items, config, **lengths, earlier=remembered))
         remove_leftovers(directory)
         writer.metrics.update(trained.summary)
     return writer.result()
+
+
+def _earlier_memory(warm_start: Path, dataset: Artifact) -> MemoryTable | None:
+    """The memory to add to; None where the earlier model counted this very dataset, whose events would count twice."""
+    own = open_artifact(warm_start, step="train").lineage.get("dataset") == dataset.digest
+    return None if own else load_memory(warm_start)
 
 
 def _write_memory(

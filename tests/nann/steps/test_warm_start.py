@@ -12,8 +12,9 @@ from data_prep.generate import generate_log
 from nann.artifacts import open_artifact
 from nann.config import TrainConfig
 from nann.errors import ArtifactError, TrainingError
+from nann.memory.table import load_memory
 from nann.models import load_model
-from nann.samples import load_items
+from nann.samples import load_histories, load_items
 from nann.steps.convert import convert
 from nann.steps.train import train
 from nann.training.warm_start import load_earlier_model
@@ -191,3 +192,15 @@ def test_the_command_takes_it(windows, first_model, tmp_path) -> None:
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     assert "items_added" in result.stdout
+
+
+def test_the_memory_of_new_events_is_added_to_the_earlier_one(windows, tmp_path) -> None:
+    config = TrainConfig(max_steps=4, **{**SMALL, "memory": "pairs"})
+    train(dataset=windows[0], model=tmp_path / "first", config=config)
+    train(dataset=windows[1], model=tmp_path / "second", config=config, warm_start=tmp_path / "first")
+    first, second = load_memory(tmp_path / "first"), load_memory(tmp_path / "second")
+    new_events = np.bincount(load_histories(windows[1]).item_rows, minlength=len(second.item_counts))
+    before = np.pad(first.item_counts, (0, len(second.item_counts) - len(first.item_counts)))
+    np.testing.assert_array_equal(second.item_counts, before + new_events)
+    assert (second.options.activity, second.options.back) == (first.options.activity, first.options.back)
+    assert second.totals.sum() > first.totals.sum()
