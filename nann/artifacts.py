@@ -186,6 +186,28 @@ def require_same_ancestor(ancestor: str, *artifacts: Artifact) -> None:
 Inputs: TypeAlias = Mapping[str, Artifact | str]
 
 
+def _require_replaceable(path: Path, step: str) -> None:
+    """Refuses to write over what no run of the step has made: only a directory that is empty or has a manifest of the step may go.
+
+    Raises:
+        ArtifactError: the path is a link or a file, or a directory of something else.
+    """
+    if path.is_symlink():
+        raise ArtifactError(f"{path} is a link, and what it points at is not replaced; remove the link, or give another path")
+    if not path.exists() or _is_empty_directory(path):
+        return
+    if not path.is_dir():
+        raise ArtifactError(f"{path} is no directory, and is not replaced; move it away, or give another path")
+    try:
+        manifest = json.loads((path / MANIFEST_NAME).read_text(encoding="utf-8"))
+        made_by = manifest.get("step") if isinstance(manifest, dict) else None
+    except (OSError, ValueError):
+        made_by = None
+    if made_by != step:
+        what = f"an artifact of `nann {made_by}`" if isinstance(made_by, str) else "no artifact"
+        raise ArtifactError(f"{path} holds {what}, not of `nann {step}`, and is not replaced; move it away, or give another path")
+
+
 def _is_empty_directory(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
@@ -232,6 +254,7 @@ class ArtifactWriter:
         self._lock: int | None = None
         self._stamping: ThreadPoolExecutor | None = None
         self.is_current = False
+        _require_replaceable(self.path, step)
         if self.path.exists() and not _is_empty_directory(self.path):
             difference = self._difference_to_existing()
             if difference is None:
@@ -330,7 +353,9 @@ class ArtifactWriter:
         manifest = {**self._head, "files": files, "metrics": self.metrics}
         (self._partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         if self.path.exists():
+            _require_replaceable(self.path, self._step)  # it may have become something else while the step ran
             old = self.path.with_name(f".{self.path.name}.old")
+            _require_replaceable(old, self._step)
             shutil.rmtree(old, ignore_errors=True)
             self.path.rename(old)
             self._partial.rename(self.path)

@@ -128,10 +128,9 @@ class Shelf:
             number = 1 + max([0, *(self._refusal(other) for other in self.store.names("refused"))])
             if self.store.read(f"{name}/{VERSION_NAME}") is None:
                 self._copy(artifacts, name, {"number": number, "artifacts": digests})
-            kept = sorted(self.store.names("refused"), key=self._refusal)[-keep:]
-            for other in self.store.names("refused"):
-                if other not in kept:
-                    self.store.remove(f"refused/{other}")
+            ours = sorted((other for other in self.store.names("refused") if self._refusal(other)), key=self._refusal)
+            for other in ours[:-keep]:
+                self.store.remove(f"refused/{other}")
         return name
 
     def rollback(self, to: int | None = None) -> Pointer:
@@ -183,9 +182,10 @@ class Shelf:
         self.store.write(POINTER_NAME, json.dumps(content, sort_keys=True) + "\n")
 
     def _prune(self, kept: set[int]) -> None:
-        for name in self.store.names("versions"):
-            if not (name.isdecimal() and int(name) in kept):
-                self.store.remove(f"versions/{name}")
+        """Removes versions that are not kept; what is no version of ours stays where it is."""
+        for number in self.versions():
+            if number not in kept:
+                self.store.remove(directory_of(number))
 
 
 def directory_of(version: int) -> str:

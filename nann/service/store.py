@@ -98,10 +98,15 @@ class Store:
             shutil.copy2(source, target)
 
     def remove(self, name: str) -> None:
-        """Removes a directory; it need not be there."""
+        """Removes a directory; it need not be there. Of a link only the link goes, never what it points at."""
         path = self.place(name)
-        if tf.io.gfile.isdir(path):
-            tf.io.gfile.rmtree(path)
+        if self.remote:
+            if tf.io.gfile.isdir(path):
+                tf.io.gfile.rmtree(path)
+        elif os.path.islink(path):
+            os.unlink(path)
+        elif os.path.isdir(path):
+            shutil.rmtree(path)  # which follows no links, unlike TensorFlow's
 
     @contextmanager
     def locked(self) -> Iterator[None]:
