@@ -30,6 +30,8 @@ def expected(text: str, width: int, columns: list[int], delimiter: str) -> list[
             digits = fields[column].removeprefix("-")
             if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
                 return None
+            if digits[0] == "0" and fields[column] != "0":  # a leading zero, or -0: no program writes an integer so
+                return None
             values.append(int(fields[column]))
     return found
 

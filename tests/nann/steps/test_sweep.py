@@ -47,7 +47,9 @@ def test_the_best_trial_is_chosen_and_the_rest_stopped(swept: Path) -> None:
 def test_a_trial_is_a_training_like_any_other(swept: Path, small_dataset: Path, tmp_path: Path) -> None:
     found = json.loads((swept / "sweep.json").read_text())
     best = found["trials"][found["chosen"]]
-    config = BASE.model_copy(update={"learning_rate": best["settings"]["train.learning_rate"], "validate_users": 40, "validations": 1})
+    config = BASE.model_copy(
+        update={"memory": "none", "learning_rate": best["settings"]["train.learning_rate"], "validate_users": 40, "validations": 1}
+    )
     alone = train(dataset=small_dataset, model=tmp_path / "model", config=config)
     assert alone.metrics["recall_all@200"] == best["recall"][-1]
 
