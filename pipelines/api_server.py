@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from nann.errors import NannError
 
@@ -68,8 +70,9 @@ class ApiServer:
         if self._made is None:
             import kfp_server_api
 
-            configuration = kfp_server_api.Configuration(host=self._server.host.rstrip("/") or _host_in_cluster(self._server.namespace))
-            token = self._server.token or ("" if self._server.host else _service_account_token())
+            host = _checked_host(self._server.host) or _host_in_cluster(self._server.namespace)
+            configuration = kfp_server_api.Configuration(host=host)
+            token = _checked_token(self._server.token) or ("" if self._server.host else _service_account_token())
             if token:
                 configuration.api_key["authorization"] = token
                 configuration.api_key_prefix["authorization"] = "Bearer"
@@ -90,10 +93,13 @@ class ApiServer:
     def call(self, service: str, method: str, *arguments: Any, again: bool = True, **named: Any) -> Any:
         """Calls a method of the generated API of kfp-server-api."""
         prefix = "" if service == "pipeline_upload" else f"{service}_service_"
-        return self._tried(
-            lambda: getattr(self._service(service), f"{prefix}{method}")(*arguments, **named, _request_timeout=self._limits),
-            again=again,
-        )
+
+        def once() -> Any:
+            answer = getattr(self._service(service), f"{prefix}{method}")(*arguments, **named, _request_timeout=self._limits)
+            self._json_object(self._client.last_response.data, method)  # of anything else the generated API makes an empty answer
+            return answer
+
+        return self._tried(once, again=again)
 
     def read(self, path: str, query: Mapping[str, str] | None = None, *, busy: Collection[int] = BUSY) -> bytes:
         """The body of a GET, for answers that the generated API has no model for.
@@ -125,12 +131,19 @@ class ApiServer:
 
     def read_json(self, path: str, **query: str) -> dict[str, Any]:
         """The JSON object that a GET answers."""
-        body = self.read(path, query)
+        return self._json_object(self.read(path, query), path)
+
+    def _json_object(self, body: str | bytes, asked: str) -> dict[str, Any]:
+        """An answer parsed; a page that a proxy shows to those who are not logged in comes with status 200 too."""
+        answer, kind = None, "JSON object"
         try:
             answer = json.loads(body)
-        except ValueError as error:
-            raise ClusterError(f"{self.where} answers {path} with {body[:80]!r}, which is no JSON; is --host the API server?") from error
-        return dict(answer)
+        except ValueError:
+            kind = "JSON"
+        if not isinstance(answer, dict):
+            told = f"{self.where} answers {asked} with {body[:80]!r}, which is no {kind}; is --host the API server?"
+            raise ClusterError(f"{told} A page to log in means that it wants a --token")
+        return answer
 
     @property
     def where(self) -> str:
@@ -174,6 +187,26 @@ class ApiServer:
             token = page.next_page_token or ""
             if not token:
                 return
+
+
+def _checked_host(host: str) -> str:
+    """The URL without a slash at its end; a password in it would be sent nowhere, but shown in every message."""
+    try:
+        parts = urlsplit(host)
+        valid = not host or (parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ClusterError("--host (or NANN_KFP_HOST) must be a URL without user name and password, as https://kfp.example")
+    return host.rstrip("/")
+
+
+def _checked_token(token: str) -> str:
+    """The token without white space around it, as a file of a secret may have it."""
+    token = token.strip()
+    if not re.fullmatch("[!-~]*", token):
+        raise ClusterError("--token (or NANN_KFP_TOKEN) holds white space or other characters that no token has; it is not shown here")
+    return token
 
 
 def _host_in_cluster(namespace: str) -> str:

@@ -64,6 +64,8 @@ class Cluster(ApiServer):
             pods: also find out the pods of its steps, which takes a second request on servers that do not tell them.
         """
         answer = self.read_json(f"/apis/v2beta1/runs/{quote(run_id, safe='')}", view="FULL")
+        if not answer.get("run_id"):
+            raise ClusterError(f"what {self.where} answers to {run_id!r} has no run in it; is --host the API server?")
         workflow = None
         if pods and not answer.get("tasks"):
             workflow = self.workflow(run_id)

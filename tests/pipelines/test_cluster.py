@@ -191,3 +191,67 @@ def test_the_stub_refuses_unknown_fields(stub: Any) -> None:
 def test_without_a_host_and_outside_a_cluster() -> None:
     with pytest.raises(ClusterError, match="the API server must be named; give --host, or set NANN_KFP_HOST"):
         Cluster(Server()).run("x")
+
+
+PAGE = "which is no JSON; is --host the API server?"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("list",), ("list", "--schedules"), ("status",), ("pause", "x"), ("unschedule", "x"), ("submit", "--input", "a")]
+)
+def test_a_page_for_people_is_no_empty_list(stub: Any, nann: Nann, arguments: tuple[str, ...]) -> None:
+    """What a proxy in front of the server answers with status 200 to those who are not logged in."""
+    stub.faults = ["page"]
+    result = nann(stub, *arguments)
+    assert result.exit_code == 1
+    assert PAGE in result.stderr
+    assert len(stub.requests) == 1
+
+
+def test_a_page_for_people_is_no_run_that_was_started(stub: Any, nann: Nann) -> None:
+    cluster(stub).experiment("nann", create=True)
+    stub.faults = [None, "page"]  # the experiment is found
+    result = nann(stub, "submit", "--input", "a")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert PAGE in result.stderr
+
+
+@pytest.mark.parametrize("body", ["[1]", "null", '"x"'])
+def test_json_of_something_else_is_told(stub: Any, nann: Nann, body: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stub.module.Handler, "_route", lambda handler, *_: handler._write(200, body))
+        for arguments in (("status", "x"), ("list",)):
+            result = nann(stub, *arguments)
+            assert result.exit_code == 1
+            assert "which is no JSON object; is --host the API server?" in result.stderr
+
+
+def test_an_answer_without_a_run_is_told_and_not_waited_for(stub: Any, nann: Nann) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stub.module.Handler, "_route", lambda handler, *_: handler._write(200, {}))
+        for arguments in (("status", "x"), ("logs", "x"), ("wait", "x", "--wait-seconds", 1)):
+            result = nann(stub, *arguments)
+            assert (result.exit_code, result.stdout) == (1, "")
+            assert "has no run in it; is --host the API server?" in result.stderr
+
+
+@pytest.mark.parametrize("host", ["kfp.example", "ftp://kfp.example", "http://", "http://robot:hunter2@kfp.example"])
+def test_a_host_that_is_no_address_is_refused_at_once_and_a_password_in_it_not_shown(host: str) -> None:
+    with pytest.raises(ClusterError, match=r"--host .*https://kfp\.example") as caught:
+        Cluster(Server(host=host, retry_seconds=60)).run("x")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_token_read_from_a_file_may_end_in_a_line_break(stub: Any) -> None:
+    stub.needs_token = "good"
+    run_id = stub.add_run("SUCCEEDED")
+    assert Cluster(Server(host=stub.url, token="good\r\n")).run(run_id).state == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("token", ["sec\nret", "sec\u20acret", "sec ret"])
+def test_a_token_that_can_be_none_is_refused_without_being_shown(stub: Any, token: str) -> None:
+    with pytest.raises(ClusterError, match="--token") as caught:
+        Cluster(Server(host=stub.url, token=token)).run("x")
+    assert "ret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert stub.requests == []
