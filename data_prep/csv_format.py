@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +14,12 @@ from data_prep.errors import DataError
 from data_prep.text_stream import sample_text
 from data_prep.time_formats import format_hint
 from data_prep.times import DEFAULT_TIMES, TimeOptions
-from ops.csv_text import Dialect, Record, split_records
+from ops.csv_text import ANY_WIDTH, Dialect, Record, split_records
 
 TEXT_SHARE = 0.1  # a column is first read as text if more of the sampled values than this are no integers
 SAMPLED_TIMES = 500
-OTHER_DELIMITERS = ("\t", ";", "|", "::", ",", " ")
+QUOTED_SHARE = 0.9  # of the bytes of whole rows, from which on quotes that change the number of fields count as such
+OTHER_DELIMITERS = ("\t", ";", "||", "|", "::", ",", " ")
 _BOM = b"\xef\xbb\xbf"
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,9 @@ class _Sample:
 
     rows: list[list[str]]
     begins: list[int]
-    clean: int  # rows of the usual width whose quotes are as RFC 4180 says
+    width: int  # the usual number of fields
+    clean: int  # rows of this width whose quotes are as RFC 4180 says
+    clean_bytes: int  # that these take
 
 
 def _lines(text: bytes, dialect: Dialect) -> list[Record]:
@@ -90,16 +94,24 @@ def _lines(text: bytes, dialect: Dialect) -> list[Record]:
 
 
 def _read_sample(text: bytes, dialect: Dialect) -> _Sample:
-    width = 0
-    for _ in range(2):  # the width is needed to tell a quoted line break from a lone quote
-        quoted = dialect.quote and dialect.quote in text
-        records = list(split_records(text, dialect, width)) if quoted else _lines(text, dialect)
-        width = usual_width([record.fields for record in records]) if records else 0
-        if not quoted:
-            break
+    if not dialect.quote or dialect.quote not in text:
+        return _sample_of(_lines(text, dialect), len(text))
+    # The width is needed to tell a quoted line break from a lone quote: that of single lines, or else that of records of any width.
+    guesses = [_width(list(split_records(text, dialect, width))) for width in (0, ANY_WIDTH)]
+    samples = [_sample_of(list(split_records(text, dialect, width)), len(text)) for width in dict.fromkeys(guesses)]
+    return max(samples, key=lambda sample: sample.clean_bytes)
+
+
+def _width(records: Sequence[Record]) -> int:
+    return usual_width([record.fields for record in records]) if records else 0
+
+
+def _sample_of(records: Sequence[Record], size: int) -> _Sample:
     rows = [[value.decode("utf-8", errors="replace").strip() for value in record.fields] for record in records]
-    clean = sum(len(record.fields) == width and not record.recovered for record in records)
-    return _Sample(rows, [record.begin for record in records], clean)
+    begins, width = [record.begin for record in records], _width(records)
+    sizes = [end - begin for begin, end in itertools.pairwise([*begins, size])]
+    clean = [length for record, length in zip(records, sizes, strict=True) if len(record.fields) == width and not record.recovered]
+    return _Sample(rows, begins, width, len(clean), sum(clean))
 
 
 def _choose_quote(text: bytes, options: TextOptions) -> Dialect:
@@ -109,10 +121,17 @@ def _choose_quote(text: bytes, options: TextOptions) -> Dialect:
     plain, quoted = Dialect(delimiter, b"", comment), Dialect(delimiter, b'"', comment)
     if options.quote == "none":
         return plain
-    if b'"' not in text or _read_sample(text, quoted).clean >= _read_sample(text, plain).clean:
+    if b'"' not in text or _are_quotes(_read_sample(text, quoted), _read_sample(text, plain)):
         return quoted
     logger.info("quotes are plain characters here (give --quote '\"' if they are not)")
     return plain
+
+
+def _are_quotes(quoted: _Sample, plain: _Sample) -> bool:
+    """Whether a text is better read with its quotes, judged by the whole rows that it has with and without them."""
+    if quoted.width == plain.width:
+        return quoted.clean >= plain.clean
+    return quoted.clean_bytes >= QUOTED_SHARE * plain.clean_bytes  # one record has several lines, or one line fewer fields
 
 
 def _without_remarks(sample: _Sample) -> _Sample:
@@ -123,7 +142,7 @@ def _without_remarks(sample: _Sample) -> _Sample:
     first = 0
     while first < len(sample.rows) - 1 and sample.rows[first][0].startswith("#") and len(sample.rows[first]) != width:
         first += 1
-    return _Sample(sample.rows[first:], sample.begins[first:], sample.clean)
+    return replace(sample, rows=sample.rows[first:], begins=sample.begins[first:])
 
 
 def inspect_csv(

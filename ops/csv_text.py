@@ -18,6 +18,7 @@ import numpy as np
 from ops.data_library import address, load_data_library
 
 MAX_QUOTED = 1 << 20
+ANY_WIDTH = -1
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BLANKS = b" \t\v\f\n\r"
 _local = threading.local()
@@ -137,7 +138,7 @@ def split_records(block: bytes, dialect: Dialect, width: int) -> Iterator[Record
     Args:
         block: the text.
         dialect: how it is written.
-        width: fields of a row; a record of several lines must have as many.
+        width: fields of a row; a record of several lines must have as many, unless it is `ANY_WIDTH`.
     """
     for record in _records(block, dialect, width, at_end=True):
         if record.fields:
@@ -180,7 +181,7 @@ def _split(block: bytes, at: int, dialect: Dialect, width: int, at_end: bool) ->
         attempts: tuple[bool, ...] = (True, False)
     else:
         attempts = (False,)
-    if fields and (len(fields) == width or not several_lines):
+    if fields and (width in (len(fields), ANY_WIDTH) or not several_lines):
         return fields, after, False
     end, after = _line(block, at)
     for lenient in attempts:

@@ -89,6 +89,25 @@ def test_quoted_fields_are_read(tmp_path: Path) -> None:
     assert users(table) == list(range(2000))
 
 
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("text", ['"one\ntwo, ""too""\nthree"', '"\n\n1,2"'])
+def test_line_breaks_in_every_quoted_field_are_read(text: str, header: bool, tmp_path: Path) -> None:
+    bad = BadRows(100, 1.0)
+    names = ["user_id,item_id,category_id,behavior_type,timestamp"] * header
+    table = read(tmp_path, [*names, *(row.replace("pv", text) for row in ROWS)], bad)
+    assert users(table) == list(range(2000))
+    assert not bad.by_reason
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_lone_quotes_do_not_turn_quoting_off_where_fields_hold_delimiters(header: bool, tmp_path: Path) -> None:
+    bad = BadRows(100, 1.0)
+    names = ["user_id,item_id,category_id,behavior_type,timestamp"] * header
+    rows = [row.replace("pv", '"page, view' if place in (3, 500) else '"page, view"') for place, row in enumerate(ROWS)]
+    assert users(read(tmp_path, [*names, *rows], bad)) == [user for user in range(2000) if user not in (3, 500)]
+    assert bad.by_reason == {"wrong_number_of_columns": 2}
+
+
 def test_a_cut_or_flipped_gzip_file_is_refused(tmp_path: Path) -> None:
     packed = gzip.compress("\n".join(ROWS).encode())
     path = tmp_path / "log.csv.gz"
