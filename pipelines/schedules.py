@@ -60,6 +60,14 @@ class Schedule(BaseModel):
             raise ValueError(str(error)) from error
         return value
 
+    @field_validator("parameters")
+    @classmethod
+    def _stand_for_something(cls, value: dict[str, Any]) -> dict[str, Any]:
+        unknown = [name for name in re.findall(r"\{\w+\}", _as_json(value)) if name != "{window_days}"]
+        if unknown:
+            raise ValueError(f"'{unknown[0]}' stands for nothing; there is {{window_days}}")
+        return value
+
     def filled_parameters(self) -> dict[str, Any]:
         """The parameters with the window put in."""
         return {name: _fill(value, self.window_days) for name, value in self.parameters.items()}
@@ -126,8 +134,11 @@ def read_schedule(name: str) -> tuple[str, Schedule]:
         known = ", ".join(sorted(file.stem for file in DIRECTORY.glob("*.yaml")))
         raise ConfigError(f"there is no schedule {name!r}; known: {known}, or the path of a .yaml file")
     try:
-        return path.stem, Schedule(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, TypeError) as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ConfigError(f'{path} is no schedule: it holds no lines like `cron: "0 30 2 * * *"`')
+        return path.stem, Schedule(**content)
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise ConfigError(f"{path} is no schedule: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise ConfigError(validation_message(error, path.stem)) from error
@@ -190,12 +201,22 @@ def switch_schedule(cluster: Cluster, name: str, enabled: bool) -> int:
     Raises:
         ClusterError: there is none.
     """
-    there = cluster.schedules(name)
-    if not there:
-        raise ClusterError(f"the server has no schedule {name!r}; `nann pipeline list --schedules` lists them")
+    there = schedules_there(cluster, name)
     for found in there:
         cluster.enable_schedule(found.recurring_run_id, enabled)
     return len(there)
+
+
+def schedules_there(cluster: Cluster, name: str) -> list[Any]:
+    """The recurring runs of that name.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    there = cluster.schedules(name)
+    if not there:
+        raise ClusterError(f"the server has no schedule {name!r}; `nann pipeline list --schedules` lists them")
+    return there
 
 
 def all_ids(there: Iterable[Any]) -> dict[str, None]:
