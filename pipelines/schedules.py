@@ -96,7 +96,8 @@ class Plan:
 
     Attributes:
         action: `CREATED`, `REPLACED` or `UNCHANGED`.
-        changes: what differs from the recurring run that is there, one line each, as "cron: '0 0 4 * * *' -> '0 0 5 * * *'".
+        changes: one line each: what differs from the recurring run that is there, as "cron: '0 0 4 * * *' -> '0 0 5 * * *'", or which
+            older ones would be deleted.
         kept: id of the recurring run that is as it should be, or "".
         superseded: ids of those to be deleted.
         paused: whether it is, or will be, paused on the server though its file has it enabled.
@@ -165,7 +166,11 @@ def plan_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Sourc
     ids = [*all_ids(there)]
     return Plan(
         action=UNCHANGED if kept and not superseded else REPLACED if there else CREATED,
-        changes=tuple(_differences(before, schedule, source)) if before is not None and kept is None else (),
+        changes=tuple(
+            _differences(before, schedule, source)
+            if before is not None and kept is None
+            else (f"{found.recurring_run_id} would be deleted" for found in superseded)
+        ),
         kept=kept.recurring_run_id if kept else "",
         superseded=tuple(found.recurring_run_id for found in superseded),
         paused=schedule.enabled and before is not None and _is_paused(before),
@@ -183,7 +188,11 @@ def put_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Source
     plan = plan_schedule(cluster, name, schedule, source)
     kept = plan.kept or cluster.create_schedule(_recurring_run(cluster, name, schedule, source, plan))
     for found in plan.superseded:
-        cluster.delete_schedule(found)
+        try:
+            cluster.delete_schedule(found)
+        except ClusterError as error:
+            told = f"{kept} is there, but {found}, which it replaces, is there too, and both may start runs; bring it again"
+            raise ClusterError(f"{told}: {error}", error.status, error.explanation) from error
     return Outcome(plan.action, kept, plan.paused)
 
 

@@ -282,3 +282,24 @@ def test_a_misspelt_window_is_not_sent_as_it_stands(stub: Any, nann: Nann, tmp_p
     assert result.exit_code == 1
     assert "'{windw_days}'" in result.stderr
     assert "{window_days}" in result.stderr
+
+
+def test_an_old_schedule_that_cannot_be_deleted_is_told_with_the_new_one(stub: Any, nann: Nann, tmp_path: Path) -> None:
+    """Both would start runs."""
+    file = tmp_path / "nightly.yaml"
+    assert nann(stub, "schedule", schedule_file(file)).exit_code == 0
+    schedule_file(file, cron="0 30 3 * * *")
+
+    def refuse(handler: Any) -> None:
+        handler._write(403, {"code": 7, "message": "you may not delete"})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stub.module.Handler, "do_DELETE", refuse)
+        result = nann(stub, "schedule", file)
+    old, new = (found.recurring_run_id for found in stub.recurring)
+    assert result.exit_code == 1
+    assert f"{new} is there, but {old}, which it replaces, is there too, and both may start runs" in result.stderr
+    assert "you may not delete" in result.stderr
+    assert f"  {old} would be deleted\n" in nann(stub, "schedule", file, "--preview").stdout
+    assert nann(stub, "schedule", file).exit_code == 0
+    assert [found.recurring_run_id for found in stub.recurring] == [new]

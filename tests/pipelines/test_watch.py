@@ -318,3 +318,16 @@ def test_a_character_that_is_half_written_is_shown_when_it_is_whole(any_stub: An
             patch.setattr("pipelines.run_logs.ROUTES", ("v2beta1",))
         follow_logs(server, run_id, step="train", poll_seconds=0.01, title=lambda _: None, write=written.append)
     assert "".join(written) == "Zürich\n"
+
+
+@pytest.mark.parametrize(
+    "manifest", [[1], "nope", None, {"status": {"nodes": {"a": {"id": "a", "name": "x.train", "displayName": "train"}}}}]
+)
+def test_a_workflow_that_is_none_leaves_the_steps_without_pods(stub: Any, nann: Nann, manifest: Any) -> None:
+    run_id = stub.add_run("FAILED", train="Failed")
+    stub.workflows[run_id].manifest = lambda: manifest
+    result = nann(stub, "status", run_id)
+    assert result.exit_code == 1
+    assert "train           FAILED" in result.stdout
+    assert "failed: train" in result.stderr
+    assert "the server does not say which pods the step train had" in nann(stub, "logs", run_id).stderr
