@@ -16,6 +16,7 @@ from nann.reporting.run_summary import RunSummary
 URL_VARIABLE = "NANN_WEBHOOK_URL"
 TIMEOUT_VARIABLE = "NANN_WEBHOOK_TIMEOUT_SECONDS"
 DEFAULT_TIMEOUT_SECONDS = 10.0
+LONGEST_TIMEOUT_SECONDS = 3600.0
 logger = logging.getLogger(__name__)
 
 
@@ -79,6 +80,7 @@ def _send(url: str, message: dict[str, Any], outcome: list[str]) -> None:
 
 def _timeout_seconds() -> float:
     try:
-        return float(os.environ.get(TIMEOUT_VARIABLE, "")) or DEFAULT_TIMEOUT_SECONDS
+        seconds = float(os.environ.get(TIMEOUT_VARIABLE, ""))
     except ValueError:
         return DEFAULT_TIMEOUT_SECONDS
+    return seconds if 0 < seconds <= LONGEST_TIMEOUT_SECONDS else DEFAULT_TIMEOUT_SECONDS

@@ -74,7 +74,7 @@ class Cluster(ApiServer):
         return run if run.pipeline or not reference else replace(run, pipeline=self.uploaded_names.get(reference, ""))
 
     def workflow(self, run_id: str) -> dict[str, Any] | None:
-        """The Argo workflow of a run from the v1beta1 API; None where the server has none, or has that API no more."""
+        """The Argo workflow of a run from the v1beta1 API; None where the server has none, or none to be read, or that API no more."""
         try:
             answer = self.read_json(f"/apis/v1beta1/runs/{quote(run_id, safe='')}")
         except ClusterError as error:
@@ -82,7 +82,11 @@ class Cluster(ApiServer):
                 return None
             raise
         text = (answer.get("pipeline_runtime") or {}).get("workflow_manifest") or ""
-        return dict(json.loads(text)) if text else None
+        try:
+            workflow = json.loads(text or "null")
+        except ValueError:
+            return None
+        return workflow if isinstance(workflow, dict) and (workflow.get("metadata") or {}).get("name") else None
 
     def newest_run(self, pipeline: str) -> str:
         """The id of the newest run of a pipeline.

@@ -193,12 +193,14 @@ class _Objects:
         configuration = client.Configuration()
         configuration.retries = False
         try:
+            config.load_kube_config(client_configuration=configuration)
+        except Exception as error:  # a broken file may raise anything
             try:
-                config.load_kube_config(client_configuration=configuration)
-            except config.ConfigException:
                 config.load_incluster_config(client_configuration=configuration)
-        except config.ConfigException:
-            self.unreachable = "there is no kubeconfig, and this is no pod"
+            except config.ConfigException:
+                none = "No configuration found" in str(error)
+                broken = f"the kubeconfig cannot be used ({' '.join(str(error).split())[:200]})"
+                self.unreachable = "there is no kubeconfig, and this is no pod" if none else broken
         self._api = client.ApiClient(configuration)
         self._core = client.CoreV1Api(self._api)
 
@@ -220,7 +222,10 @@ class _Objects:
         from urllib3.exceptions import HTTPError
 
         try:
-            return Finding(what, OK, told(read()))
+            answer = read()
+            if not _is_object(answer):
+                return Finding(what, UNKNOWN, "what answers is not Kubernetes; look at the kubeconfig's current context")
+            return Finding(what, OK, told(answer))
         except self._client.ApiException as error:
             if error.status == 404:
                 return Finding(what, MISSING, f"is not in namespace {self.namespace}; {remedy}")
@@ -240,3 +245,9 @@ class _Objects:
                 continue
             if basic:
                 yield basic
+
+
+def _is_object(answer: Any) -> bool:
+    """Whether Kubernetes answered: all its objects have metadata, of which its client makes nothing when a page for people comes."""
+    metadata = answer.get("metadata") if isinstance(answer, dict) else getattr(answer, "metadata", None)
+    return metadata is not None

@@ -111,5 +111,9 @@ def _authorization(pool: Any, challenge: str, basic: str) -> str:
     answer = pool.request("GET", f"{asked['realm']}?{query}", headers={"Authorization": f"Basic {basic}"} if basic else {})
     if answer.status != 200:
         return ""
-    token = answer.json()
-    return f"Bearer {token.get('token') or token.get('access_token')}"
+    try:
+        given = answer.json()
+    except ValueError:
+        return ""
+    token = (given.get("token") or given.get("access_token")) if isinstance(given, dict) else ""
+    return f"Bearer {token}" if token else ""

@@ -7,6 +7,7 @@ it asks the archive by the id of the node, so that is tried when the pod is gone
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import time
@@ -78,7 +79,8 @@ class LogReader:
                 self._routes = (route,)
                 return None, reason
             self._routes = (route,)
-            return split_failure(body.decode(errors="replace"))
+            # Not final: a character at the end that is half written is left for the next reading.
+            return split_failure(codecs.getincrementaldecoder("utf-8")("replace").decode(body))
         return None, reason
 
 
@@ -92,13 +94,13 @@ def split_failure(body: str) -> tuple[str | None, str]:
         The log, and why it ends early ("" when it does not); None in place of the log when the body is nothing but the failure.
     """
     start = body.rfind('{"error_message":')
-    if start < 0:
+    if start < 0 or not body.endswith("}"):  # the server puts no line break behind it
         return body, ""
     try:
         failure = json.loads(body[start:])
     except ValueError:
         return body, ""
-    if not set(failure) <= FAILURE_FIELDS:
+    if set(failure) != FAILURE_FIELDS:
         return body, ""
     told = (" ".join(str(failure.get(name) or "").split()) for name in ("error_details", "error_message"))
     return (body[:start] or None), next(filter(None, told), "no reason given")[:300]
@@ -149,6 +151,7 @@ def follow_logs(
     *,
     step: str | None,
     poll_seconds: float,
+    timeout_seconds: float = 0.0,
     title: Callable[[str], None],
     write: Callable[[str], None],
 ) -> RunState:
@@ -161,12 +164,17 @@ def follow_logs(
         run_id: the run.
         step: only this one; None: all, one after the other as they come.
         poll_seconds: between two looks.
+        timeout_seconds: the longest that is waited for the end; 0: no limit.
         title: called when the pod changes, with what it is.
         write: called with text as it comes, whole lines or not.
 
     Returns:
         The run as it was last seen.
+
+    Raises:
+        ClusterError: it does not end in time.
     """
+    end = time.monotonic() + timeout_seconds
     reader = LogReader(cluster, run_id)
     shown: dict[str, str] = {}
     done: set[str] = set()
@@ -192,6 +200,9 @@ def follow_logs(
                     done.add(pod)
         if over:
             return run
+        if timeout_seconds and time.monotonic() + poll_seconds > end:
+            told = f"run {run_id} is {run.state} after {timeout_seconds:g} s; it goes on"
+            raise ClusterError(f"{told}, `nann pipeline logs {run_id} --follow` follows it again")
         time.sleep(poll_seconds)
 
 

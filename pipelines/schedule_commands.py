@@ -9,7 +9,7 @@ import click
 
 from components.errors import ConfigError
 from pipelines.parameters import refuse_parameters
-from pipelines.server_options import PIPELINES, server_cluster, server_options
+from pipelines.server_options import PIPELINES, not_empty, server_cluster, server_options
 
 if TYPE_CHECKING:
     from pipelines.cluster import Cluster
@@ -50,7 +50,7 @@ def schedule(*, name: str, pipeline: str | None, dry_run: bool, preview: bool, *
 
 
 @click.command("unschedule")
-@click.argument("name")
+@click.argument("name", callback=not_empty)
 @click.option("--pipeline", type=PIPELINES, help="Only if it runs this pipeline.")
 @server_options
 def unschedule(*, name: str, pipeline: str | None, **options: Any) -> None:
@@ -62,7 +62,7 @@ def unschedule(*, name: str, pipeline: str | None, **options: Any) -> None:
 
 
 @click.command("pause")
-@click.argument("name")
+@click.argument("name", callback=not_empty)
 @server_options
 def pause(*, name: str, **options: Any) -> None:
     """Keep a schedule from starting runs; runs that it started go on."""
@@ -73,7 +73,7 @@ def pause(*, name: str, **options: Any) -> None:
 
 
 @click.command("resume")
-@click.argument("name")
+@click.argument("name", callback=not_empty)
 @server_options
 def resume(*, name: str, **options: Any) -> None:
     """Let a paused schedule start runs again."""

@@ -60,6 +60,14 @@ class Schedule(BaseModel):
             raise ValueError(str(error)) from error
         return value
 
+    @field_validator("parameters")
+    @classmethod
+    def _stand_for_something(cls, value: dict[str, Any]) -> dict[str, Any]:
+        unknown = [name for name in re.findall(r"\{\w+\}", _as_json(value)) if name != "{window_days}"]
+        if unknown:
+            raise ValueError(f"'{unknown[0]}' stands for nothing; there is {{window_days}}")
+        return value
+
     def filled_parameters(self) -> dict[str, Any]:
         """The parameters with the window put in."""
         return {name: _fill(value, self.window_days) for name, value in self.parameters.items()}
@@ -88,7 +96,8 @@ class Plan:
 
     Attributes:
         action: `CREATED`, `REPLACED` or `UNCHANGED`.
-        changes: what differs from the recurring run that is there, one line each, as "cron: '0 0 4 * * *' -> '0 0 5 * * *'".
+        changes: one line each: what differs from the recurring run that is there, as "cron: '0 0 4 * * *' -> '0 0 5 * * *'", or which
+            older ones would be deleted.
         kept: id of the recurring run that is as it should be, or "".
         superseded: ids of those to be deleted.
         paused: whether it is, or will be, paused on the server though its file has it enabled.
@@ -126,8 +135,11 @@ def read_schedule(name: str) -> tuple[str, Schedule]:
         known = ", ".join(sorted(file.stem for file in DIRECTORY.glob("*.yaml")))
         raise ConfigError(f"there is no schedule {name!r}; known: {known}, or the path of a .yaml file")
     try:
-        return path.stem, Schedule(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, TypeError) as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ConfigError(f'{path} is no schedule: it holds no lines like `cron: "0 30 2 * * *"`')
+        return path.stem, Schedule(**content)
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise ConfigError(f"{path} is no schedule: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise ConfigError(validation_message(error, path.stem)) from error
@@ -154,7 +166,11 @@ def plan_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Sourc
     ids = [*all_ids(there)]
     return Plan(
         action=UNCHANGED if kept and not superseded else REPLACED if there else CREATED,
-        changes=tuple(_differences(before, schedule, source)) if before is not None and kept is None else (),
+        changes=tuple(
+            _differences(before, schedule, source)
+            if before is not None and kept is None
+            else (f"{found.recurring_run_id} would be deleted" for found in superseded)
+        ),
         kept=kept.recurring_run_id if kept else "",
         superseded=tuple(found.recurring_run_id for found in superseded),
         paused=schedule.enabled and before is not None and _is_paused(before),
@@ -172,7 +188,11 @@ def put_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Source
     plan = plan_schedule(cluster, name, schedule, source)
     kept = plan.kept or cluster.create_schedule(_recurring_run(cluster, name, schedule, source, plan))
     for found in plan.superseded:
-        cluster.delete_schedule(found)
+        try:
+            cluster.delete_schedule(found)
+        except ClusterError as error:
+            told = f"{kept} is there, but {found}, which it replaces, is there too, and both may start runs; bring it again"
+            raise ClusterError(f"{told}: {error}", error.status, error.explanation) from error
     return Outcome(plan.action, kept, plan.paused)
 
 
@@ -190,12 +210,22 @@ def switch_schedule(cluster: Cluster, name: str, enabled: bool) -> int:
     Raises:
         ClusterError: there is none.
     """
-    there = cluster.schedules(name)
-    if not there:
-        raise ClusterError(f"the server has no schedule {name!r}; `nann pipeline list --schedules` lists them")
+    there = schedules_there(cluster, name)
     for found in there:
         cluster.enable_schedule(found.recurring_run_id, enabled)
     return len(there)
+
+
+def schedules_there(cluster: Cluster, name: str) -> list[Any]:
+    """The recurring runs of that name.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    there = cluster.schedules(name)
+    if not there:
+        raise ClusterError(f"the server has no schedule {name!r}; `nann pipeline list --schedules` lists them")
+    return there
 
 
 def all_ids(there: Iterable[Any]) -> dict[str, None]:

@@ -30,11 +30,18 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return common_options(command)
 
 
+def not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuses an empty argument, as a shell makes it of a variable that is not set: it would mean any run, or every schedule."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty; is a variable of the shell not set?")
+    return value
+
+
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which run: by its id, or the newest one of a pipeline."""
     newest = "Without RUN_ID: the newest run of this pipeline."
     command = click.option("--pipeline", type=PIPELINES, default="training", show_default=True, help=newest)(command)
-    return click.argument("run_id", required=False)(command)
+    return click.argument("run_id", required=False, callback=not_empty)(command)
 
 
 def server_cluster(options: dict[str, Any]) -> Cluster:

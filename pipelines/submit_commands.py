@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("--cache/--no-cache", default=True, show_default=True, help="Let kfp reuse results of equal tasks.")
 @click.option("--wait", "wait_for_end", is_flag=True, help="Wait for the end; exit 1 unless the run succeeded.")
 @click.option("--follow", is_flag=True, help="As --wait, and show what the steps write as it comes.")
-@click.option("--wait-seconds", type=float, default=0.0, show_default=True, help="With --wait, the longest wait; 0: no limit.")
+@click.option("--wait-seconds", type=float, default=0.0, show_default=True, help="With --wait or --follow, the longest wait; 0: no limit.")
 @server_options
 def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, follow: bool, wait_seconds: float, **options: Any) -> None:
     """Start a run of the pipeline on a cluster; print its id."""
@@ -75,7 +75,7 @@ def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, follow:
     )
     click.echo(run_id)
     if follow:
-        end_with(follow_run(cluster, run_id, None, poll_seconds(options)))
+        end_with(follow_run(cluster, run_id, None, poll_seconds(options), wait_seconds))
     elif wait_for_end:
         wait_for_run(cluster, run_id, wait_seconds, poll_seconds(options))
 
@@ -90,14 +90,14 @@ def submit(*, inputs: tuple[str, ...], run_dir: str, wait_for_end: bool, follow:
 @server_options
 def list_runs(*, experiment: str, limit: int, pipeline: str | None, schedule: str, schedules: bool, as_json: bool, **options: Any) -> None:
     """List runs, newest first, or schedules."""
-    from pipelines.schedules import all_ids
+    from pipelines.schedules import all_ids, schedules_there
 
     cluster = server_cluster(options)
     if schedules:
         entries = [_schedule_entry(cluster, found) for found in cluster.schedules(schedule)]
         layout = "{schedule_id}  {status:<10}{cron:<20}{name}"
     else:
-        ids = all_ids(cluster.schedules(schedule)) if schedule else None
+        ids = all_ids(schedules_there(cluster, schedule)) if schedule else None
         entries = [_run_entry(cluster, run) for run in cluster.runs(experiment, limit, f"nann-{pipeline}" if pipeline else "", ids)]
         layout = "{run_id}  {state:<12}{created:<18}{name}"
     if as_json:

@@ -71,7 +71,7 @@ def logs(*, run_id: str | None, pipeline: str, step: str | None, follow: bool, *
     _print_logs(reader, [entry for task in chosen_tasks(run, step) for entry in logs_of(task)])
 
 
-def follow_run(cluster: Cluster, run_id: str, step: str | None, poll: float) -> RunState:
+def follow_run(cluster: Cluster, run_id: str, step: str | None, poll: float, seconds: float = 0.0) -> RunState:
     """Prints what the steps of a run write, as it comes; headings go to stderr."""
     from pipelines.run_logs import follow_logs
 
@@ -80,6 +80,7 @@ def follow_run(cluster: Cluster, run_id: str, step: str | None, poll: float) -> 
         run_id,
         step=step,
         poll_seconds=poll,
+        timeout_seconds=seconds,
         title=lambda text: click.echo(f"--- {text}", err=True),
         write=lambda text: click.echo(text, nl=False),
     )

@@ -116,3 +116,9 @@ def test_without_an_address_nothing_is_posted(hook: Hook, monkeypatch: pytest.Mo
 def test_a_time_out_that_is_none_is_the_default(hook: Hook, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(TIMEOUT_VARIABLE, text)
     assert post_run_end(RunSummary(state="SUCCEEDED")) is True
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "1e300"])
+def test_a_time_out_that_no_clock_has_fails_no_run(hook: Hook, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(TIMEOUT_VARIABLE, text)
+    assert post_run_end(RunSummary(state="SUCCEEDED")) is True

@@ -322,7 +322,7 @@ class Handler(BaseHTTPRequestHandler):
         text = server.logs.get(node)
         if text is None:
             text = server.archive.get(node)
-            if text is None and server.generation != "2.17":
+            if text is None and server.generation != "2.17" and run_id in server.workflows:
                 ids = {pod.name: pod.node_id for pod in server.workflows[run_id].pods.values()}
                 text = server.archive.get(ids.get(node, ""))
         if text is not None:

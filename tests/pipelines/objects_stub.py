@@ -90,11 +90,13 @@ def as_server(item: Any) -> Any:
 
 def claim(*modes: str, phase: str = "Bound") -> Any:
     spec = kubernetes.V1PersistentVolumeClaimSpec(access_modes=list(modes))
-    return as_server(kubernetes.V1PersistentVolumeClaim(spec=spec, status=kubernetes.V1PersistentVolumeClaimStatus(phase=phase)))
+    status = kubernetes.V1PersistentVolumeClaimStatus(phase=phase)
+    return as_server(kubernetes.V1PersistentVolumeClaim(metadata=kubernetes.V1ObjectMeta(name="claim"), spec=spec, status=status))
 
 
 def secret(**data: str) -> Any:
-    return as_server(kubernetes.V1Secret(data={key: base64.b64encode(value.encode()).decode() for key, value in data.items()}))
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return as_server(kubernetes.V1Secret(metadata=kubernetes.V1ObjectMeta(name="secret"), data=encoded))
 
 
 def objects_there() -> dict[tuple[str, str], Any]:

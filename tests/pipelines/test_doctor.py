@@ -186,3 +186,50 @@ def test_credentials_in_a_pull_secret(user: str, password: str) -> None:
     assert credentials({"auths": {"r.example": {"auth": coded}}}, "r.example") == coded
     assert credentials({"auths": {"other.example": {"auth": coded}}}, "r.example") == ""
     assert credentials({}, "r.example") == ""
+
+
+@pytest.mark.parametrize("body", ["<html>log in</html>", "[]", "{}", '"x"'])
+def test_a_kubernetes_that_is_none_is_told(stub: Any, objects: Any, images: Any, nann: Nann, body: str) -> None:
+    def answer(handler: Any) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(body.encode())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objects.module.Kubernetes, "do_GET", answer)
+        result = nann(stub, "doctor", "--json")
+    told = findings(result)
+    assert {told[what] for what in ("namespace kubeflow", "claim nann-runs", "secret nann-object-store")} == {
+        ("unknown", "what answers is not Kubernetes; look at the kubeconfig's current context")
+    }
+    assert told["image"][0] == "ok"
+
+
+@pytest.mark.parametrize(
+    "content", ["{nope: [", "\tx", "[]", "{}", '{"current-context": "gone", "contexts": [], "clusters": [], "users": []}']
+)
+def test_a_kubeconfig_that_cannot_be_used_is_told(
+    stub: Any, images: Any, nann: Nann, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(content)
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    told = findings(nann(stub, "doctor", "--json"))
+    assert told["kubernetes"][0] == "unknown"
+    assert told["kubernetes"][1].startswith("the kubeconfig cannot be used (")
+    assert told["image"][0] == "ok"
+
+
+@pytest.mark.parametrize("body", ["<html>log in</html>", "[]", "{}", ""])
+def test_a_registry_without_a_token_refuses(images: Any, body: str) -> None:
+    images.secret = "anybody"
+
+    def answer(handler: Any) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(body.encode())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images.module.Registry, "do_GET", answer)
+        assert ask_registry(f"{images.host}/team/nann@{DIGEST}").state == "refused"
+    assert [method for method, _ in images.requests] == ["HEAD"]

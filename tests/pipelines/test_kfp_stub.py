@@ -261,3 +261,11 @@ def test_unknown_fields_are_refused(any_stub: Any) -> None:
     """grpc-gateway answers 400 to a body with a field its message has not."""
     status, _, body = ask(any_stub, "/apis/v2beta1/runs", "POST", {"display_name": "x", "colour": "red"})
     assert (status, body["message"]) == (400, "V2beta1Run: unknown field 'colour'")
+
+
+def test_a_log_of_an_unknown_run_is_a_failed_read(any_stub: Any) -> None:
+    """backend/src/apiserver/resource/resource_manager.go, ReadLog: the run is looked up first, and its error written as any other."""
+    prefix = "v2" if any_stub.generation == "v2" else "v1alpha1"
+    status, _, body = ask(any_stub, f"/apis/{prefix}/runs/nothing/nodes/x/log")
+    assert status == (200 if any_stub.generation == "2.17" else 500)
+    assert set(body) == {"error_message", "error_details"}

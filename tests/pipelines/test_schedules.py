@@ -247,3 +247,59 @@ def test_bad_schedules_are_refused(stub: Any, nann: Nann, tmp_path: Path) -> Non
     assert "document" in nann(stub, "schedule", path).stderr
     assert stub.requests == []
     assert "known: daily-retraining, nightly-training, or" in nann(stub, "schedule", "none").stderr
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "unschedule"])
+def test_an_empty_name_is_not_every_schedule(stub: Any, nann: Nann, tmp_path: Path, command: str) -> None:
+    """As a shell makes it of a variable that is not set."""
+    assert nann(stub, "schedule", schedule_file(tmp_path / "nightly.yaml")).exit_code == 0
+    result = nann(stub, command, "")
+    assert result.exit_code == 2
+    assert "NAME" in result.stderr
+    assert [found.status for found in stub.recurring] == ["ENABLED"]
+
+
+def test_the_runs_of_a_schedule_that_is_not_there_are_no_empty_list(stub: Any, nann: Nann) -> None:
+    stub.add_run("SUCCEEDED")
+    result = nann(stub, "list", "--schedule", "typo")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the server has no schedule 'typo'; `nann pipeline list --schedules` lists them" in result.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"- a\n", b"\xff\xfe"])
+def test_a_file_that_holds_something_else_is_no_schedule(stub: Any, nann: Nann, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "nightly.yaml"
+    file.write_bytes(content)
+    result = nann(stub, "schedule", file, "--dry-run")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {file} is no schedule: ")
+    assert "argument after" not in result.stderr
+
+
+def test_a_misspelt_window_is_not_sent_as_it_stands(stub: Any, nann: Nann, tmp_path: Path) -> None:
+    file = schedule_file(tmp_path / "nightly.yaml", more=", service: '/mnt/{windw_days}'")
+    result = nann(stub, "schedule", file, "--dry-run")
+    assert result.exit_code == 1
+    assert "'{windw_days}'" in result.stderr
+    assert "{window_days}" in result.stderr
+
+
+def test_an_old_schedule_that_cannot_be_deleted_is_told_with_the_new_one(stub: Any, nann: Nann, tmp_path: Path) -> None:
+    """Both would start runs."""
+    file = tmp_path / "nightly.yaml"
+    assert nann(stub, "schedule", schedule_file(file)).exit_code == 0
+    schedule_file(file, cron="0 30 3 * * *")
+
+    def refuse(handler: Any) -> None:
+        handler._write(403, {"code": 7, "message": "you may not delete"})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stub.module.Handler, "do_DELETE", refuse)
+        result = nann(stub, "schedule", file)
+    old, new = (found.recurring_run_id for found in stub.recurring)
+    assert result.exit_code == 1
+    assert f"{new} is there, but {old}, which it replaces, is there too, and both may start runs" in result.stderr
+    assert "you may not delete" in result.stderr
+    assert f"  {old} would be deleted\n" in nann(stub, "schedule", file, "--preview").stdout
+    assert nann(stub, "schedule", file).exit_code == 0
+    assert [found.recurring_run_id for found in stub.recurring] == [new]

@@ -275,3 +275,59 @@ def test_what_a_log_has_more_is_found_though_its_beginning_may_be_gone(data: st.
 @pytest.mark.parametrize("body", ['{"error_message": "m", "loss": 1}', '{"error_message": broken', '{"error_message": "m"} and more'])
 def test_what_a_step_prints_is_no_failed_read(body: str) -> None:
     assert split_failure(body) == (body, "")
+
+
+@pytest.mark.parametrize("command", ["status", "wait", "logs"])
+def test_an_empty_id_is_not_the_newest_run(stub: Any, nann: Nann, command: str) -> None:
+    """As a shell makes it of a variable that is not set."""
+    stub.add_run("SUCCEEDED", train="Succeeded")
+    result = nann(stub, command, "")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "RUN_ID" in result.stderr
+    assert stub.requests == []
+
+
+@pytest.mark.parametrize("line", ['{"error_message":"mine"}', '{"error_message":"mine","error_details":"mine too"}'])
+def test_a_line_that_a_step_writes_about_its_errors_is_shown(any_stub: Any, nann: Nann, line: str) -> None:
+    """backend/src/apiserver/server/run_log_server.go, writeErrorToResponse: always both fields, and no line break behind them."""
+    run_id = any_stub.add_run("FAILED", train="Failed")
+    any_stub.logs[any_stub.pod(run_id, "train").name] = f"before\n{line}\n"
+    result = nann(any_stub, "logs", run_id)
+    assert (result.exit_code, result.stdout) == (0, f"before\n{line}\n")
+
+
+def test_following_a_submission_has_an_end_where_one_is_given(stub: Any, nann: Nann) -> None:
+    stub.states = {f"run-{number}": ["RUNNING"] * 20 + ["SUCCEEDED"] for number in range(10)}
+    result = nann(stub, "submit", "--input", "a", "--follow", "--wait-seconds", 0.2)
+    assert result.exit_code == 1
+    assert "is RUNNING after 0.2 s; it goes on" in result.stderr
+
+
+def test_a_character_that_is_half_written_is_shown_when_it_is_whole(any_stub: Any) -> None:
+    run_id = any_stub.add_run("RUNNING", train="Running")
+    texts = ["Zürich\n".encode()[:2], "Zürich\n".encode(), "Zürich\n".encode()]
+    any_stub.states = {run_id: ["RUNNING"] * 2 + ["SUCCEEDED"]}
+    written: list[str] = []
+    server = Cluster(Server(host=any_stub.url, timeout_seconds=30, retry_seconds=0.01))
+    read = server.read
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            server, "read", lambda path, *rest, **more: texts.pop(0) if path.endswith("/log") and texts else read(path, *rest, **more)
+        )
+        if any_stub.generation == "v2":
+            patch.setattr("pipelines.run_logs.ROUTES", ("v2beta1",))
+        follow_logs(server, run_id, step="train", poll_seconds=0.01, title=lambda _: None, write=written.append)
+    assert "".join(written) == "Zürich\n"
+
+
+@pytest.mark.parametrize(
+    "manifest", [[1], "nope", None, {"status": {"nodes": {"a": {"id": "a", "name": "x.train", "displayName": "train"}}}}]
+)
+def test_a_workflow_that_is_none_leaves_the_steps_without_pods(stub: Any, nann: Nann, manifest: Any) -> None:
+    run_id = stub.add_run("FAILED", train="Failed")
+    stub.workflows[run_id].manifest = lambda: manifest
+    result = nann(stub, "status", run_id)
+    assert result.exit_code == 1
+    assert "train           FAILED" in result.stdout
+    assert "failed: train" in result.stderr
+    assert "the server does not say which pods the step train had" in nann(stub, "logs", run_id).stderr
