@@ -18,6 +18,7 @@ from data_prep.csv_format import CsvFormat
 from data_prep.file_options import log_options
 from data_prep.json_file import JsonFormat
 from data_prep.log_reader import Batch, LogReader, ReadFacts
+from data_prep.option_values import shown_delimiter
 from data_prep.parquet_file import ParquetFormat
 from data_prep.reading import BatchReader, LogFacts, describe_types, in_order
 from data_prep.rules import GoodRows, Rules, good_rows, settle_rules
@@ -144,7 +145,7 @@ def _options(config: ConvertConfig, read: ReadFacts, facts: LogFacts, rules: Rul
         names = {role: form.names[place] if form.names else place for role, place in form.positions.items()}
         decided["--columns"] = _typed({**read.partition_columns, **names})
         decided["--header"] = "yes" if form.with_header else "no"
-        decided["--delimiter"] = form.dialect.delimiter.decode().replace("\t", "\\t")
+        decided["--delimiter"] = shown_delimiter(form.dialect.delimiter.decode())
         decided["--quote"] = form.dialect.quote.decode() or "none"
     elif form is not None:
         paths = form.keys if isinstance(form, JsonFormat) else form.paths
@@ -164,4 +165,4 @@ def _typed(value: Any) -> str:
         return ",".join(f"{key}={part}" for key, part in value.items())
     if isinstance(value, (tuple, list)):
         return ",".join(map(str, value))
-    return str(value).replace("\t", "\\t")
+    return shown_delimiter(str(value))

@@ -233,7 +233,9 @@ class LogReader(Generic[Product]):
         self.facts.formats.append(form)
 
         def parse(batch: pa.RecordBatch) -> tuple[int, Product]:
-            return batch.num_rows, self._made(form.read(batch), constants)
+            columns = form.read(batch)
+            form.require_exact(columns)
+            return batch.num_rows, self._made(columns, constants)
 
         def products() -> Iterator[Product]:
             size, rows = path.stat().st_size, 0

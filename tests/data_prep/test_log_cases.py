@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -207,6 +208,8 @@ def test_a_log_is_read_from_a_pipe(shapes: Path, tmp_path: Path) -> None:
 
 
 SEMICOLONS = "user_id;item_id;timestamp\n" + "".join(f"{n % 9};{n % 5};{1570000000 + n}\n" for n in range(60))
+NAMES = "user_id,item_id,timestamp\n"
+COMMAS = SEMICOLONS.replace(";", ",")
 
 
 @pytest.mark.parametrize(
@@ -227,16 +230,58 @@ SEMICOLONS = "user_id;item_id;timestamp\n" + "".join(f"{n % 9};{n % 5};{15700000
         ('{"user": 1}\n', "", "user should be column 'user_id', but the columns are user"),
         (SEMICOLONS.replace(";", ","), "--format rees46", "none of the layouts of format rees46"),
         (b"PK\x05\x06" + bytes(18), "", "must hold one file, but holds 0"),
+        (SEMICOLONS.replace(";", "\x01"), "", "give --delimiter '\\x01'"),
+        (SEMICOLONS.replace(";", "||"), "", "give --delimiter '||'"),
+        (COMMAS.replace("15700000", "02/30/2019 08:"), "", "give --time-format with the directives of strptime"),
+        (COMMAS.replace("15700000", "Oct 31 2019 08:"), "", "give --time-format, for example '%b %d %Y %H:%M'"),
+        (NAMES + "1,2,20190115\n" * 40, "--max-bad-rows 5", "for the time 20190115 give --time-format '%Y%m%d' if these are dates"),
+        (NAMES + "1,2,20190115083000\n" * 40, "--max-bad-rows 5", "give --time-format '%Y%m%d%H%M%S' if these are dates"),
+        ("sep=;\n" + SEMICOLONS, "", "give --delimiter ';'"),
+        (NAMES + "\udcff1,2,1570000000\n" * 40, "--max-bad-rows 5", "--id-type and --encoding, or raise"),
+        (COMMAS + "1,2,1570000000,\n" * 40, "--max-bad-rows 5", "--id-type, --delimiter and --quote, or raise"),
+        ('{"user_id": {"id": 1}, "item_id": 2, "timestamp": 1570000000}\n', "", "'user_id' (user) holds objects; name a key in them"),
+        ('{"user_id": 1, "item_id": [2, 3], "timestamp": 1570000000}\n', "", "'item_id' (item) holds lists; write one line per value"),
         ("user_id,item_id,timestamp\n1,2.5e18,1570000000\n1,3.5e18,1570000001\n", "", "floats above 2^53, which lost digits"),
     ],
 )
 def test_errors_name_the_remedy(content: str | bytes, options: str, message: str, tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
-    log.write_bytes(content if isinstance(content, bytes) else content.encode())
+    log.write_bytes(content if isinstance(content, bytes) else content.encode(errors="surrogateescape"))
     done = convert(log, tmp_path / "dataset", *options.split())
     assert done.exit_code == 1
     assert message in done.output
     assert not (tmp_path / "dataset").exists()
+
+
+def test_floats_of_32_bits_that_lost_digits_are_refused(tmp_path: Path) -> None:
+    numbers = np.arange(2400)
+    columns = {"user_id": numbers % 150, "item_id": (numbers % 120).astype(np.float32), "timestamp": 1570000000 + numbers}
+    columns["item_id"][[7, 8]] = np.nan, np.inf
+    pq.write_table(pa.table(columns), tmp_path / "small.parquet")
+    assert convert(tmp_path / "small.parquet", tmp_path / "small").exit_code == 0
+    for column, role in (("user_id", "user"), ("item_id", "item"), ("timestamp", "time")):
+        large = (16777300 + numbers % 90).astype(np.float32)
+        pq.write_table(pa.table({**columns, column: large}), tmp_path / "large.parquet")
+        done = convert(tmp_path / "large.parquet", tmp_path / "large")
+        assert done.exit_code == 1
+        assert f"column {column!r} ({role}) holds floats of 32 bits above 2^24, which lost digits" in done.output
+
+
+def test_the_delimiter_that_a_spreadsheet_writes_in_front_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("sep=;\r\n" + SEMICOLONS.replace("\n", "\r\n"))
+    assert convert(tmp_path / "log.csv", tmp_path / "dataset", "--delimiter", ";").exit_code == 0
+    meta = json.loads((tmp_path / "dataset" / "meta.json").read_text())
+    assert (meta["num_events"], meta["headers"], meta["dropped_rows"]) == (60, [True], {})
+
+
+def test_a_control_character_separates_columns(tmp_path: Path) -> None:
+    for name, delimiter in (("hive.txt", "\x01"), ("log.csv", ",")):
+        (tmp_path / name).write_text(SEMICOLONS.replace(";", delimiter))
+    assert convert(tmp_path / "hive.txt", tmp_path / "hive", "--delimiter", "\\x01").exit_code == 0
+    assert convert(tmp_path / "log.csv", tmp_path / "log").exit_code == 0
+    assert (tmp_path / "hive" / "items.parquet").read_bytes() == (tmp_path / "log" / "items.parquet").read_bytes()
+    done = convert(tmp_path / "hive.txt", tmp_path / "dry", "--delimiter", "\\x01", "--dry-run")
+    assert "--delimiter '\\x01'" in done.output
 
 
 @pytest.mark.parametrize("place", ["user", "item", "title"])
