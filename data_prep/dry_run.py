@@ -151,7 +151,12 @@ def _options(config: ConvertConfig, read: ReadFacts, facts: LogFacts, rules: Rul
         paths = form.keys if isinstance(form, JsonFormat) else form.paths
         decided["--columns"] = _typed({**read.partition_columns, **{role: ".".join(path) for role, path in paths.items()}})
     types = {role: "string" if role in rules.string_roles else "int" for role in ID_ROLES if role in facts.ids}
-    decided["--id-type"] = next(iter(types.values())) if len(set(types.values())) == 1 else _typed(types)
+    if config.items is not None and (asked := config.id_type_of("category")) != "auto":
+        types["category"] = asked
+    is_one = len(set(types.values())) == 1 and ("category" in types or config.items is None)  # it would hold for the items file too
+    decided["--id-type"] = next(iter(types.values())) if is_one else _typed(types)
+    if config.format is not None and missing_kinds(facts.kinds, config.behavior_names):
+        decided["--format"] = config.format  # kinds that it knows need not occur
     if any(facts.times.numbers):
         decided["--time-unit"] = rules.times.number_unit
     if any(facts.times.moments):

@@ -310,16 +310,33 @@ DRY = [
 
 @pytest.mark.parametrize(("name", "options"), DRY)
 def test_the_command_of_a_dry_run_makes_the_same_dataset(name: str, options: str, shapes: Path, tmp_path: Path) -> None:
-    dry = CliRunner().invoke(main, ["convert", "--dry-run", "--quiet", "--input", str(shapes / name), *options.split()])
+    check_dry_run(shapes / name, tmp_path, *options.split())
+
+
+@pytest.mark.parametrize("options", ["", "--id-type string", "--id-type category=string"])
+def test_the_command_of_a_dry_run_leaves_the_categories_of_an_items_file_their_type(options: str, shapes: Path, tmp_path: Path) -> None:
+    categories = "".join(f"{item},{f'0{item % 5}' if options else f'kind {item % 5}'}\n" for item in range(120))
+    (tmp_path / "items.csv").write_text("item_id,category_id\n" + categories)
+    check_dry_run(shapes / "plain.csv", tmp_path, "--items", str(tmp_path / "items.csv"), *options.split())
+
+
+def test_the_command_of_a_dry_run_holds_where_kinds_of_a_format_do_not_occur(tmp_path: Path) -> None:
+    rows = "".join(f"{1570000000 + n}873,{n % 150},view,{n % 120},\n" for n in range(2400))
+    (tmp_path / "events.csv").write_text("timestamp,visitorid,event,itemid,transactionid\n" + rows)
+    check_dry_run(tmp_path / "events.csv", tmp_path, "--format", "retailrocket")
+
+
+def check_dry_run(log: Path, out: Path, *options: str) -> None:
+    dry = CliRunner().invoke(main, ["convert", "--dry-run", "--quiet", "--input", str(log), *options])
     assert dry.exit_code == 0, dry.output
     assert dry.stdout.startswith("2,400 rows read, nothing written")
-    assert convert(shapes / name, tmp_path / "one", *options.split()).exit_code == 0
+    assert convert(log, out / "one", *options).exit_code == 0
     command = shlex.split(dry.stdout.splitlines()[-1])
     assert command[:2] == ["nann", "convert"]
-    command[command.index("DATASET")] = str(tmp_path / "two")
+    command[command.index("DATASET")] = str(out / "two")
     again = CliRunner().invoke(main, [*command[1:], "--quiet"])
     assert again.exit_code == 0, again.output
-    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    one, two = ({path.name: path.read_bytes() for path in (out / name).iterdir()} for name in ("one", "two"))
     assert one.keys() == two.keys()
     assert all(one[file] == two[file] for file in one if file != "manifest.json")
 
