@@ -274,6 +274,19 @@ def test_the_delimiter_that_a_spreadsheet_writes_in_front_is_no_row(tmp_path: Pa
     assert (meta["num_events"], meta["headers"], meta["dropped_rows"]) == (60, [True], {})
 
 
+@pytest.mark.parametrize("options", ["", "--behaviors buy,view"])
+def test_kind_and_day_in_the_names_of_directories_are_read(options: str, tmp_path: Path) -> None:
+    for day, kind in ((2, "buy"), (3, "view")):
+        directory = tmp_path / f"day=2019-10-{day:02d}" / f"kind={kind}"
+        directory.mkdir(parents=True)
+        (directory / "part.csv").write_text("user_id,item_id\n" + "".join(f"{n % 9},{n % 5}\n" for n in range(60)))
+    columns = "user=user_id,item=item_id,time=day,behavior=kind"
+    done = convert(tmp_path, tmp_path / "dataset", "--columns", columns, *options.split())
+    assert done.exit_code == 0, done.output
+    meta = json.loads((tmp_path / "dataset" / "meta.json").read_text())
+    assert (meta["num_events"], meta["time_range"]) == (120, [1569974400, 1570060800])
+
+
 def test_a_control_character_separates_columns(tmp_path: Path) -> None:
     for name, delimiter in (("hive.txt", "\x01"), ("log.csv", ",")):
         (tmp_path / name).write_text(SEMICOLONS.replace(";", delimiter))
