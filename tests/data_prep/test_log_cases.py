@@ -253,6 +253,17 @@ def test_errors_name_the_remedy(content: str | bytes, options: str, message: str
     assert not (tmp_path / "dataset").exists()
 
 
+@pytest.mark.parametrize("role", ["user", "category"])
+def test_ids_that_lost_digits_as_floats_are_warned_of(role: str, tmp_path: Path) -> None:
+    numbers = np.arange(2400)
+    columns = {"user_id": numbers % 150, "item_id": numbers % 120, "category_id": numbers % 9, "timestamp": 1570000000 + numbers}
+    columns[f"{role}_id"] = columns[f"{role}_id"] * 1e6 + 2053013555631882655.0
+    pq.write_table(pa.table(columns), tmp_path / "log.parquet")
+    done = convert(tmp_path / "log.parquet", tmp_path / "dataset")
+    assert done.exit_code == 0, done.output
+    assert f"2,400 {role} ids are floats above 2^53, which lost digits" in done.output
+
+
 def test_floats_of_32_bits_that_lost_digits_are_refused(tmp_path: Path) -> None:
     numbers = np.arange(2400)
     columns = {"user_id": numbers % 150, "item_id": (numbers % 120).astype(np.float32), "timestamp": 1570000000 + numbers}
