@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_prep.errors import DataError
-from data_prep.time_formats import format_hint
+from data_prep.time_formats import format_hint, packed_hint
 
 
 class Quoted(str):
@@ -82,10 +82,23 @@ class BadRows:
             return
         raise DataError(
             f"{source}: {self.total:,} of {num_rows:,} rows read are bad, more than {limit} allows: {self.describe()}; "
-            f"mend the log, check --columns, --header and --id-type, or raise the limit{self._time_hint()}"
+            f"mend the log, check {self._options()}, or raise the limit{self._time_hint()}"
         )
+
+    def _options(self) -> str:
+        """The options that decide about rows like the bad ones."""
+        options = ["--columns", "--header", "--id-type"]
+        if "wrong_number_of_columns" in self.by_reason:
+            options += ["--delimiter", "--quote"]
+        if any(reason.endswith("_not_utf8") for reason in self.by_reason):
+            options.append("--encoding")
+        return f"{', '.join(options[:-1])} and {options[-1]}"
 
     def _time_hint(self) -> str:
         """What to do about times that cannot be read, if there are any."""
         example = next((self._examples[reason] for reason in self.by_reason if reason in ("time_not_a_number", "time_not_a_time")), "")
-        return f"; for the time {example} {format_hint(example[1:-1])}" if example else ""
+        if example:
+            return f"; for the time {example} {format_hint(example[1:-1])}"
+        example = self.example("time_out_of_range").strip("'")
+        hint = packed_hint(example)
+        return f"; for the time {example} {hint}" if hint else ""

@@ -63,7 +63,8 @@ class ConvertConfig(_Config):
     )
     header: Literal["auto", "yes", "no"] = Field("auto", description="whether a CSV file starts with column names")
     delimiter: str = Field(
-        ",", description="one or more characters between the columns of a CSV file, such as ; or ::, \\t for a tabulator"
+        ",",
+        description="one or more characters between the columns of a CSV file, such as ; or ::, \\t for a tabulator, \\x01 as Hive has",
     )
     quote: str = Field(
         "auto", description='character around quoted CSV fields, or none; auto: ", unless the file shows that it is plain text'

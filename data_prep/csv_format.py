@@ -11,6 +11,7 @@ from typing import Literal
 
 from data_prep.columns import Layout, decide_header, is_number, locate, usual_width
 from data_prep.errors import DataError
+from data_prep.option_values import shown_delimiter
 from data_prep.text_stream import sample_text
 from data_prep.time_formats import format_hint
 from data_prep.times import DEFAULT_TIMES, TimeOptions
@@ -19,7 +20,8 @@ from ops.csv_text import ANY_WIDTH, Dialect, Record, split_records
 TEXT_SHARE = 0.1  # a column is first read as text if more of the sampled values than this are no integers
 SAMPLED_TIMES = 500
 QUOTED_SHARE = 0.9  # of the bytes of whole rows, from which on quotes that change the number of fields count as such
-OTHER_DELIMITERS = ("\t", ";", "||", "|", "::", ",", " ")
+OTHER_DELIMITERS = ("\t", ";", "||", "|", "::", "\x01", ",", " ")
+REMARKS = ("#", "sep=")
 _BOM = b"\xef\xbb\xbf"
 logger = logging.getLogger(__name__)
 
@@ -135,12 +137,13 @@ def _are_quotes(quoted: _Sample, plain: _Sample) -> bool:
 
 
 def _without_remarks(sample: _Sample) -> _Sample:
-    """Leaves out lines before the first row that begin with ``#`` and have another number of fields than the rows."""
-    if not sample.rows[0][0].startswith("#"):
+    """Leaves out lines before the first row that begin with ``#``, or with ``sep=`` as spreadsheets write it, and have another number of
+    fields than the rows."""
+    if not sample.rows[0][0].startswith(REMARKS):
         return sample
-    width = usual_width([row for row in sample.rows if not row[0].startswith("#")] or sample.rows)
+    width = usual_width([row for row in sample.rows if not row[0].startswith(REMARKS)] or sample.rows)
     first = 0
-    while first < len(sample.rows) - 1 and sample.rows[first][0].startswith("#") and len(sample.rows[first]) != width:
+    while first < len(sample.rows) - 1 and sample.rows[first][0].startswith(REMARKS) and len(sample.rows[first]) != width:
         first += 1
     return replace(sample, rows=sample.rows[first:], begins=sample.begins[first:])
 
@@ -225,7 +228,7 @@ def _require_delimiter(path: Path, text: bytes, dialect: Dialect, width: int, ne
     for other in OTHER_DELIMITERS:
         rows = _read_sample(text, Dialect(other.encode(), dialect.quote, dialect.comment)).rows
         if other.encode() != dialect.delimiter and usual_width(rows) >= needed and len(rows[0]) > width:
-            shown = "\\t" if other == "\t" else other
+            shown = shown_delimiter(other)
             raise DataError(
                 f"{path}: {needed} columns are wanted, but the file has {width} columns with the delimiter "
                 f"{dialect.delimiter.decode()!r} and {usual_width(rows)} with '{shown}'; give --delimiter '{shown}'"

@@ -18,6 +18,7 @@ from data_prep.csv_format import CsvFormat
 from data_prep.file_options import log_options
 from data_prep.json_file import JsonFormat
 from data_prep.log_reader import Batch, LogReader, ReadFacts
+from data_prep.option_values import shown_delimiter
 from data_prep.parquet_file import ParquetFormat
 from data_prep.reading import BatchReader, LogFacts, describe_types, in_order
 from data_prep.rules import GoodRows, Rules, good_rows, settle_rules
@@ -144,13 +145,18 @@ def _options(config: ConvertConfig, read: ReadFacts, facts: LogFacts, rules: Rul
         names = {role: form.names[place] if form.names else place for role, place in form.positions.items()}
         decided["--columns"] = _typed({**read.partition_columns, **names})
         decided["--header"] = "yes" if form.with_header else "no"
-        decided["--delimiter"] = form.dialect.delimiter.decode().replace("\t", "\\t")
+        decided["--delimiter"] = shown_delimiter(form.dialect.delimiter.decode())
         decided["--quote"] = form.dialect.quote.decode() or "none"
     elif form is not None:
         paths = form.keys if isinstance(form, JsonFormat) else form.paths
         decided["--columns"] = _typed({**read.partition_columns, **{role: ".".join(path) for role, path in paths.items()}})
     types = {role: "string" if role in rules.string_roles else "int" for role in ID_ROLES if role in facts.ids}
-    decided["--id-type"] = next(iter(types.values())) if len(set(types.values())) == 1 else _typed(types)
+    if config.items is not None and (asked := config.id_type_of("category")) != "auto":
+        types["category"] = asked
+    is_one = len(set(types.values())) == 1 and ("category" in types or config.items is None)  # it would hold for the items file too
+    decided["--id-type"] = next(iter(types.values())) if is_one else _typed(types)
+    if config.format is not None and missing_kinds(facts.kinds, config.behavior_names):
+        decided["--format"] = config.format  # kinds that it knows need not occur
     if any(facts.times.numbers):
         decided["--time-unit"] = rules.times.number_unit
     if any(facts.times.moments):
@@ -164,4 +170,4 @@ def _typed(value: Any) -> str:
         return ",".join(f"{key}={part}" for key, part in value.items())
     if isinstance(value, (tuple, list)):
         return ",".join(map(str, value))
-    return str(value).replace("\t", "\\t")
+    return shown_delimiter(str(value))

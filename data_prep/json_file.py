@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,24 @@ def inspect_json(path: Path, mapping: Mapping[str, str], layout: Layout, skip: f
     names = [".".join(path) for path in paths]
     positions = locate(names, 0, mapping, layout, str(path))
     keys = {role: list(paths)[position] for role, position in positions.items() if role not in skip}
-    logger.info("%s: JSON lines, %s", path.name, ", ".join(f"{role} = {'.'.join(key)}" for role, key in keys.items()))
+    _require_values(path, keys, rows)
+    if keys:  # none where the keys alone are asked for
+        logger.info("%s: JSON lines, %s", path.name, ", ".join(f"{role} = {'.'.join(key)}" for role, key in keys.items()))
     return JsonFormat(str(path), keys, _schema(keys.values(), rows), 3 if text.startswith(_BOM) else 0, tuple(rows))
+
+
+def _require_values(path: Path, keys: Mapping[str, tuple[str, ...]], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses keys that mostly hold lists or objects.
+
+    Raises:
+        DataError: one does.
+    """
+    for role, key in keys.items():
+        values = [value for row in rows if (value := _get(row, key)) is not None]
+        for kind, name in ((dict, "objects"), (list, "lists")):
+            if 2 * sum(isinstance(value, kind) for value in values) > len(values):
+                remedy = f"name a key in them, such as {role}={'.'.join(key)}.id" if kind is dict else "write one line per value"
+                raise DataError(f"{path}: {'.'.join(key)!r} ({role}) holds {name}; {remedy}")
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

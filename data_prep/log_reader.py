@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from data_prep.text_columns import clean_text, repeated, to_text
 from data_prep.text_stream import line_blocks, skip_bytes
 from data_prep.times import DEFAULT_TIMES, TimeOptions, narrow_times
 
+logger = logging.getLogger(__name__)
 PARQUET_BATCH_ROWS = 1 << 19
 Batch = Mapping[str, pa.Array]
 Product = TypeVar("Product")
@@ -153,14 +155,18 @@ class LogReader(Generic[Product]):
         mapping, layout = self._options.mapping, self._options.layout
         values = {name.casefold(): value for name, value in partition_values(path).items()}
         named = dict(mapping) or dict(layout.names)
-        named = {role: column for role, column in named.items() if role not in self._options.skip}
         found = {role: values[column.casefold()] for role, column in named.items() if column.casefold() in values}
         if not found:
             return found, mapping, layout
-        self.facts.partition_columns = {role: named[role] for role in found}
+        read = {role: value for role, value in found.items() if role not in self._options.skip}
+        self.facts.partition_columns = {role: named[role] for role in read}
+        if read:
+            logger.info(
+                "%s: of its directories %s", path.name, ", ".join(f"{role} = {named[role]}: {value}" for role, value in read.items())
+            )
         rest = {role: column for role, column in mapping.items() if role not in found}
         names = {role: column for role, column in layout.names.items() if role not in found}
-        return found, rest, replace(layout, names=names, positions={r: p for r, p in layout.positions.items() if r not in found})
+        return read, rest, replace(layout, names=names, positions={r: p for r, p in layout.positions.items() if r not in found})
 
     def _made(self, columns: Batch, constants: Mapping[str, str | None]) -> Product:
         rows = len(next(iter(columns.values())))
@@ -233,7 +239,9 @@ class LogReader(Generic[Product]):
         self.facts.formats.append(form)
 
         def parse(batch: pa.RecordBatch) -> tuple[int, Product]:
-            return batch.num_rows, self._made(form.read(batch), constants)
+            columns = form.read(batch)
+            form.require_exact(columns)
+            return batch.num_rows, self._made(columns, constants)
 
         def products() -> Iterator[Product]:
             size, rows = path.stat().st_size, 0

@@ -78,15 +78,20 @@ def check_time_format(directives: str) -> str:
 
 
 def check_delimiter(value: str) -> str:
-    """The characters between two columns; ``\\t`` and ``tab`` are a tabulator.
+    """The characters between two columns; ``\\t`` and ``tab`` are a tabulator, ``\\x01`` is a control character.
 
     Raises:
         ValueError: it is empty, or has a line end or a quote.
     """
-    value = _ESCAPES.get(value, value)
+    value = re.sub(r"\\x([0-7][0-9a-fA-F])", lambda found: chr(int(found[1], 16)), _ESCAPES.get(value, value))
     if not value or set(value) & set('\r\n"'):
         raise ValueError(f"the delimiter {value!r} must be one or more characters without line end and quote")
     return value
+
+
+def shown_delimiter(value: str) -> str:
+    """A delimiter as `check_delimiter` takes it, without control characters."""
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in value).replace("\\x09", "\\t")
 
 
 def check_quote(value: str) -> str:

@@ -14,6 +14,7 @@ import pyarrow.parquet
 from data_prep.columns import Layout, locate
 from data_prep.errors import DataError
 
+EXACT_FLOATS_32 = 1 << 24  # whole numbers up to here are exact as floats of 32 bits
 logger = logging.getLogger(__name__)
 
 
@@ -22,11 +23,13 @@ class ParquetFormat:
     """How to read one file.
 
     Attributes:
+        source: the file, for messages.
         paths: role -> column, as a path of names.
         types: role -> type.
         num_rows: of the file.
     """
 
+    source: str
     paths: dict[str, tuple[str, ...]]
     types: dict[str, pa.DataType]
     num_rows: int
@@ -45,6 +48,22 @@ class ParquetFormat:
                 column = pc.struct_field(column, name)
             found[role] = column
         return found
+
+    def require_exact(self, columns: Mapping[str, pa.Array]) -> None:
+        """Refuses ids and times that lost digits as floats of 32 bits.
+
+        Raises:
+            DataError: a column holds such.
+        """
+        for role, column in columns.items():
+            if role == "behavior" or not pa.types.is_float32(column.type):
+                continue
+            finite = pc.filter(column, pc.is_finite(column))
+            if (pc.max(pc.abs(finite)).as_py() or 0) > EXACT_FLOATS_32:
+                raise DataError(
+                    f"{self.source}: column {'.'.join(self.paths[role])!r} ({role}) holds floats of 32 bits above 2^24, which lost digits; "
+                    "write it as integers (pandas: astype('Int64')), or from the source as floats of 64 bits"
+                )
 
 
 def _fields(field: pa.Field, above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], pa.DataType]]:
@@ -76,7 +95,9 @@ def inspect_parquet(path: Path, mapping: Mapping[str, str], layout: Layout, skip
     for role, (names, kind) in wanted.items():
         if not _usable(kind, role):
             raise DataError(f"{path}: column {'.'.join(names)!r} ({role}) is of type {kind}; it must hold {_wanted_types(role)}")
-    return ParquetFormat({role: names for role, (names, _) in wanted.items()}, {role: kind for role, (_, kind) in wanted.items()}, num_rows)
+    return ParquetFormat(
+        str(path), {role: names for role, (names, _) in wanted.items()}, {role: kind for role, (_, kind) in wanted.items()}, num_rows
+    )
 
 
 def _wanted_types(role: str) -> str:

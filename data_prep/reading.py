@@ -174,6 +174,15 @@ def read_log(inputs: Sequence[Path], work: Path, config: ConvertConfig, base: Ba
             f"{source}: {inexact:,} item ids are floats above 2^53, which lost digits, so that they name other items or none; write the "
             "column as integers (pandas: astype('Int64')) or as text"
         )
+    for role in sorted({"user", "category"} & set(facts.ids)):
+        if inexact := facts.ids[role].inexact:
+            logger.warning(
+                "%s: %s %s ids are floats above 2^53, which lost digits, so that different ones may have become one; write the column as "
+                "integers (pandas: astype('Int64')) or as text",
+                source,
+                f"{inexact:,}",
+                role,
+            )
     state = {
         "offsets": spool.offsets,
         "ids": {role: asdict(found) for role, found in facts.ids.items()},

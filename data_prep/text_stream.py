@@ -12,7 +12,7 @@ from data_prep.sources import TextFile
 SAMPLE_BYTES = 1 << 16
 LONGEST_LINE_BLOCKS = 16
 MAX_CONTROL_SHARE = 0.05  # of the characters of a text; random bytes have twice as many
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1e]")  # \x01 and \x1f stand between columns
 _BOM = b"\xef\xbb\xbf"
 
 

@@ -65,14 +65,14 @@ DEFAULT_TIMES = TimeOptions()
 
 
 def _in_utc(micros: np.ndarray, zone: str) -> np.ndarray:
-    """[n] int64 microseconds of local time as microseconds of UTC; an hour that occurs twice or not at all is the earlier one."""
+    """[n] int64 microseconds of local time as microseconds of UTC; an hour that occurs twice is the earlier one, a skipped one its end."""
     if zone in ("UTC", "+00:00", "-00:00"):
         return micros
     if (offset := _OFFSET.fullmatch(zone)) is not None:
         sign, hours, minutes = offset.groups()
         return micros - (-1 if sign == "-" else 1) * (int(hours) * 3600 + int(minutes) * 60) * 1_000_000
     local = pa.array(micros, pa.timestamp("us"))
-    moments = pc.assume_timezone(local, zone, ambiguous="earliest", nonexistent="earliest")
+    moments = pc.assume_timezone(local, zone, ambiguous="earliest", nonexistent="latest")
     utc: np.ndarray = moments.cast(pa.int64()).to_numpy(zero_copy_only=False)
     return utc
 

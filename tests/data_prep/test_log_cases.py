@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -207,6 +208,8 @@ def test_a_log_is_read_from_a_pipe(shapes: Path, tmp_path: Path) -> None:
 
 
 SEMICOLONS = "user_id;item_id;timestamp\n" + "".join(f"{n % 9};{n % 5};{1570000000 + n}\n" for n in range(60))
+NAMES = "user_id,item_id,timestamp\n"
+COMMAS = SEMICOLONS.replace(";", ",")
 
 
 @pytest.mark.parametrize(
@@ -227,16 +230,82 @@ SEMICOLONS = "user_id;item_id;timestamp\n" + "".join(f"{n % 9};{n % 5};{15700000
         ('{"user": 1}\n', "", "user should be column 'user_id', but the columns are user"),
         (SEMICOLONS.replace(";", ","), "--format rees46", "none of the layouts of format rees46"),
         (b"PK\x05\x06" + bytes(18), "", "must hold one file, but holds 0"),
+        (SEMICOLONS.replace(";", "\x01"), "", "give --delimiter '\\x01'"),
+        (SEMICOLONS.replace(";", "||"), "", "give --delimiter '||'"),
+        (COMMAS.replace("15700000", "02/30/2019 08:"), "", "give --time-format with the directives of strptime"),
+        (COMMAS.replace("15700000", "Oct 31 2019 08:"), "", "give --time-format, for example '%b %d %Y %H:%M'"),
+        (NAMES + "1,2,20190115\n" * 40, "--max-bad-rows 5", "for the time 20190115 give --time-format '%Y%m%d' if these are dates"),
+        (NAMES + "1,2,20190115083000\n" * 40, "--max-bad-rows 5", "give --time-format '%Y%m%d%H%M%S' if these are dates"),
+        ("sep=;\n" + SEMICOLONS, "", "give --delimiter ';'"),
+        (NAMES + "\udcff1,2,1570000000\n" * 40, "--max-bad-rows 5", "--id-type and --encoding, or raise"),
+        (COMMAS + "1,2,1570000000,\n" * 40, "--max-bad-rows 5", "--id-type, --delimiter and --quote, or raise"),
+        ('{"user_id": {"id": 1}, "item_id": 2, "timestamp": 1570000000}\n', "", "'user_id' (user) holds objects; name a key in them"),
+        ('{"user_id": 1, "item_id": [2, 3], "timestamp": 1570000000}\n', "", "'item_id' (item) holds lists; write one line per value"),
         ("user_id,item_id,timestamp\n1,2.5e18,1570000000\n1,3.5e18,1570000001\n", "", "floats above 2^53, which lost digits"),
     ],
 )
 def test_errors_name_the_remedy(content: str | bytes, options: str, message: str, tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
-    log.write_bytes(content if isinstance(content, bytes) else content.encode())
+    log.write_bytes(content if isinstance(content, bytes) else content.encode(errors="surrogateescape"))
     done = convert(log, tmp_path / "dataset", *options.split())
     assert done.exit_code == 1
     assert message in done.output
     assert not (tmp_path / "dataset").exists()
+
+
+@pytest.mark.parametrize("role", ["user", "category"])
+def test_ids_that_lost_digits_as_floats_are_warned_of(role: str, tmp_path: Path) -> None:
+    numbers = np.arange(2400)
+    columns = {"user_id": numbers % 150, "item_id": numbers % 120, "category_id": numbers % 9, "timestamp": 1570000000 + numbers}
+    columns[f"{role}_id"] = columns[f"{role}_id"] * 1e6 + 2053013555631882655.0
+    pq.write_table(pa.table(columns), tmp_path / "log.parquet")
+    done = convert(tmp_path / "log.parquet", tmp_path / "dataset")
+    assert done.exit_code == 0, done.output
+    assert f"2,400 {role} ids are floats above 2^53, which lost digits" in done.output
+
+
+def test_floats_of_32_bits_that_lost_digits_are_refused(tmp_path: Path) -> None:
+    numbers = np.arange(2400)
+    columns = {"user_id": numbers % 150, "item_id": (numbers % 120).astype(np.float32), "timestamp": 1570000000 + numbers}
+    columns["item_id"][[7, 8]] = np.nan, np.inf
+    pq.write_table(pa.table(columns), tmp_path / "small.parquet")
+    assert convert(tmp_path / "small.parquet", tmp_path / "small").exit_code == 0
+    for column, role in (("user_id", "user"), ("item_id", "item"), ("timestamp", "time")):
+        large = (16777300 + numbers % 90).astype(np.float32)
+        pq.write_table(pa.table({**columns, column: large}), tmp_path / "large.parquet")
+        done = convert(tmp_path / "large.parquet", tmp_path / "large")
+        assert done.exit_code == 1
+        assert f"column {column!r} ({role}) holds floats of 32 bits above 2^24, which lost digits" in done.output
+
+
+def test_the_delimiter_that_a_spreadsheet_writes_in_front_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("sep=;\r\n" + SEMICOLONS.replace("\n", "\r\n"))
+    assert convert(tmp_path / "log.csv", tmp_path / "dataset", "--delimiter", ";").exit_code == 0
+    meta = json.loads((tmp_path / "dataset" / "meta.json").read_text())
+    assert (meta["num_events"], meta["headers"], meta["dropped_rows"]) == (60, [True], {})
+
+
+@pytest.mark.parametrize("options", ["", "--behaviors buy,view"])
+def test_kind_and_day_in_the_names_of_directories_are_read(options: str, tmp_path: Path) -> None:
+    for day, kind in ((2, "buy"), (3, "view")):
+        directory = tmp_path / f"day=2019-10-{day:02d}" / f"kind={kind}"
+        directory.mkdir(parents=True)
+        (directory / "part.csv").write_text("user_id,item_id\n" + "".join(f"{n % 9},{n % 5}\n" for n in range(60)))
+    columns = "user=user_id,item=item_id,time=day,behavior=kind"
+    done = convert(tmp_path, tmp_path / "dataset", "--columns", columns, *options.split())
+    assert done.exit_code == 0, done.output
+    meta = json.loads((tmp_path / "dataset" / "meta.json").read_text())
+    assert (meta["num_events"], meta["time_range"]) == (120, [1569974400, 1570060800])
+
+
+def test_a_control_character_separates_columns(tmp_path: Path) -> None:
+    for name, delimiter in (("hive.txt", "\x01"), ("log.csv", ",")):
+        (tmp_path / name).write_text(SEMICOLONS.replace(";", delimiter))
+    assert convert(tmp_path / "hive.txt", tmp_path / "hive", "--delimiter", "\\x01").exit_code == 0
+    assert convert(tmp_path / "log.csv", tmp_path / "log").exit_code == 0
+    assert (tmp_path / "hive" / "items.parquet").read_bytes() == (tmp_path / "log" / "items.parquet").read_bytes()
+    done = convert(tmp_path / "hive.txt", tmp_path / "dry", "--delimiter", "\\x01", "--dry-run")
+    assert "--delimiter '\\x01'" in done.output
 
 
 @pytest.mark.parametrize("place", ["user", "item", "title"])
@@ -265,16 +334,33 @@ DRY = [
 
 @pytest.mark.parametrize(("name", "options"), DRY)
 def test_the_command_of_a_dry_run_makes_the_same_dataset(name: str, options: str, shapes: Path, tmp_path: Path) -> None:
-    dry = CliRunner().invoke(main, ["convert", "--dry-run", "--quiet", "--input", str(shapes / name), *options.split()])
+    check_dry_run(shapes / name, tmp_path, *options.split())
+
+
+@pytest.mark.parametrize("options", ["", "--id-type string", "--id-type category=string"])
+def test_the_command_of_a_dry_run_leaves_the_categories_of_an_items_file_their_type(options: str, shapes: Path, tmp_path: Path) -> None:
+    categories = "".join(f"{item},{f'0{item % 5}' if options else f'kind {item % 5}'}\n" for item in range(120))
+    (tmp_path / "items.csv").write_text("item_id,category_id\n" + categories)
+    check_dry_run(shapes / "plain.csv", tmp_path, "--items", str(tmp_path / "items.csv"), *options.split())
+
+
+def test_the_command_of_a_dry_run_holds_where_kinds_of_a_format_do_not_occur(tmp_path: Path) -> None:
+    rows = "".join(f"{1570000000 + n}873,{n % 150},view,{n % 120},\n" for n in range(2400))
+    (tmp_path / "events.csv").write_text("timestamp,visitorid,event,itemid,transactionid\n" + rows)
+    check_dry_run(tmp_path / "events.csv", tmp_path, "--format", "retailrocket")
+
+
+def check_dry_run(log: Path, out: Path, *options: str) -> None:
+    dry = CliRunner().invoke(main, ["convert", "--dry-run", "--quiet", "--input", str(log), *options])
     assert dry.exit_code == 0, dry.output
     assert dry.stdout.startswith("2,400 rows read, nothing written")
-    assert convert(shapes / name, tmp_path / "one", *options.split()).exit_code == 0
+    assert convert(log, out / "one", *options).exit_code == 0
     command = shlex.split(dry.stdout.splitlines()[-1])
     assert command[:2] == ["nann", "convert"]
-    command[command.index("DATASET")] = str(tmp_path / "two")
+    command[command.index("DATASET")] = str(out / "two")
     again = CliRunner().invoke(main, [*command[1:], "--quiet"])
     assert again.exit_code == 0, again.output
-    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    one, two = ({path.name: path.read_bytes() for path in (out / name).iterdir()} for name in ("one", "two"))
     assert one.keys() == two.keys()
     assert all(one[file] == two[file] for file in one if file != "manifest.json")
 

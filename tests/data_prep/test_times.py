@@ -79,6 +79,13 @@ def test_dates_are_midnight_of_the_zone() -> None:
         assert read(array, time_zone="America/New_York")[0][0].values[0] == expected
 
 
+def test_an_hour_that_a_clock_shows_twice_or_skips() -> None:
+    array = pa.array(["2019-10-27 02:30:00", "2019-03-31 02:30:00"])
+    (column,), unit = read(array, time_zone="Europe/Berlin")
+    assert unit == "s"
+    assert column.values.tolist() == [int(datetime(2019, 10, 27, 0, 30, tzinfo=UTC).timestamp()), 1553994000]
+
+
 def test_a_zone_does_not_move_times_that_have_one() -> None:
     array = pa.array(["2019-07-02 00:00:00Z", "2019-07-02 00:00:00"])
     (column,), _ = read(array, time_zone="Europe/Berlin")
