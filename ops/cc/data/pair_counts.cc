@@ -1,5 +1,5 @@
-// Counts, for each item, the items that stand near it in histories. One pass over the item's own events into an array of all items: the
-// memory is that of two such arrays a thread, however many pairs there are, and nothing is sorted but what is kept.
+// Counts, for each item, the items that stand near it in histories. One pass over the item's own events into an array of all
+// items: the memory is that of two such arrays a thread, however many pairs there are, and nothing is sorted but what is kept.
 
 #include <algorithm>
 #include <cstdint>
@@ -19,7 +19,8 @@ bool Better(const Pair& a, const Pair& b) { return a.score > b.score || (a.score
 #define NANN_EXPORT extern "C" __attribute__((visibility("default")))
 
 // order[starts[i]..starts[i + 1]) are the positions of item i's events, ascending. starts: [num_items + 2], overwritten.
-NANN_EXPORT int64_t nann_index_events(const int32_t* items, int64_t num_events, int64_t num_items, int64_t* starts, uint32_t* order) {
+NANN_EXPORT int64_t nann_index_events(const int32_t* items, int64_t num_events, int64_t num_items, int64_t* starts,
+                                      uint32_t* order) {
   std::fill_n(starts, num_items + 2, 0);
   for (int64_t event = 0; event < num_events; ++event) ++starts[items[event] + 1];
   for (int64_t item = 0; item <= num_items; ++item) starts[item + 1] += starts[item];
@@ -28,15 +29,15 @@ NANN_EXPORT int64_t nann_index_events(const int32_t* items, int64_t num_events, 
   return num_events;
 }
 
-// For each source item s: over its events at position p of a user's history the other events at p + g (forward) and p - g (backward),
-// g = 1..window, each adding user_weights[user] / g to its item. Of these items the `keep` with the highest
-// (forward + back * backward) * item_weights[item] go to places[s].. in order of item, their number to sizes[s]; the sums over all
-// items to totals[2 s] (forward) and totals[2 s + 1] (backward). places[s + 1] - places[s] holds what is kept at most.
-NANN_EXPORT int64_t nann_count_pairs(const int32_t* items, const int32_t* users, const int64_t* row_splits, const float* user_weights,
-                                     const int64_t* starts, const uint32_t* order, int64_t num_items, const int32_t* sources,
-                                     int64_t num_sources, int64_t window, float back, const float* item_weights, int64_t keep,
-                                     const int64_t* places, int32_t* kept_items, float* forward, float* backward, int64_t* sizes,
-                                     double* totals) {
+// For each source item s: over its events at position p of a user's history the other events at p + g (forward) and p - g
+// (backward), g = 1..window, each adding user_weights[user] / g to its item. Of these items the `keep` with the highest (forward
+// + back * backward) * item_weights[item] go to places[s].. in order of item, their number to sizes[s]; the sums over all items
+// to totals[2 s] (forward) and totals[2 s + 1] (backward). places[s + 1] - places[s] holds what is kept at most.
+NANN_EXPORT int64_t nann_count_pairs(const int32_t* items, const int32_t* users, const int64_t* row_splits,
+                                     const float* user_weights, const int64_t* starts, const uint32_t* order, int64_t num_items,
+                                     const int32_t* sources, int64_t num_sources, int64_t window, float back,
+                                     const float* item_weights, int64_t keep, const int64_t* places, int32_t* kept_items,
+                                     float* forward, float* backward, int64_t* sizes, double* totals) {
   std::vector<float> ahead(num_items + 1, 0.0F), behind(num_items + 1, 0.0F);
   std::vector<uint8_t> met(num_items + 1, 0);
   std::vector<int32_t> touched;
