@@ -204,8 +204,8 @@ def _require_replaceable(path: Path, step: str) -> None:
     except (OSError, ValueError):
         made_by = None
     if made_by != step:
-        what = f"an artifact of `nann {made_by}`" if isinstance(made_by, str) else "no artifact"
-        raise ArtifactError(f"{path} holds {what}, not of `nann {step}`, and is not replaced; move it away, or give another path")
+        what = f"is an artifact of `nann {made_by}`" if isinstance(made_by, str) else f"is not empty and holds no artifact of `nann {step}`"
+        raise ArtifactError(f"{path} {what}, and is not replaced; move it away, or give another path")
 
 
 def _is_empty_directory(path: Path) -> bool:
