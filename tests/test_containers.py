@@ -148,3 +148,13 @@ def test_a_build_that_fails_fails_ci_unless_there_is_no_network(machine: Machine
     done = machine.run(".ci/image")
     assert done.returncode == code
     assert ("IMAGE SKIPPED: no package index" in done.stderr) == (code == 0)
+
+
+@both
+def test_tests_of_the_image_read_only_what_is_copied(file: Path) -> None:
+    [command] = [value for value in values(file, "RUN") if "-m pytest" in value]
+    directories = re.findall(r"tests/[\w/]+", command)
+    assert directories
+    for path in sorted(path for directory in directories for path in (ROOT / directory).rglob("*.py")):
+        lacking = re.search(r'/ "(docs|README\.md|CHANGELOG\.md|Makefile|benchmarks|examples)"', path.read_text())
+        assert not lacking, f"{path} reads what the image lacks"

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+from data_prep.presets import FORMATS
 from pipelines.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -112,3 +113,13 @@ def test_make_help_lists_every_verb() -> None:
     described = set(re.findall(r"(?m)^([a-z-]+):.*## ", text))
     assert phony == described
     assert {"help", "install", "run", "test", "test-all", "lint", "bench", "compile", "images", "clean"} <= phony
+
+
+def test_the_documentation_lists_every_layout_of_a_format() -> None:
+    page = (ROOT / "docs" / "data.md").read_text()
+    for name, layouts in FORMATS.items():
+        for layout in layouts:
+            assert f"| `{name}` | {layout.name} |" in page
+            for option in layout.options:
+                row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` | {layout.name} |"))
+                assert f"--{option.replace('_', '-')} " in row

@@ -89,13 +89,3 @@ def test_impressions_may_be_empty_or_without_kinds(tmp_path: Path) -> None:
     assert nann("convert", "--input", tmp_path / "log.csv", "--dataset", tmp_path / "dataset", *arguments).exit_code == 0
     meta = json.loads((tmp_path / "dataset" / "meta.json").read_text())
     assert (meta["num_items"], meta["num_events"]) == (3, 9 * 4 * 3)
-
-
-def test_the_documentation_lists_every_layout() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
-    for name, layouts in FORMATS.items():
-        for layout in layouts:
-            assert f"| `{name}` | {layout.name} |" in page
-            for option in layout.options:
-                row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` | {layout.name} |"))
-                assert f"--{option.replace('_', '-')} " in row
