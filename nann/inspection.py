@@ -14,10 +14,10 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from nann.errors import ArtifactError
 from ops import graph_optimizer
-from ops.graph_optimizer.analysis import upstream
 from ops.graph_optimizer.cost import graph_cost
-from ops.graph_optimizer.loop_shapes import import_graph
-from ops.graph_optimizer.products import downstream
+from ops.graphdef.editing import consumers
+from ops.graphdef.importing import import_graph
+from ops.graphdef.reach import downstream, upstream
 
 SCORER_USERS, SCORER_ITEMS, SCORER_OUTPUTS = ("item_ids", "cate_ids"), ("item_embs",), ("scores",)
 
@@ -74,7 +74,7 @@ def inspect(
     is_scorer = {*SCORER_USERS, *SCORER_ITEMS, *SCORER_OUTPUTS} <= names
     if is_scorer and not user_inputs and not item_inputs:
         user_inputs, item_inputs, outputs = SCORER_USERS, SCORER_ITEMS, outputs or SCORER_OUTPUTS
-    read = {name.lstrip("^").partition(":")[0] for node in graph_def.node for name in node.input}
+    read = consumers(graph_def)
     outputs = (
         outputs
         or named

@@ -19,6 +19,9 @@ from nann.errors import ArtifactError
 from nann.export.hoisting import hoist_user_part
 from nann.retrieval import HistoryScorer
 from nann.retrieval.beam import UserState
+from ops.graphdef.editing import in_order_of_names
+from ops.graphdef.importing import output_types
+from ops.graphdef.reach import part_of
 from ops.lookup import stock_ops
 from ops.scoring_program import LoweredScorer, lower_scorer
 
@@ -58,11 +61,7 @@ def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
     ]
     with stock_ops():  # the portable exports load in any TensorFlow
         traced = tf.function(frozen, input_signature=signature).get_concrete_function()
-    graph_def = convert_variables_to_constants_v2(traced).graph.as_graph_def()
-    # the conversion lists nodes in an order that varies with what the process did before; equal models shall give equal bytes
-    nodes = sorted(graph_def.node, key=lambda node: node.name)
-    del graph_def.node[:]
-    graph_def.node.extend(nodes)
+    graph_def = in_order_of_names(convert_variables_to_constants_v2(traced).graph.as_graph_def())
     return hoist_user_part(graph_def, user_state_names(graph_def))
 
 
@@ -162,31 +161,11 @@ def _part(graph_def: tf.compat.v1.GraphDef, inputs: list[str], outputs: list[str
     """The part of a graph between named nodes, the inputs as placeholders; what lies before them is left behind."""
     opened = tf.compat.v1.GraphDef(versions=graph_def.versions)
     with tf.Graph().as_default() as placeholders:
-        for name, (shape, dtype) in zip(inputs, static_types(graph_def, inputs), strict=True):
+        for name, (shape, dtype) in zip(inputs, output_types(graph_def, inputs), strict=True):
             tf.compat.v1.placeholder(dtype, shape, name=name)
     opened.node.extend(placeholders.as_graph_def().node)
     opened.node.extend(node for node in graph_def.node if node.name not in inputs)
-    needed = _upstream(opened, [*outputs, *inputs])
-    return tf.compat.v1.GraphDef(versions=graph_def.versions, node=[node for node in opened.node if node.name in needed])
-
-
-def _upstream(graph_def: tf.compat.v1.GraphDef, names: list[str]) -> set[str]:
-    """Names of some nodes and of all they depend on."""
-    inputs = {node.name: [name.lstrip("^").split(":")[0] for name in node.input] for node in graph_def.node}
-    found, waiting = set(names), list(names)
-    while waiting:
-        new = set(inputs[waiting.pop()]) - found
-        found |= new
-        waiting.extend(new)
-    return found
-
-
-def static_types(graph_def: tf.compat.v1.GraphDef, names: list[str]) -> list[tuple[tf.TensorShape, tf.DType]]:
-    """Static shape and type of the first output of named nodes."""
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name="")
-    tensors = [graph.get_tensor_by_name(f"{name}:0") for name in names]
-    return [(tensor.shape, tensor.dtype) for tensor in tensors]
+    return part_of(opened, [*outputs, *inputs])
 
 
 def input_names(graph_def: tf.compat.v1.GraphDef) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ops.graph_optimizer.loop_shapes import import_graph
 from ops.graph_passes import remove_dead_nodes
+from ops.graphdef.editing import in_order_of_names
+from ops.graphdef.importing import import_graph, output_types
 
 PRODUCTS = {"MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum"}
 
@@ -59,7 +60,7 @@ def _with_states(
 
     named = {past(tensor.removesuffix(":0")): f"user_state_{number}" for number, tensor in enumerate(boundary)}
     assertions = {node.name for node in frozen.node if node.op == "Assert" and node.name in scoring}
-    types = dict(zip(boundary, _types(frozen, boundary), strict=True))
+    types = output_types(frozen, boundary)
     changed = tf.compat.v1.GraphDef(versions=frozen.versions, library=frozen.library)
     for node in frozen.node:
         if node.name in old:
@@ -80,17 +81,8 @@ def _with_states(
                 if mine or node.name in scoring:
                     source = named.get(source, f"{source}/scoring" if source in sizes else source)
                 copy.input.append(source)
-    for number, tensor in enumerate(boundary):
+    for number, (tensor, (_, dtype)) in enumerate(zip(boundary, types, strict=True)):
         identity = changed.node.add(name=f"user_state_{number}", op="Identity", input=[past(tensor.removesuffix(":0"))])
-        identity.attr["T"].type = types[tensor].as_datatype_enum
+        identity.attr["T"].type = dtype.as_datatype_enum
     outputs = ["history", "history_mask", *(f"user_state_{number}" for number in range(len(boundary))), "scores"]
-    result = remove_dead_nodes(changed, outputs=outputs)
-    nodes = sorted(result.node, key=lambda node: node.name)
-    del result.node[:]
-    result.node.extend(nodes)
-    return result
-
-
-def _types(frozen: tf.compat.v1.GraphDef, tensors: list[str]) -> list[tf.DType]:
-    graph = import_graph(frozen)
-    return [graph.get_tensor_by_name(name).dtype for name in tensors]
+    return in_order_of_names(remove_dead_nodes(changed, outputs=outputs))

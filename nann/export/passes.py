@@ -13,6 +13,7 @@ from nann.config import Precision
 from nann.export.freeze import INPUT, FrozenScorer, input_names, user_state_names
 from nann.index.embeddings import Embeddings
 from ops import graph_optimizer, graph_passes
+from ops.graphdef.editing import in_order_of_names
 
 CHECK_USERS, CHECK_LENGTH, CHECK_ITEMS, CHECK_INPUTS = 3, 24, 64, 8
 EXACT_TOLERANCE, HALF_TOLERANCE = 1e-5, 0.1
@@ -65,10 +66,7 @@ def optimize_scorer(
     }
     feeds |= {INPUT + key: rng.integers(0, CHECK_INPUTS, size=(CHECK_USERS, CHECK_LENGTH)) for key in input_names(frozen)}
     changed, reports = graph_passes.run_passes(frozen, passes, outputs=outputs, feeds=feeds)
-    nodes = sorted(changed.node, key=lambda node: node.name)
-    del changed.node[:]
-    changed.node.extend(nodes)
-    return changed, [report.as_dict() for report in reports]
+    return in_order_of_names(changed), [report.as_dict() for report in reports]
 
 
 def _lower_precision(precision: Precision, *, tables: bool, products: bool) -> Any:
@@ -127,7 +125,4 @@ def precompute(
     changed, table, report = graph_optimizer.precompute_items(
         frozen, item_input="item_embs", item_values=corpus.vectors, outputs=outputs, axis=1, max_table_bytes=max_table_bytes
     )
-    nodes = sorted(changed.node, key=lambda node: node.name)
-    del changed.node[:]
-    changed.node.extend(nodes)
-    return changed, Embeddings(item_rows=corpus.item_rows, vectors=table), report.as_dict()
+    return in_order_of_names(changed), Embeddings(item_rows=corpus.item_rows, vectors=table), report.as_dict()

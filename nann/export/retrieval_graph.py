@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from nann.config import Precision
 from nann.export.catalogue import Catalogue, CatalogueLookup
-from nann.export.freeze import ENCODE_USER, INPUT, PARAMETERS, SCORE, cut_networks, lower_frozen, static_types, user_state_names
+from nann.export.freeze import ENCODE_USER, INPUT, PARAMETERS, SCORE, cut_networks, lower_frozen, user_state_names
 from nann.export.history_graph import TracedHistory
 from nann.export.saved_model import write_saved_model
 from nann.index.embeddings import Embeddings
@@ -39,6 +39,7 @@ from nann.retrieval.retrievers import rows_at
 from nann.retrieval.walk import COMPILED_WIDTHS, WIDTHS
 from ops import retrieval as native_ops
 from ops import scoring
+from ops.graphdef.importing import output_types
 from ops.scoring import UserMemory
 from ops.scoring_program import LoweredScorer, LoweringError
 
@@ -158,7 +159,7 @@ def _export(
     """Builds the graph, writes its variables into a checkpoint if one is named, and returns the MetaGraph with its signatures."""
     history, lookup = TracedHistory(parts.scorer.scorer, precision=parts.table_precision), CatalogueLookup(parts.catalogue)
     networks = cut_networks(parts.frozen)
-    state_shapes = [shape for shape, _ in static_types(parts.frozen, user_state_names(parts.frozen))]
+    state_shapes = [shape for shape, _ in output_types(parts.frozen, user_state_names(parts.frozen))]
     variables = _Variables()
     with tf.Graph().as_default() as graph:
         tables = SearchTables.create(

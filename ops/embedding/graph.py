@@ -13,10 +13,13 @@ from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from ops import lookup as positions
-from ops.embedding import composite, functions
+from ops.embedding import composite
 from ops.embedding.features import Group, handle_of
 from ops.embedding.grouped import LOOKUP, LOOKUP_RESOURCE
 from ops.embedding_variable.stock import FrozenKeys
+from ops.graphdef import functions
+from ops.graphdef.editing import consumers, rename_inputs, with_nodes
+from ops.graphdef.names import is_control, node_of
 
 POSITIONS, POSITIONS_RESOURCE = "Nann>FusedEmbeddingPositions", "Nann>FusedEmbeddingPositionsResource"
 TENSOR_FORM = {LOOKUP_RESOURCE: LOOKUP, POSITIONS_RESOURCE: POSITIONS}
@@ -35,9 +38,7 @@ def tensor_form(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
 
 
 def _tensor_form(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    result = tf.compat.v1.GraphDef()
-    result.CopyFrom(graph_def)
-    del result.node[:]
+    result = with_nodes(graph_def, ())
     for node in graph_def.node:
         if node.op not in TENSOR_FORM:
             result.node.add().CopyFrom(node)
@@ -76,9 +77,7 @@ def defuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
 def _defuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
-    result = tf.compat.v1.GraphDef()
-    result.CopyFrom(graph_def)
-    del result.node[:]
+    result = with_nodes(graph_def, ())
     moved: dict[str, str] = {}
     for node in graph_def.node:
         if node.op not in FUSED:
@@ -87,7 +86,7 @@ def _defuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
         op = graph.get_operation_by_name(node.name)
         result.node.extend(_stock_nodes(node, op))
         moved.update({f"{node.name}:{number}": f"{node.name}/output_{number}" for number in range(1, len(op.outputs))})
-    functions.rename_inputs(result, moved)
+    rename_inputs(result, moved)
     return result
 
 
@@ -107,16 +106,15 @@ def _nodes_in_place(node: Any, given: list[tuple[str, tf.DType, tf.TensorShape]]
         for number, output in enumerate(make(*inputs)):
             tf.identity(output, name=f"output_{number}")
     replaced = {f"input_{i}": name for i, (name, _, _) in enumerate(given)}
-    control = [name for name in node.input if name.startswith("^")]
+    control = list(filter(is_control, node.input))
     for stock in graph.as_graph_def().node:
         if stock.name in replaced:
             continue
         for number, name in enumerate(stock.input):
-            bare = name.split(":")[0]
-            if bare in replaced:
-                stock.input[number] = replaced[bare]
-            elif name.startswith("^"):
-                stock.input[number] = f"^{node.name}/{name[1:]}"
+            if node_of(name) in replaced and not is_control(name):
+                stock.input[number] = replaced[node_of(name)]
+            elif is_control(name):
+                stock.input[number] = f"^{node.name}/{node_of(name)}"
             else:
                 stock.input[number] = f"{node.name}/{name}"
         if not stock.input:
@@ -171,10 +169,8 @@ def _fuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
     for node in graph_def.node:
         if _ORIGIN in node.attr:
             origins[node.name] = tf.compat.v1.NodeDef.FromString(node.attr[_ORIGIN].s)
-    result = tf.compat.v1.GraphDef()
-    result.CopyFrom(graph_def)
-    del result.node[:]
-    reads = {name.split(":")[0].lstrip("^") for origin in origins.values() for name in origin.input}
+    result = with_nodes(graph_def, ())
+    reads = {node_of(name) for origin in origins.values() for name in origin.input}
     moved = {}
     for name, origin in origins.items():
         count = 1 if origin.op == POSITIONS or origin.attr["concat"].b else origin.attr["num_features"].i
@@ -184,7 +180,7 @@ def _fuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
             result.node.add().CopyFrom(origins[node.name])
         elif node.name in reads or not any(node.name.startswith(f"{name}/") for name in origins):
             result.node.add().CopyFrom(node)
-    functions.rename_inputs(result, moved)
+    rename_inputs(result, moved)
     return result
 
 
@@ -197,22 +193,17 @@ def _keys_as_constants(graph_def: tf.compat.v1.GraphDef, held: dict[str, Any]) -
         return graph_def
     if any(node.op == FIND for function in graph_def.library.function for node in function.node_def):
         raise ValueError("a function of the graph's library looks keys up; inline functions before freezing")
-    result = tf.compat.v1.GraphDef()
-    result.CopyFrom(graph_def)
-    del result.node[:]
+    result = with_nodes(graph_def, ())
     for node in graph_def.node:
         if node.op != FIND:
             result.node.add().CopyFrom(node)
             continue
-        keys, values, state = (held[name.split(":")[0]].numpy() for name in node.input[:3])
+        keys, values, state = (held[node_of(name)].numpy() for name in node.input[:3])
         frozen, prune = FrozenKeys(keys[: state[0]], values[: state[0]]), node.attr["prune"].b
         ids = (node.input[3], tf.as_dtype(node.attr["Tids"].type), tf.TensorShape(None))
         result.node.extend(_nodes_in_place(node, [ids], lambda ids, frozen=frozen, prune=prune: [frozen.rows_of(ids, prune=prune)]))
-    used = {name.split(":")[0].lstrip("^") for node in result.node for name in node.input}
-    kept = [node for node in result.node if node.name not in held or node.name in used]
-    del result.node[:]
-    result.node.extend(kept)
-    return result
+    read = consumers(result)
+    return with_nodes(result, (node for node in result.node if node.name not in held or node.name in read))
 
 
 def freeze(function: Any, *, fused: bool = True) -> Any:

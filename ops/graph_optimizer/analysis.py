@@ -8,12 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
-# Importing them registers the rules.
-from ops.graph_optimizer import rules_arrays, rules_elementwise, rules_loops, rules_products, rules_sparse
 from ops.graph_optimizer.provenance import EXACT, Dims, Exact, Listed, Provenance, RaggedSplits, UniquePositions, UniqueRows, join
 from ops.graph_optimizer.rules import RULES, MixesUsers, NotProven
+from ops.graphdef.names import node_of
+from ops.graphdef.reach import upstream
 
-RULE_MODULES = (rules_arrays, rules_elementwise, rules_loops, rules_products, rules_sparse)
 MAKES_LISTS = {"TensorListReserve", "EmptyTensorList", "TensorArrayV3"}
 # Ops whose rules know what to make of a count of users among their inputs; all others get the original count.
 COUNT_AWARE = {
@@ -154,7 +153,7 @@ class Analysis:
         found: set[str] = set()
         for boundary in self.boundaries:
             if isinstance(boundary.provenance, (UniqueRows, UniquePositions)):
-                found.add(boundary.provenance.unique.split(":")[0])
+                found.add(node_of(boundary.provenance.unique))
             elif (frame := self._frames.get(boundary.op.name)) and boundary.op.type != "Enter":
                 found |= {op.name for op in self.ops if op.type == "Enter" and op.get_attr("frame_name") == frame}
             elif boundary.op.type == "Enter" and (outer := self._frames.get(boundary.tensor.op.name)):
@@ -181,34 +180,6 @@ def _list_source(tensor: tf.Tensor) -> Any:
             return op
         op = op.inputs[0].op
     return op
-
-
-def upstream(outputs: Sequence[Any]) -> list[Any]:
-    """All ops that some ops depend on, themselves included, in topological order; an edge out of a `NextIteration` is no dependence."""
-    done: dict[str, Any] = {}
-    open_: set[str] = set()
-    loops: list[Any] = []
-    stack: list[tuple[Any, bool]] = [(op, False) for op in reversed(list(outputs))]
-    while stack or loops:
-        if not stack:
-            stack.append((loops.pop(), False))
-            continue
-        op, finished = stack.pop()
-        if op.name in done:
-            continue
-        if finished:
-            done[op.name] = op
-            continue
-        if op.name in open_:
-            continue
-        open_.add(op.name)
-        stack.append((op, True))
-        for source in [*(tensor.op for tensor in op.inputs), *op.control_inputs]:
-            if source.type == "NextIteration":
-                loops.append(source)
-            elif source.name not in done:
-                stack.append((source, False))
-    return list(done.values())
 
 
 def _frames_of(ops: Sequence[Any]) -> dict[str, bytes]:

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
-from ops.graph_optimizer.analysis import upstream
 from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.inputs import Input, group_inputs, node_names
-from ops.graph_optimizer.loop_shapes import import_graph
 from ops.graph_optimizer.report import CompressionReport, break_even
 from ops.graph_optimizer.rewriting import (
     DEFAULT_ITEMS_PER_USER,
@@ -20,6 +18,9 @@ from ops.graph_optimizer.rewriting import (
     describe_boundaries,
     rewrite_graph,
 )
+from ops.graphdef.editing import copy_of, rename_nodes
+from ops.graphdef.importing import import_graph, output_types
+from ops.graphdef.reach import part_of, upstream
 
 REPLACED = {"MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum", "Sum"}
 STALE_SHAPES = ("_output_shapes", "_class")
@@ -70,8 +71,7 @@ def compress(
     users, items = group_inputs(user_inputs), group_inputs(item_inputs)
     _require_inputs(graph_def, node_names(users), node_names(items), outputs)
     if any(node.name == USER_OF_ROW for node in graph_def.node):
-        copy = tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString())
-        return copy, CompressionReport(
+        return copy_of(graph_def), CompressionReport(
             compressed=True, reason="the graph was compressed before", nodes_before=len(graph_def.node), nodes_after=len(graph_def.node)
         )
     prepared = without_stale_shapes(graph_def, {name for name in (*users, *items) if isinstance(name, str)})
@@ -119,9 +119,9 @@ def compress(
             nodes_before=nodes_before,
             nodes_after=nodes_before,
         )
-        return tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString()), kept
+        return copy_of(graph_def), kept
     keep = {*outputs, *node_names(users), *node_names(items), sizes.op.name}
-    return prune(graph.as_graph_def(), keep), report
+    return part_of(graph.as_graph_def(), keep), report
 
 
 def _require_inputs(graph_def: tf.compat.v1.GraphDef, users: Sequence[str], items: Sequence[str], outputs: Sequence[str]) -> None:
@@ -140,7 +140,7 @@ def _require_inputs(graph_def: tf.compat.v1.GraphDef, users: Sequence[str], item
 
 def without_stale_shapes(graph_def: tf.compat.v1.GraphDef, batched: set[str]) -> tf.compat.v1.GraphDef:
     """A copy whose inputs have a batch axis of unknown size and whose other nodes claim no shapes, which would be those of R rows."""
-    copy = tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString())
+    copy = copy_of(graph_def)
     was_static = False
     for node in copy.node:
         for name in STALE_SHAPES:
@@ -156,26 +156,12 @@ def without_stale_shapes(graph_def: tf.compat.v1.GraphDef, batched: set[str]) ->
 
 def with_identity_outputs(graph_def: tf.compat.v1.GraphDef, outputs: Iterable[str]) -> tf.compat.v1.GraphDef:
     """A copy in which an output that is a product is followed by an `Identity` that has its name, so that it can be replaced."""
-    renamed = {node.name: f"{node.name}/value" for node in graph_def.node if node.name in set(outputs) and node.op != "Identity"}
-    copy = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
-    for node in graph_def.node:
-        new = copy.node.add()
-        new.CopyFrom(node)
-        new.name = renamed.get(node.name, node.name)
-        for i, name in enumerate(new.input):
-            control, plain = name.startswith("^"), name.removeprefix("^")
-            base, colon, index = plain.partition(":")
-            new.input[i] = ("^" if control else "") + renamed.get(base, base) + colon + index
-    types = _output_types(graph_def, list(renamed))
-    for name, target in renamed.items():
+    values = {node.name: f"{node.name}/value" for node in graph_def.node if node.name in set(outputs) and node.op != "Identity"}
+    copy = rename_nodes(graph_def, values)
+    for (name, target), (_, dtype) in zip(values.items(), output_types(graph_def, values), strict=True):
         identity = copy.node.add(name=name, op="Identity", input=[target])
-        identity.attr["T"].type = types[name].as_datatype_enum
+        identity.attr["T"].type = dtype.as_datatype_enum
     return copy
-
-
-def _output_types(graph_def: tf.compat.v1.GraphDef, names: Sequence[str]) -> dict[str, tf.DType]:
-    graph = import_graph(graph_def)
-    return {name: graph.get_tensor_by_name(f"{name}:0").dtype for name in names}
 
 
 def _item_size(graph: tf.Graph, name: str, uniform: bool) -> tf.Tensor:
@@ -188,18 +174,3 @@ def _item_size(graph: tf.Graph, name: str, uniform: bool) -> tf.Tensor:
     if op.type != "Placeholder" or not op.outputs[0].dtype.is_integer or op.outputs[0].consumers():
         raise GraphCompressionError(f"the graph has a node {name} already, a {op.type}; give another name for item_size", node=name)
     return op.outputs[0]
-
-
-def prune(graph_def: tf.compat.v1.GraphDef, names: set[str]) -> tf.compat.v1.GraphDef:
-    """The part of a graph that some nodes depend on; functions are kept."""
-    by_name = {node.name: node for node in graph_def.node}
-    found, waiting = set(names), list(names)
-    while waiting:
-        for name in by_name[waiting.pop()].input:
-            base = name.lstrip("^").partition(":")[0]
-            if base not in found:
-                found.add(base)
-                waiting.append(base)
-    kept = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
-    kept.node.extend(node for node in graph_def.node if node.name in found)
-    return kept

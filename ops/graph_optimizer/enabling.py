@@ -10,12 +10,14 @@ from typing import Any
 import tensorflow as tf
 
 from ops.graph_optimizer.analysis import SCOPE
-from ops.graph_optimizer.compression import prune, with_identity_outputs, without_stale_shapes
+from ops.graph_optimizer.compression import with_identity_outputs, without_stale_shapes
 from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.inputs import Input, RaggedInput, SparseInput, node_names
-from ops.graph_optimizer.loop_shapes import import_graph
 from ops.graph_optimizer.provenance import UserRows
 from ops.graph_optimizer.rewriting import DEFAULT_ITEMS_PER_USER, Fallback, Rewriting, is_compressed, rewrite_graph
+from ops.graphdef.importing import import_graph
+from ops.graphdef.names import node_of
+from ops.graphdef.reach import part_of
 
 ATTRIBUTE = "_sample_aware_compression"
 DECLARATION = "_nann_sample_aware"
@@ -194,7 +196,7 @@ def freeze(session: tf.compat.v1.Session, outputs: Sequence[str], *, fallback: F
     request = request_of(session.graph)
     names = list(outputs)
     inputs = [] if request is None else [*node_names([*request.user_inputs, *request.item_inputs]), request.item_size]
-    keep = {name.split(":")[0] for name in inputs}
+    keep = set(map(node_of, inputs))
     frozen = tf.compat.v1.graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), sorted({*names, *keep}))
     if request is None or is_compressed(session.graph):
         return frozen
@@ -210,4 +212,4 @@ def freeze(session: tf.compat.v1.Session, outputs: Sequence[str], *, fallback: F
         fallback=fallback,
         items_per_user=request.min_items_per_user,
     )
-    return prune(graph.as_graph_def(), {*names, *keep})
+    return part_of(graph.as_graph_def(), {*names, *keep})

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ops.graph_optimizer.analysis import Analysis, upstream
-from ops.graph_optimizer.compression import prune
+from ops.graph_optimizer.analysis import Analysis
 from ops.graph_optimizer.cost import elements, graph_cost, op_cost
 from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.inputs import seeds_of
-from ops.graph_optimizer.loop_shapes import import_graph
-from ops.graph_optimizer.products import downstream
 from ops.graph_optimizer.provenance import UserRows
+from ops.graphdef.editing import copy_of, rename_nodes
+from ops.graphdef.importing import import_graph
+from ops.graphdef.reach import downstream, part_of, upstream
 
 FLOPS_PER_LOOKED_UP_BYTE = 10.0
 """FLOPs that take as long as fetching one more byte of a table's row: 220 GFLOP/s against a cache-missing read, a write and a read."""
@@ -116,7 +116,7 @@ def precompute_items(
         reason = f"{saved:,.0f} FLOPs per item are not worth looking up {new_bytes - old_bytes:,} more bytes"
     if reason:
         kept = PrecomputeReport(False, reason, {}, (before, before), (old_bytes, old_bytes), (table_bytes[0],) * 2)
-        return tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString()), item_values, kept
+        return copy_of(graph_def), item_values, kept
     table = _evaluate(graph, source, used, item_values, axis)
     return result, table, PrecomputeReport(True, "", widths, (before, before - saved), (old_bytes, new_bytes), table_bytes)
 
@@ -126,8 +126,10 @@ def _with_lookup(
 ) -> tuple[tf.compat.v1.GraphDef, list[tf.Tensor]]:
     """The graph with one wide item input in place of some tensors, and those of them that it still needs."""
     used = list(tensors)
+    renamed = rename_nodes(graph_def, {item_input: f"{item_input}/given"})
+    for node in renamed.node:
+        node.attr.pop("_output_shapes", None)
     while True:
-        renamed = _renamed(graph_def, item_input, f"{item_input}/given")
         with tf.Graph().as_default() as graph:
             shape = [*tensors[0].shape[:-1], sum(int(tensor.shape[-1]) for tensor in used)]
             wide = tf.compat.v1.placeholder(tensors[0].dtype, shape, name=item_input)
@@ -139,7 +141,7 @@ def _with_lookup(
                 first += width
             tf.import_graph_def(renamed, input_map=replaced, name="")
         result = graph.as_graph_def()
-        kept = prune(
+        kept = part_of(
             result, {*outputs, item_input, *(node.name for node in result.node if node.op == "Placeholder" and "/given" not in node.name)}
         )
         names = {node.name for node in kept.node}
@@ -149,18 +151,6 @@ def _with_lookup(
         if needed == used:
             return kept, used
         used = needed
-
-
-def _renamed(graph_def: tf.compat.v1.GraphDef, old: str, new: str) -> tf.compat.v1.GraphDef:
-    copy = tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString())
-    for node in copy.node:
-        node.attr.pop("_output_shapes", None)
-        if node.name == old:
-            node.name = new
-        for i, name in enumerate(node.input):
-            if name.removeprefix("^").partition(":")[0] == old:
-                node.input[i] = name.replace(old, new, 1)
-    return copy
 
 
 def _evaluate(graph: tf.Graph, source: tf.Tensor, tensors: Sequence[tf.Tensor], values: np.ndarray, axis: int) -> np.ndarray:

@@ -10,7 +10,6 @@ Rewrites, all exact up to the order of summation:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,17 +159,3 @@ def _batched(op: Any, analysis: Analysis, expander: Expander, item_ops: set[str]
         return op, tf.identity(tf.ensure_shape(rows, op.outputs[0].shape), name=f"{op.name}/rows")
     rows = tf.reshape(product.fold_behind(behind.part()).rows(expander, f"{op.name}/batched"), [-1, behind.width])
     return behind.op, rows if behind.others is None else tf.add(behind.others(), rows, name=f"{behind.op.name}/sum")
-
-
-def downstream(ops: Iterable[Any], names: set[str]) -> set[str]:
-    """Names of the ops that depend on some ops, themselves included."""
-    found = set(names)
-    changed = True
-    listed = list(ops)
-    while changed:
-        changed = False
-        for op in listed:
-            if op.name not in found and any(tensor.op.name in found for tensor in op.inputs):
-                found.add(op.name)
-                changed = True
-    return found

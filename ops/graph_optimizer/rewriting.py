@@ -8,14 +8,16 @@ from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
 
-from ops.graph_optimizer.analysis import SCOPE, Analysis, upstream
+from ops.graph_optimizer.analysis import SCOPE, Analysis
 from ops.graph_optimizer.cost import GraphCost, elements, graph_cost
 from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.expansion import Expander
 from ops.graph_optimizer.inputs import Input, Seeds, count_rows, count_users, node_names, seeds_of
-from ops.graph_optimizer.products import Push, downstream, push_products
-from ops.graph_optimizer.provenance import Dims, SparseEntries, SparseSegments, UserRows
+from ops.graph_optimizer.products import Push, push_products
+from ops.graph_optimizer.provenance import Dims, SparseEntries, SparseIndices, SparseSegments, UserRows
 from ops.graph_optimizer.report import BoundaryReport
+from ops.graphdef.names import node_of
+from ops.graphdef.reach import downstream, upstream
 
 Fallback: TypeAlias = Literal["refuse", "expand"]
 USER_OF_ROW = f"{SCOPE}/user_of_row"
@@ -103,7 +105,7 @@ def rewrite_graph(
         expander = Expander(graph, item_size, users, rows, _groups(analysis, seeds))
     pushes: list[Push] = []
     done: set[str] = set()
-    of_items = {name.split(":")[0] for name in node_names(item_inputs)}  # a declaration names tensors
+    of_items = set(map(node_of, node_names(item_inputs)))  # a declaration names tensors
     item_ops = downstream(analysis.ops, of_items)
     for _ in range(MAX_ROUNDS if push else 0):
         new = push_products(analysis, expander, item_ops, done, items_per_user)
@@ -125,8 +127,6 @@ def rewrite_graph(
 
 def _groups(analysis: Analysis, seeds: Seeds) -> dict[str, str]:
     """Where the indices of every group of sparse entries are."""
-    from ops.graph_optimizer.provenance import SparseIndices
-
     groups = dict(seeds.indices_of)
     for op in analysis.ops:
         for tensor in op.outputs:

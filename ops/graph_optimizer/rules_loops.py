@@ -7,6 +7,7 @@ from typing import Any
 
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
+from ops.graph_optimizer.analysis import Analysis
 from ops.graph_optimizer.provenance import EXACT, Exact, Listed, Provenance, UserRows, join
 from ops.graph_optimizer.rules import MixesUsers, NotProven, only_rows, rule
 
@@ -102,8 +103,6 @@ def body_outputs(op: Any, attribute: str, inputs: Sequence[Provenance]) -> list[
     Raises:
         NotProven: it needs one.
     """
-    from ops.graph_optimizer.analysis import Analysis
-
     name = op.get_attr(attribute).name
     function = next((f for f in op.graph.as_graph_def().library.function if f.signature.name == name), None)
     if function is None:

@@ -14,8 +14,10 @@ from ops.graph_optimizer.compression import REPLACED, with_identity_outputs, wit
 from ops.graph_optimizer.enabling import DECLARATION, Request
 from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.inputs import Input, RaggedInput, SparseInput
-from ops.graph_optimizer.loop_shapes import import_graph
 from ops.graph_optimizer.rewriting import USER_OF_ROW, rewrite_graph
+from ops.graphdef.editing import copy_of, nodes_by_name
+from ops.graphdef.importing import import_graph
+from ops.graphdef.names import node_of
 from ops.native import LIBRARY_NAME, load_library
 
 OPTIMIZER = "nann_sample_aware_compression"
@@ -68,7 +70,7 @@ def _register() -> None:
             changed = rewrite_for_session(graph_def, names)
         except Exception as error:  # nothing may cross the boundary to C++, and nobody would notice a session that runs uncompressed
             logger.exception("sample-aware compression failed")
-            nodes = sorted({name.split(":")[0] for name in names})
+            nodes = sorted(set(map(node_of, names)))
             changed = _placed(_failing(graph_def, nodes, f"sample-aware compression failed: {error!r}"), graph_def)
         if changed is None:
             return 0
@@ -82,13 +84,13 @@ def _register() -> None:
 
 def rewrite_for_session(graph_def: tf.compat.v1.GraphDef, fetches: list[str]) -> tf.compat.v1.GraphDef | None:
     """The graph of a session, rewritten; None if there is nothing to do. A refused graph comes back such that its fetches fail."""
-    names = sorted({name.split(":")[0] for name in fetches})
-    by_name = {node.name: node for node in graph_def.node}
+    names = sorted(set(map(node_of, fetches)))
+    by_name = nodes_by_name(graph_def)
     request = _request_in(graph_def)
     if request is None or USER_OF_ROW in by_name or REFUSED in by_name:
         return None
     try:
-        if request.item_size.split(":")[0] not in by_name:
+        if node_of(request.item_size) not in by_name:
             raise GraphCompressionError(f"{request.item_size} is not fed; feed the items per user")
         products = [name for name in names if by_name[name].op in REPLACED]
         graph = import_graph(with_identity_outputs(without_stale_shapes(graph_def, set()), products))
@@ -133,7 +135,7 @@ def _failing(graph_def: tf.compat.v1.GraphDef, names: list[str], reason: str) ->
     with tf.Graph().as_default() as graph:
         false = tf.compat.v1.placeholder_with_default(False, [], name=f"{REFUSED}/never")  # not a constant: those get folded
         tf.raw_ops.Assert(condition=false, data=[tf.constant(reason, name=f"{REFUSED}/reason")], name=REFUSED)
-    result = tf.compat.v1.GraphDef.FromString(graph_def.SerializeToString())
+    result = copy_of(graph_def)
     result.node.extend(graph.as_graph_def().node)
     for node in result.node:
         if node.name in names:

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from ops.graph_passes.editing import copy_of, node_of, nodes_by_name, value_of
 from ops.graph_passes.tidying import remove_dead_nodes
+from ops.graphdef.editing import copy_of, nodes_by_name, value_of
+from ops.graphdef.names import node_of
 
 NodeDef: TypeAlias = Any  # tf.compat.v1.NodeDef; TensorFlow has no types for it
 

@@ -7,8 +7,10 @@ from collections.abc import Collection
 import numpy as np
 import tensorflow as tf
 
-from ops.graph_passes.editing import constant, consumers, copy_of, evaluate, is_stateless, node_of, nodes_by_name, value_of
 from ops.graph_passes.tidying import remove_dead_nodes
+from ops.graphdef.editing import constant, consumers, copy_of, is_stateless, nodes_by_name, value_of, with_nodes
+from ops.graphdef.importing import evaluate
+from ops.graphdef.names import is_control, node_of
 
 MAX_GROWTH_BYTES = 65536
 
@@ -33,7 +35,7 @@ def fold_constants(graph_def: tf.compat.v1.GraphDef, *, outputs: Collection[str]
         return copy_of(graph_def)
     sizes = {name: by_name[name].ByteSize() for name in constant_names}
     values = dict(zip(wanted, evaluate(graph_def, [f"{name}:0" for name in wanted]), strict=True))
-    result = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    result = with_nodes(graph_def, ())
     for node in graph_def.node:
         value = values.get(node.name)
         if value is not None and np.asarray(value).nbytes <= MAX_GROWTH_BYTES + sum(sizes.get(node_of(name), 0) for name in node.input):
@@ -95,7 +97,7 @@ def _operand_and_channels(node: tf.compat.v1.NodeDef, by_name: dict[str, tf.comp
     for i in (1, 0):
         other = by_name[node_of(node.input[i])]
         source = node.input[1 - i]
-        if other.op == "Const" and ":" not in source and not source.startswith("^") and by_name[source].op != "Const":
+        if other.op == "Const" and ":" not in source and not is_control(source) and by_name[source].op != "Const":
             value = value_of(other)
             if value.ndim == 1 and value.dtype.kind == "f":
                 return source, value

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ops.graph_passes.editing import constant, copy_of, node_of, nodes_by_name, value_of
 from ops.graph_passes.tidying import remove_dead_nodes
+from ops.graphdef.editing import constant, copy_of, nodes_by_name, value_of
+from ops.graphdef.names import node_of
 from ops.packed_table import pack
 
 LOOKUPS = {"Gather", "GatherV2"}

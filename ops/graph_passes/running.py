@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from ops.graph_optimizer.analysis import upstream
 from ops.graph_optimizer.cost import op_cost
-from ops.graph_optimizer.loop_shapes import import_graph
-from ops.graph_passes.editing import copy_of, evaluate
+from ops.graphdef.editing import copy_of
+from ops.graphdef.importing import evaluate, import_graph
+from ops.graphdef.reach import upstream
 
 Pass: TypeAlias = Callable[..., tf.compat.v1.GraphDef]
 

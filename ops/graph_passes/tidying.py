@@ -6,17 +6,17 @@ from collections.abc import Collection
 
 import tensorflow as tf
 
-from ops.graph_passes.editing import copy_of, is_stateless, needed, node_of, redirect
+from ops.graphdef.editing import copy_of, is_stateless, nodes_by_name, redirect, with_nodes
+from ops.graphdef.names import node_of, renamed
+from ops.graphdef.reach import upstream_names
 
 PASSING = {"Identity", "StopGradient", "PreventGradient", "Snapshot"}
 
 
 def remove_dead_nodes(graph_def: tf.compat.v1.GraphDef, *, outputs: Collection[str]) -> tf.compat.v1.GraphDef:
     """Drops what no output depends on; placeholders stay, so that the graph keeps its inputs."""
-    kept = needed(graph_def, outputs)
-    result = tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library)
-    result.node.extend(node for node in graph_def.node if node.name in kept or node.op == "Placeholder")
-    return result
+    kept = upstream_names(graph_def, outputs)
+    return with_nodes(graph_def, (node for node in graph_def.node if node.name in kept or node.op == "Placeholder"))
 
 
 def remove_identities(graph_def: tf.compat.v1.GraphDef, *, outputs: Collection[str]) -> tf.compat.v1.GraphDef:
@@ -25,7 +25,7 @@ def remove_identities(graph_def: tf.compat.v1.GraphDef, *, outputs: Collection[s
     passed = {
         node.name: node.input[0] for node in result.node if node.op in PASSING and node.name not in set(outputs) and len(node.input) == 1
     }
-    by_name = {node.name: node for node in result.node}
+    by_name = nodes_by_name(result)
     # An identity behind a Switch is what a control input of one branch waits for: the Switch itself always runs.
     passed = {name: source for name, source in passed.items() if by_name[node_of(source)].op not in {"Switch", "Merge", "Enter", "Exit"}}
     redirect(result, passed)
@@ -50,7 +50,5 @@ def merge_common_subexpressions(graph_def: tf.compat.v1.GraphDef, *, outputs: Co
             return remove_dead_nodes(result, outputs=outputs)
         for node in result.node:
             for i, name in enumerate(node.input):
-                base = node_of(name)
-                if base in merged:
-                    node.input[i] = name.replace(base, merged[base], 1)
+                node.input[i] = renamed(name, merged)
         result = remove_dead_nodes(result, outputs=outputs)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from nann.models.rows import AttentionRows
-from ops.graph_optimizer.analysis import upstream
+from ops.graphdef.reach import upstream
 
 USERS, LENGTH, ITEMS = 3, 6, 10
 

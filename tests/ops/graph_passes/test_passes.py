@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ops import graph_passes
-from ops.graph_passes.editing import evaluate
+from ops.graphdef.importing import evaluate
 
 v1 = tf.compat.v1
 OUTPUTS = ["scores"]

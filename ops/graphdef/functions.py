@@ -6,11 +6,14 @@ rewritten, and turned back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
+
+from ops.graphdef.editing import copy_of
+from ops.graphdef.names import is_control, tensor_name
 
 _RESULT = "nann_result/"
 
@@ -40,8 +43,7 @@ def change_everywhere(
     numbers = [number for number, function in enumerate(graph_def.library.function) if concerns(function.node_def)]
     if not numbers and not concerns(graph_def.node):
         return graph_def
-    result = tf.compat.v1.GraphDef()
-    result.CopyFrom(change(graph_def) if concerns(graph_def.node) else graph_def)
+    result = copy_of(change(graph_def) if concerns(graph_def.node) else graph_def)
     if numbers:
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(tf.compat.v1.GraphDef(library=graph_def.library, versions=graph_def.versions), name="")
@@ -71,7 +73,7 @@ def _change_function(
     names.update({f"{name}:0": name for name in arguments})
     del function.node_def[:]
     for node in nodes:
-        inputs = [name if name.startswith("^") else names[name if ":" in name else f"{name}:0"] for name in node.input]
+        inputs = [name if is_control(name) else names[tensor_name(name)] for name in node.input]
         if node.name.startswith(_RESULT):
             function.ret[node.name.removeprefix(_RESULT)] = inputs[0]
             continue
@@ -92,20 +94,12 @@ def _count(output: Any, node: Any) -> int:
     return len(node.attr[output.type_list_attr].list.type) if output.type_list_attr else 1
 
 
-def rename_inputs(graph_def: tf.compat.v1.GraphDef, names: Mapping[str, str]) -> None:
-    """Renames what nodes take as inputs, in place; an output's number 0 may be written or left out."""
-    for node in graph_def.node:
-        for number, name in enumerate(node.input):
-            node.input[number] = names.get(name.removesuffix(":0"), name)
-
-
 def with_new_names(graph_def: tf.compat.v1.GraphDef, suffix: str = "_changed") -> tf.compat.v1.GraphDef:
     """The graph with all functions of its library renamed, for a process that knows other functions of their names."""
     old = {function.signature.name for function in graph_def.library.function}
     if not old:
         return graph_def
-    result = tf.compat.v1.GraphDef()
-    result.CopyFrom(graph_def)
+    result = copy_of(graph_def)
     for function in result.library.function:
         function.signature.name += suffix
     for gradient in result.library.gradient:
