@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from nann.models.rows import AttentionRows
+from nann.models.attention_rows import AttentionRows
 from ops import graph_optimizer, graph_passes
 
 v1 = tf.compat.v1

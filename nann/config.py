@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from nann.families import FAMILIES
+
 
 class StepConfig(BaseModel):
     """Base: frozen, unknown keys refused."""
@@ -25,7 +27,6 @@ NotNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Hours = Annotated[float, Field(gt=0)]
 
-FAMILIES = ("nann", "nann-pool", "two-sided", "graph", "nann-rows")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -39,8 +40,8 @@ class TrainConfig(StepConfig):
 
     scorer: str = Field(
         "nann",
-        description="nann (attention), nann-pool (sum pooling), two-sided (inner product), graph (graph convolution of the items), or a "
-        "class of your own as my_package.module:MyModel",
+        description=", ".join(f"{name} ({family.summary})" for name, family in FAMILIES.items())
+        + ", or a class of your own as my_package.module:MyModel",
     )
     emb_dim: int = Field(32, ge=1, description="size of the item embedding and of the category embedding")
     embedding: Literal["static", "ev", "adaptive"] = Field(

@@ -11,7 +11,7 @@ import tensorflow as tf
 from nann.config import TrainConfig
 from nann.errors import ArtifactError
 from nann.inputs import Feature, FeatureLists, Features, RequestInput
-from nann.models.families import load_class, require_features, require_interface, source_digest
+from nann.models.classes import load_class, require_features, require_interface, source_digest
 from nann.models.item_vectors import ItemEncoder
 from nann.models.pruning import first_layer_sums, prune_score_network
 from nann.models.scorer import Scorer, UserState
@@ -49,7 +49,7 @@ def build_model(config: TrainConfig, *, num_items: int, num_categories: int, fea
     scorer = load_class(config.scorer).from_config(config, num_items=num_items, num_categories=num_categories, **more)
     require_interface(scorer, config.scorer)
     if config.embedding != "static":
-        scorer.grow_tables(TableOptions(config.promote_after, config.shared_rows if config.embedding == "adaptive" else 0))
+        scorer.item_embedding.grow(TableOptions(config.promote_after, config.shared_rows if config.embedding == "adaptive" else 0))
     return scorer
 
 
@@ -60,8 +60,7 @@ def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_leng
     ``keep_moments`` the optimizer's moments of their rows are there, too; those of all other variables never are.
     """
     if not keep_moments:
-        scorer.item_table.forget_slots()
-        scorer.category_table.forget_slots()
+        scorer.item_embedding.forget_slots()
     description = {
         "train": config.model_dump(exclude={"teacher"}),
         "num_items": scorer.num_items,
@@ -69,7 +68,7 @@ def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_leng
         "item_dim": scorer.item_dim,
         "max_length": max_length,
         "source_sha256": source_digest(config.scorer),
-        "features": scorer.described_features(),
+        "features": scorer.item_embedding.describe(),
     }
     tf.train.Checkpoint(scorer=scorer).write(str(directory / "weights"))
     (directory / "config.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -98,7 +97,7 @@ def load_model(directory: Path, *, trainable: bool = False) -> Scorer:
         raise ArtifactError(f"{directory} holds no model ({error}); run `nann train` again") from error
     tf.train.Checkpoint(scorer=scorer).read(str(directory / "weights")).assert_consumed()
     if not trainable:
-        scorer.freeze_tables()
+        scorer.item_embedding.freeze()
     return scorer
 
 

@@ -18,8 +18,9 @@ import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.inputs import Features
+from nann.models.history_layers import ItemMatch, PooledInterest, inner_product
 from nann.models.layers import Dense, Mlp, PRelu
-from nann.models.scorer import NETWORK_SIZE, ItemMatch, PooledInterest, Scorer, UserState, inner_product
+from nann.models.scorer import NETWORK_SIZE, Scorer, UserState
 from nann.neighborhood import NeighborhoodShape
 
 

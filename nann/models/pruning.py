@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from nann.errors import ModelError
 from nann.models.layers import BATCH_NORM_EPSILON, BatchNorm, Dense, PRelu
-from nann.models.scorer import ScoreNetwork, Scorer, UserState
+from nann.models.score_network import Prunable, ScoreNetwork
+from nann.models.scorer import Scorer, UserState
 
 RIDGE = 1e-4  # of the mean square of a layer's inputs: keeps weights that few samples tell nothing about
 Kept = npt.NDArray[np.int64]
@@ -33,18 +34,13 @@ def first_layer_sums(scorer: Scorer, user_state: UserState, items: tf.Tensor) ->
     Raises:
         ModelError: the scorer has no score network.
     """
-    network = _network_of(scorer)
-    seen = []
-
-    def record(first: tf.Tensor, training: bool) -> tf.Tensor:
-        seen.append(first.numpy().reshape(-1, first.shape[-1]))
-        return network(first, training)
-
-    scorer.score_network = record
+    network = _prunable(scorer).network
+    seen: list[np.ndarray] = []
+    network.observer = lambda first: seen.append(first.numpy().reshape(-1, first.shape[-1]))
     try:
         scorer.score(user_state, items)
     finally:
-        scorer.score_network = network
+        network.observer = None
     return np.concatenate(seen)
 
 
@@ -69,9 +65,8 @@ def prune_score_network(scorer: Scorer, share: float, sums: np.ndarray | None = 
     Raises:
         ModelError: the scorer has no score network.
     """
-    network = _network_of(scorer)
-    parts = [getattr(scorer, name, None) for name in ("user_first", "value_first", "item_first")]
-    incoming = [dense for dense in parts if dense is not None]
+    prunable = _prunable(scorer)
+    network, incoming = prunable.network, list(prunable.first)
     before = _size(network, incoming)
     layers: list[tuple[list[Dense], BatchNorm | None, PRelu, Dense]] = [
         (incoming, None, network.activation[0], network.second),
@@ -97,11 +92,10 @@ def prune_score_network(scorer: Scorer, share: float, sums: np.ndarray | None = 
     return {"units": [len(units) for units in kept], "weights": [before, _size(network, incoming)], "fitted_on": fitted_on}
 
 
-def _network_of(scorer: Scorer) -> ScoreNetwork:
-    network = getattr(scorer, "score_network", None)
-    if not isinstance(network, ScoreNetwork):
+def _prunable(scorer: Scorer) -> Prunable:
+    if scorer.prunable is None:
         raise ModelError(f"{scorer.name} has no score network to prune; leave out --prune, or train nann or nann-pool")
-    return network
+    return scorer.prunable
 
 
 def _outputs(network: ScoreNetwork, sums: np.ndarray) -> list[np.ndarray]:

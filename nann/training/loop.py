@@ -50,7 +50,7 @@ class Trained:
     Attributes:
         scorer: the trained scorer.
         optimizer: its optimizer, with the moments.
-        summary: steps, samples, samples_per_epoch, loss and recall of the last record, counts of the tables (`Scorer.table_counts`), and
+        summary: steps, samples, samples_per_epoch, loss and recall of the last record, counts of the tables (`ItemEmbedding.counts`), and
             what a warm start carried over.
     """
 
@@ -101,7 +101,7 @@ def train_scorer(
         )
         optimizer = LazyAdamW(trained_variables(scorer), weight_decay=config.weight_decay, fused=config.fused)
     if config.item_init != 1:
-        scorer.item_table.scale(config.item_init)
+        scorer.item_embedding.item_table.scale(config.item_init)
     carried = {} if earlier is None else carry_over(earlier, scorer, optimizer)
     steps_before = 0 if earlier is None else earlier.steps
     checkpoints = Checkpoints(tf.train.Checkpoint(scorer=scorer, optimizer=optimizer), directory / CHECKPOINTS, strategy)
@@ -180,8 +180,7 @@ def train_scorer(
     kept = best.take() if config.keep == "best" else done
     records.finish()
     if config.evict_after:
-        scorer.item_table.evict(config.evict_after)
-        scorer.category_table.evict(config.evict_after)
+        scorer.item_embedding.evict(config.evict_after)
     measured = {name: value for name, value in records.at(kept).items() if name.startswith("recall_all@")}
     summary: dict[str, Any] = {
         "steps": done,
@@ -189,7 +188,7 @@ def train_scorer(
         "samples": done * source.batch_size,
         "samples_per_epoch": source.num_samples,
         **carried,
-        **scorer.table_counts(),
+        **scorer.item_embedding.counts(),
         **{name: last[name] for name in ("loss", "divergence") if name in last},
         **measured,
     }

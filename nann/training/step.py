@@ -10,7 +10,7 @@ from nann.config import TrainConfig
 from nann.models import Scorer
 from nann.training.distillation import Teacher
 from nann.training.objective import loss_and_gradients
-from ops.lookup import position_gradients, stock_ops
+from ops.lookup import stock_ops
 from ops.optimizers import LazyAdamW
 
 INPUT = "input_"  # before the names of inputs among the parts of a batch
@@ -68,7 +68,7 @@ class TrainingStep:
             return self._train(batch, learning_rate)
 
     def _train(self, parts: dict[str, tf.Tensor], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        scorer = self._scorer
+        scorer, embedding = self._scorer, self._scorer.item_embedding
         histories, targets, negatives = parts["histories"], parts["targets"], parts["negatives"]
         near_targets, near_negatives = parts.get("target_neighbors"), parts.get("negative_neighbors")
         inputs = {name.removeprefix(INPUT): part for name, part in parts.items() if name.startswith(INPUT)}
@@ -92,7 +92,7 @@ class TrainingStep:
             expected = sampled
         ignored = tf.logical_and(tf.equal(candidates, targets[:, tf.newaxis]), tf.logical_not(is_target))
         log_expected = tf.gather(self._log_probability, candidates) + tf.math.log(tf.cast(expected, tf.float32))
-        scorer.count(targets, tf.gather(self._categories, targets))
+        embedding.count(targets, tf.gather(self._categories, targets))
         history_categories = tf.gather(self._categories, histories)
         taught = None if self._teacher is None else self._teacher.logits(histories, history_categories, candidates, **inputs)
         if near_targets is not None:
@@ -101,7 +101,7 @@ class TrainingStep:
             candidates = tf.concat([candidates[..., tf.newaxis], tf.concat([near_targets, near_negatives], axis=1)], axis=-1)
         candidate_categories = tf.gather(self._categories, candidates)
         with tf.GradientTape(watch_accessed_variables=False) as feature_tape:
-            feature_tape.watch(scorer.feature_tables)
+            feature_tape.watch(embedding.small_tables)
             sequence, mask = scorer.history(histories, history_categories, **inputs)
             embedded = scorer.embed_items(candidates, candidate_categories)
         loss, divergence, network_gradients, sequence_gradient, embedded_gradient = self._differentiate(
@@ -116,17 +116,15 @@ class TrainingStep:
             scale=tf.constant(1.0 / self._replicas),
             teacher_logits=taught,
         )
-        looked_up = [sequence_gradient, embedded_gradient]
-        of_tables = [gradient[..., : 2 * scorer.emb_dim] for gradient in looked_up] if scorer.feature_tables else looked_up
-        # row 0 is padding, or the id's row is on the other level: no table learns from it
-        rows = zip(scorer.table_rows(histories, history_categories), scorer.table_rows(candidates, candidate_categories), strict=True)
-        table_gradients = [gradient for of_level in rows for gradient in position_gradients([scorer.emb_dim] * 2, of_level, of_tables)]
-        if scorer.feature_tables:
-            table_gradients += feature_tape.gradient([sequence, embedded], scorer.feature_tables, output_gradients=looked_up)
+        gradients = [sequence_gradient, embedded_gradient]
+        rows = [(histories, history_categories), (candidates, candidate_categories)]
+        table_gradients: list[tf.Tensor | tf.IndexedSlices] = [*embedding.id_gradients(rows, gradients)]
+        if embedding.small_tables:
+            table_gradients += feature_tape.gradient([sequence, embedded], embedding.small_tables, output_gradients=gradients)
         self._optimizer.apply([*table_gradients, *network_gradients], learning_rate)
         return loss, divergence
 
 
 def trained_variables(scorer: Scorer) -> list[tf.Variable]:
     """The variables a step trains, in the order of its gradients: tables first."""
-    return [*scorer.tables, *scorer.network_variables]
+    return [*scorer.item_embedding.tables, *scorer.network_variables]

@@ -17,7 +17,6 @@ from nann.artifacts import Artifact
 from nann.config import TrainConfig
 from nann.errors import ArtifactError
 from nann.models import Scorer, load_model
-from nann.models.tables import GrowingTable
 from nann.training.step import trained_variables
 from ops.optimizers import LazyAdamW
 
@@ -105,9 +104,7 @@ def carry_over(earlier: EarlierModel, scorer: Scorer, optimizer: LazyAdamW) -> d
     Raises:
         ValueError: the new model has fewer rows, or other networks.
     """
-    for old, new in ((earlier.scorer.item_table, scorer.item_table), (earlier.scorer.category_table, scorer.category_table)):
-        if isinstance(new, GrowingTable):
-            new.take_over(old)
+    scorer.item_embedding.take_over(earlier.scorer.item_embedding)
     _assign_first_rows(_of_fixed_size(earlier.scorer), _of_fixed_size(scorer))
     if earlier.optimizer is not None:
         _assign_first_rows(earlier.optimizer.slots, optimizer.slots)
@@ -120,8 +117,7 @@ def carry_over(earlier: EarlierModel, scorer: Scorer, optimizer: LazyAdamW) -> d
 
 def _of_fixed_size(scorer: Scorer) -> list[tf.Variable]:
     """The learned variables but those of tables that grow with the ids met, which are keyed by rows of the catalogue."""
-    tables = (scorer.item_table, scorer.category_table)
-    grown = {id(variable) for table in tables if isinstance(table, GrowingTable) for variable in table.grown}
+    grown = {id(variable) for variable in scorer.item_embedding.grown}
     return [variable for variable in scorer.learned_variables if id(variable) not in grown]
 
 

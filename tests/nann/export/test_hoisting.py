@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from nann.export.freeze import FrozenScorer, cut_networks, freeze_scorer, user_state_names
-from nann.models.rows import AttentionRows
-from nann.models.scorer import AttentionScorer
+from nann.models.attention import AttentionScorer
+from nann.models.attention_rows import AttentionRows
 from nann.retrieval import HistoryScorer
 
 LENGTH = 50

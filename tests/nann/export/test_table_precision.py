@@ -25,7 +25,7 @@ def test_every_form_walks_over_what_the_tables_stand_for(lower: tuple[str, Any])
     stored, graph = load_corpus(exported.directory / "0.meta")
     np.testing.assert_array_equal(stored.vectors, vectors)
     scorer = exported.scorer.scorer
-    for table in scorer.tables:
+    for table in scorer.item_embedding.tables:
         table.assign(unpack(pack(table.numpy(), precision)))
     walk = BeamRetriever(exported.scorer, Embeddings(stored.item_rows, vectors), graph, **vars(exported.retriever().parameters))
     rows, cates = exported.histories(5)

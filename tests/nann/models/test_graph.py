@@ -32,7 +32,8 @@ def item_vector_by_loop(scorer, rows, categories):
     """rows [1 + S]: the item, 3 near items, 2 x 2 items of users, 2 x 2 items of similar users."""
 
     def embedding(position):
-        return np.concatenate([scorer.tables[0].numpy()[rows[position]], scorer.tables[1].numpy()[categories[position]]])
+        items, of_categories = scorer.item_embedding.tables
+        return np.concatenate([items.numpy()[rows[position]], of_categories.numpy()[categories[position]]])
 
     def mean(positions):
         there = [embedding(position) for position in positions if rows[position]]

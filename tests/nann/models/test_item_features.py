@@ -8,7 +8,7 @@ from nann.config import TrainConfig
 from nann.errors import ModelError
 from nann.inputs import FeatureLists
 from nann.models import build_model, load_model, save_model
-from nann.models.families import require_features
+from nann.models.classes import require_features
 from ops.lookup import stock_ops
 
 SCORERS = ["nann", "nann-pool", "two-sided", "graph"]
@@ -34,9 +34,9 @@ def embedded_by_loop(scorer, row, category):
         return np.mean([feature.table.numpy()[value] for value in rows], axis=0) if len(rows) else np.zeros(4, np.float32)
 
     features = make_features()
-    own = scorer.tables[0].numpy()[row] if row else np.zeros(4, np.float32)
-    of_category = scorer.tables[1].numpy()[category] if category else np.zeros(4, np.float32)
-    parts = [mean(feature, lists) for feature, lists in zip(scorer.features, features.values(), strict=True)]
+    own = scorer.item_embedding.tables[0].numpy()[row] if row else np.zeros(4, np.float32)
+    of_category = scorer.item_embedding.tables[1].numpy()[category] if category else np.zeros(4, np.float32)
+    parts = [mean(feature, lists) for feature, lists in zip(scorer.item_embedding.features, features.values(), strict=True)]
     return np.concatenate([own, of_category, *parts])
 
 
@@ -59,10 +59,10 @@ def test_the_tables_get_the_gradient_of_what_was_looked_up():
     _, scorer = make("two-sided")
     rows = tf.constant([3, 3, 12, 0])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(scorer.feature_tables)
+        tape.watch(scorer.item_embedding.small_tables)
         embedded = scorer.embed_items(rows, rows % 5)
     wanted = np.random.default_rng(1).normal(size=embedded.shape).astype(np.float32)
-    gradients = tape.gradient(embedded, scorer.feature_tables, output_gradients=tf.constant(wanted))
+    gradients = tape.gradient(embedded, scorer.item_embedding.small_tables, output_gradients=tf.constant(wanted))
     for number, (lists, gradient) in enumerate(zip(make_features().values(), gradients, strict=True)):
         expected = np.zeros((lists.num_values + 1, 4), np.float32)
         for row, part in zip(rows.numpy(), wanted[:, 8 + 4 * number : 12 + 4 * number], strict=True):
@@ -75,8 +75,8 @@ def test_the_tables_get_the_gradient_of_what_was_looked_up():
 @pytest.mark.parametrize("kind", SCORERS)
 def test_every_family_reads_them_and_a_saved_model_holds_them(kind, tmp_path):
     config, scorer = make(kind)
-    assert len(scorer.tables) == 4
-    assert not {variable.ref() for variable in scorer.network_variables} & {table.ref() for table in scorer.tables}
+    assert len(scorer.item_embedding.tables) == 4
+    assert not {variable.ref() for variable in scorer.network_variables} & {table.ref() for table in scorer.item_embedding.tables}
     save_model(scorer, tmp_path, config=config, max_length=6)
     loaded = load_model(tmp_path)
     rows = np.array([[1, 2, 0], [9, 30, 4]])

@@ -60,9 +60,11 @@ def test_one_unit_stays_and_nothing_goes_at_share_0():
     assert np.isfinite(scores(scorer)).all()
 
 
-def test_a_model_without_a_score_network_is_refused():
-    with pytest.raises(ModelError, match="two_sided has no score network to prune; leave out --prune"):
-        prune_score_network(make("two-sided"), 0.5)
+@pytest.mark.parametrize("kind", ["two-sided", "nann-rows"])
+def test_a_model_without_a_network_that_can_be_pruned_is_refused(kind):
+    scorer = make(kind)
+    with pytest.raises(ModelError, match=f"{scorer.name} has no score network to prune; leave out --prune"):
+        prune_score_network(scorer, 0.5)
 
 
 def sums_of(scorer, users=24):

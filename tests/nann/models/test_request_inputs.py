@@ -12,7 +12,7 @@ from nann.config import TrainConfig
 from nann.errors import ModelError
 from nann.inputs import FeatureLists, RequestInput
 from nann.models import build_model, load_model, save_model
-from nann.models.families import require_features
+from nann.models.classes import require_features
 from nann.models.layers import Seeds
 from nann.models.request_inputs import EVENT_DIM, SPANS, RequestEmbedding, span_rows
 from ops.lookup import stock_ops
@@ -89,7 +89,7 @@ def test_every_family_reads_them_and_a_saved_model_holds_them(kind, tmp_path):
     config, scorer = make(kind)
     assert scorer.embedded_dim == 8
     assert scorer.history_dim == 8 + 3 * EVENT_DIM + 8
-    assert not {variable.ref() for variable in scorer.network_variables} & {table.ref() for table in scorer.tables}
+    assert not {variable.ref() for variable in scorer.network_variables} & {table.ref() for table in scorer.item_embedding.tables}
     # what they are added to begins as 0: a value for each, so that the test sees them
     for module in scorer.submodules:
         if getattr(module, "of_event", None) is not None and isinstance(module.of_event, tf.Variable):
@@ -127,7 +127,7 @@ def test_without_inputs_a_sequence_is_what_items_are():
     scorer = build_model(TrainConfig(emb_dim=4), num_items=30, num_categories=5)
     assert scorer.history_dim == scorer.embedded_dim == 8
     assert not scorer.request_inputs
-    assert not scorer.feature_tables
+    assert not scorer.item_embedding.small_tables
     mixed = build_model(
         TrainConfig(emb_dim=4),
         num_items=30,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nann.models.rows import AttentionRows
+from nann.models.attention_rows import AttentionRows
 from ops.graphdef.reach import upstream
 
 USERS, LENGTH, ITEMS = 3, 6, 10

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.errors import ArtifactError
+from nann.inputs import RequestInput
 from nann.models import build_model, load_model, save_model
 
 SCORERS = ["nann", "nann-pool", "two-sided", "graph"]
@@ -88,7 +89,7 @@ def test_equal_seeds_give_equal_models_and_others_do_not():
     one, two, other = (build_model(TrainConfig(emb_dim=4, seed=seed), num_items=9, num_categories=3) for seed in (1, 1, 2))
     for a, b in zip(one.variables, two.variables, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert np.any(one.tables[0].numpy() != other.tables[0].numpy())
+    assert np.any(one.item_embedding.tables[0].numpy() != other.item_embedding.tables[0].numpy())
 
 
 @pytest.mark.parametrize("kind", SCORERS)
@@ -105,3 +106,13 @@ def test_saved_and_loaded_is_the_same_model(kind, tmp_path):
 def test_a_directory_without_a_model_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="holds no model"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("embedding", ["static", "ev"])
+def test_a_checkpoint_names_the_tables_as_it_did_before_the_embedding_was_a_part(embedding, tmp_path):
+    config = TrainConfig(scorer="two-sided", emb_dim=4, embedding=embedding)
+    scorer = build_model(config, num_items=30, num_categories=5, features={"time": RequestInput("history"), "age": RequestInput("user", 3)})
+    save_model(scorer, tmp_path, config=config, max_length=5)
+    paths = {name.split("/")[1] for name, _ in tf.train.list_variables(str(tmp_path / "weights")) if name.startswith("scorer/")}
+    tables = {"item_table", "category_table", "request", *(() if embedding == "static" else ("table_step",))}
+    assert paths == {*tables, "interest", "item_mlp", "item_skip"}

@@ -283,8 +283,8 @@ def test_a_warm_start_carries_their_tables_over(dataset, embedding, tmp_path):
     train(dataset=dataset, model=tmp_path / "first", config=TrainConfig(max_steps=8, **config))
     train(dataset=dataset, model=tmp_path / "second", config=TrainConfig(epochs=0, **config), warm_start=tmp_path / "first")
     first, second = (load_model(tmp_path / name) for name in ("first", "second"))
-    assert len(first.feature_tables) == 5  # brand, tags, behavior, and two spans of time
-    for before, after in zip(first.feature_tables, second.feature_tables, strict=True):
+    assert len(first.item_embedding.small_tables) == 5  # brand, tags, behavior, and two spans of time
+    for before, after in zip(first.item_embedding.small_tables, second.item_embedding.small_tables, strict=True):
         np.testing.assert_array_equal(before, after)
     fewer = TrainConfig(**{**config, "inputs": ("time",)})
     with pytest.raises(ArtifactError, match="was trained with --inputs"):

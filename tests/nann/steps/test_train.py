@@ -71,7 +71,7 @@ def test_fused_and_stock_lookups_train_the_same_model(small_dataset, tmp_path):
     assert len(losses[0]) == 5
     np.testing.assert_allclose(*losses, rtol=1e-4)
     # Not the networks: biases before a batch normalization have no gradient, and Adam makes steps of the rounding.
-    fused, stock = (load_model(tmp_path / name).tables for name in ("fused", "stock"))
+    fused, stock = (load_model(tmp_path / name).item_embedding.tables for name in ("fused", "stock"))
     for one, other in zip(fused, stock, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-2, atol=1e-3)
 

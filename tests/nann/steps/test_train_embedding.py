@@ -53,7 +53,7 @@ def test_items_met_often_enough_have_rows_of_their_own(small_dataset, tmp_path, 
     assert metrics == result.metrics
     assert (metrics["items_admitted"], metrics["items_evicted"], metrics["item_rows"]) == (expected, 0, expected)
     live = load_model(tmp_path / "model", trainable=True)
-    rows = live.item_table.rows_of(np.arange(len(counts)))
+    rows = live.item_embedding.item_table.rows_of(np.arange(len(counts)))
     np.testing.assert_array_equal(rows[-1] > 0, counts >= 4)
     if embedding == "adaptive":
         np.testing.assert_array_equal(rows[0] > 0, (counts < 4) & (np.arange(len(counts)) > 0))
@@ -114,9 +114,9 @@ def test_a_model_goes_into_a_larger_catalogue(small_dataset, tmp_path):
     new = build_model(config, num_items=old.num_items + 100, num_categories=old.num_categories + 3)
     tf.train.Checkpoint(scorer=new).read(str(tmp_path / "model" / "weights")).assert_consumed()
     ids = tf.range(old.num_items + 1)
-    for one, other in zip(old.item_table.rows_of(ids), new.item_table.rows_of(ids), strict=True):
+    for one, other in zip(old.item_embedding.item_table.rows_of(ids), new.item_embedding.item_table.rows_of(ids), strict=True):
         np.testing.assert_array_equal(one, other)
-    for one, other in zip(old.tables, new.tables, strict=True):
+    for one, other in zip(old.item_embedding.tables, new.item_embedding.tables, strict=True):
         held = min(len(one.numpy()), len(other.numpy()))
         np.testing.assert_array_equal(one.numpy()[:held], other.numpy()[:held])
 

@@ -80,11 +80,11 @@ def test_tables_grow_by_the_new_rows(windows, first_model, tmp_path) -> None:
     assert result.metrics["items_added"] == new_items - old_items
     assert open_artifact(result.path, step="train").metrics["items_added"] == new_items - old_items
     before, after = load_earlier_model(first_model), load_earlier_model(tmp_path / "model")
-    np.testing.assert_array_equal(after.scorer.tables[0][: old_items + 1], before.scorer.tables[0])
-    added = after.scorer.tables[0][old_items + 1 :].numpy()
+    np.testing.assert_array_equal(after.scorer.item_embedding.tables[0][: old_items + 1], before.scorer.item_embedding.tables[0])
+    added = after.scorer.item_embedding.tables[0][old_items + 1 :].numpy()
     assert added.shape == (new_items - old_items, 8)
     assert len(np.unique(added)) == added.size  # drawn, not copied
-    moments = [slot.numpy() for slot in after.optimizer.slots if tuple(slot.shape) == tuple(after.scorer.tables[0].shape)]
+    moments = [slot.numpy() for slot in after.optimizer.slots if tuple(slot.shape) == tuple(after.scorer.item_embedding.tables[0].shape)]
     assert len(moments) == 2
     for moment in moments:
         assert moment[: old_items + 1].any()
@@ -97,16 +97,16 @@ def test_going_on_with_the_moments_is_one_training(windows, first_model, tmp_pat
     train(dataset=windows[1], model=tmp_path / "model", config=config, warm_start=first_model)
     before, after = load_earlier_model(first_model), load_earlier_model(tmp_path / "model")
     assert int(after.optimizer.step.numpy()) == 13
-    rows = before.scorer.tables[0].shape[0]
+    rows = before.scorer.item_embedding.tables[0].shape[0]
     first, second = (
         after.optimizer.slots[1][:rows].numpy(),
         after.optimizer.slots[1 + (len(after.optimizer.slots) - 1) // 2][:rows].numpy(),
     )
-    moved = np.any(after.scorer.tables[0][:rows].numpy() != before.scorer.tables[0].numpy(), axis=1)
+    moved = np.any(after.scorer.item_embedding.tables[0][:rows].numpy() != before.scorer.item_embedding.tables[0].numpy(), axis=1)
     assert 0 < moved.sum() < rows
     step = config.learning_rate * np.sqrt(1 - 0.999**13) / (1 - 0.9**13) * first / (np.sqrt(second) + 1e-8)
-    expected = before.scorer.tables[0].numpy() - step
-    np.testing.assert_allclose(after.scorer.tables[0][:rows].numpy()[moved], expected[moved], rtol=1e-4, atol=1e-6)
+    expected = before.scorer.item_embedding.tables[0].numpy() - step
+    np.testing.assert_allclose(after.scorer.item_embedding.tables[0][:rows].numpy()[moved], expected[moved], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("embedding", ["ev", "adaptive"])
@@ -121,7 +121,7 @@ def test_growing_tables_grow_by_what_is_admitted_and_shrink_by_what_is_evicted(w
     manifest = open_artifact(tmp_path / "second", step="train").metrics
     assert all(manifest[name] == second[name] for name in ("item_rows", "items_admitted", "items_evicted", "table_bytes"))
     before, after = (load_earlier_model(tmp_path / name) for name in ("first", "second"))
-    old, new = (model.scorer.item_table.own.export() for model in (before, after))
+    old, new = (model.scorer.item_embedding.item_table.own.export() for model in (before, after))
     assert set(new.keys) - set(old.keys)
     assert len(set(old.keys) - set(new.keys)) > 0
     # What stays has been counted on, and was met within the steps that eviction allows.
@@ -131,7 +131,7 @@ def test_growing_tables_grow_by_what_is_admitted_and_shrink_by_what_is_evicted(w
     assert all(count >= frequency.get(key, 4) for key, count in zip(new.keys.tolist(), new.frequencies, strict=True))
     assert np.all(new.versions >= 30 - 1 - 9)
     # The optimizer's moments of the rows that are left, and of no others.
-    slots = after.scorer.item_table.own.slots
+    slots = after.scorer.item_embedding.item_table.own.slots
     assert len(slots) == 2
     for _, slot in slots:
         assert slot.shape.rank == 2
@@ -170,7 +170,7 @@ def test_without_moments_the_optimizer_begins_anew(windows, tmp_path) -> None:
     train(dataset=windows[0], model=tmp_path / "plain", config=TrainConfig(max_steps=3, **SMALL))
     result = train(dataset=windows[1], model=tmp_path / "model", config=TrainConfig(max_steps=3, **SMALL), warm_start=tmp_path / "plain")
     assert result.metrics["earlier_steps"] == 0
-    assert tf.reduce_all(tf.math.is_finite(load_model(tmp_path / "model").tables[0]))
+    assert tf.reduce_all(tf.math.is_finite(load_model(tmp_path / "model").item_embedding.tables[0]))
 
 
 def test_what_is_no_continuation_is_refused(windows, first_model, small_dataset, tmp_path) -> None:

@@ -13,15 +13,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from nann.config import FAMILIES
 from nann.errors import ModelError
-from nann.models.graph import GraphScorer
-from nann.models.rows import AttentionRows, RowScorer
-from nann.models.scorer import AttentionScorer, PoolScorer, Scorer, TwoSidedScorer
+from nann.families import FAMILIES
+from nann.models.rows import RowScorer
+from nann.models.scorer import Scorer
 
-SCORERS: dict[str, type[Scorer]] = dict(
-    zip(FAMILIES, (AttentionScorer, PoolScorer, TwoSidedScorer, GraphScorer, AttentionRows), strict=True)
-)
 ARGUMENTS = ("num_items", "num_categories", "emb_dim", "seed")
 _TRIAL_USERS, _TRIAL_LENGTH, _TRIAL_ITEMS = 2, 3, 5
 
@@ -35,9 +31,7 @@ def load_class(name: str) -> type[Scorer]:
     Raises:
         ModelError: the module cannot be imported, has no such class, or the class is no usable scorer.
     """
-    if name in SCORERS:
-        return SCORERS[name]
-    module_name, _, class_name = name.partition(":")
+    module_name, _, class_name = (FAMILIES[name].location if name in FAMILIES else name).partition(":")
     try:
         module = _import(module_name)
     except ImportError as error:
@@ -63,13 +57,13 @@ def require_features(name: str) -> None:
     """
     if issubclass(found := load_class(name), RowScorer):
         raise ModelError(f"{name} reads items and categories alone, it takes no --inputs; leave them out, or take --scorer nann")
-    if name not in SCORERS:
+    if name not in FAMILIES:
         _require_arguments(name, found, (*ARGUMENTS, "features"))
 
 
 def source_digest(name: str) -> str | None:
     """Hex sha256 over the Python sources of a user's class - all of its package, or its module alone; None for a family."""
-    if name in SCORERS:
+    if name in FAMILIES:
         return None
     module_name = name.partition(":")[0]
     load_class(name)
@@ -91,7 +85,7 @@ def require_interface(scorer: Scorer, name: str) -> None:
     Raises:
         ModelError: what the scorer returns does not fit together.
     """
-    if name in SCORERS:
+    if name in FAMILIES:
         return
     rows = np.arange(_TRIAL_USERS * _TRIAL_LENGTH).reshape(_TRIAL_USERS, -1) % scorer.num_items
     inputs = dict.fromkeys(scorer.request_inputs, tf.ones(rows.shape, tf.int64))
