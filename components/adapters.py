@@ -15,61 +15,45 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from components.configs import make_config
 from components.errors import operator_message
 from components.output import flatten_metrics, hidden_start_up_notes, markdown_summary, set_up_logging
-from components.steps import STEP_BY_NAME, STEP_ORDER, Step
 from components.task_log import RUN_SIGN_VARIABLE, follow_runner, tee_output
 from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
 from nann.artifacts import code_digest as own_code_digest
 from nann.errors import ArtifactError
 from nann.reporting.run_summary import TIMINGS_NAME
 from nann.reporting.step_page import page_of
+from nann.steps.table import IN_SERVICE, STEP_BY_NAME, STEP_ORDER, Step
 
 logger = logging.getLogger(__name__)
 
 
-def run_step(
-    name: str,
-    *,
-    reads: Mapping[str, str],
-    output: Any,
-    metrics: Any,
-    summary: Any,
-    config: Mapping[str, Any],
-    run_dir: str,
-    start_from: str,
-    overwrite: bool,
-    code_digest: str = "",
-    raw_inputs: Sequence[str] = (),
-    page: Any = None,
-    in_service: str = "",
-    service: str = "",
-    function: Callable[..., StepResult] | None = None,
-) -> str:
+def run_step(name: str, given: Mapping[str, Any], *, function: Callable[..., StepResult] | None = None) -> str:
     """Runs one step inside a kfp task.
 
     Args:
         name: the step, as on the command line.
-        reads: artifact name -> its directory.
-        output: the kfp output artifact; its `uri` is set to the run directory's when there is one.
-        metrics: kfp Metrics; every finite number of the step is logged.
-        summary: kfp Markdown.
-        config: field -> value of the step's config; missing fields take their defaults.
-        run_dir: durable directory of the run, or "".
-        start_from: steps before this one take their artifact as it lies in `run_dir`, this one and those after it run anew; "": every
-            step whose artifact is up to date is kept.
-        overwrite: replace artifacts made with other settings.
-        code_digest: the digest of the sources the run was made for; a task whose own sources differ fails. "": any will do.
-        raw_inputs: paths of the logs, for `convert`.
-        page: kfp HTML: the artifact's own ``report.html``, or its manifest as a page.
-        in_service: artifact of `in-service`, for `convert` and `train`, which go on from what is in it; "": they begin anew.
-        service: directory or URL of the service, for `in-service` and `publish`.
+        given: the arguments of its component by name, as ``locals()`` has them in its body; the table of steps says what becomes of them:
+
+            - artifacts that the step reads, and the one it writes, whose `uri` is set to the run directory's when there is one;
+            - ``metrics`` (kfp Metrics: every finite number of the step is logged), ``summary`` (kfp Markdown), and ``page`` (kfp HTML, may
+              be absent: the artifact's own ``report.html``, or its manifest as a page);
+            - ``config``: field -> value of the step's config; missing fields take their defaults;
+            - arguments of the step's own options, such as ``inputs`` or ``service``;
+            - ``in_service``: where the step goes on from the version in service, the artifact with it; None: it begins anew;
+            - ``run_dir``: durable directory of the run, or "";
+            - ``start_from``: steps before this one take their artifact as it lies in ``run_dir``, this one and those after it run anew;
+              "": every step whose artifact is up to date is kept;
+            - ``overwrite``: replace artifacts made with other settings;
+            - ``code_digest``: the digest of the sources the run was made for; a task whose own sources differ fails. "": any will do.
         function: does the work in place of the step function, with the same arguments.
 
     Returns:
@@ -78,8 +62,8 @@ def run_step(
     Raises:
         SystemExit: the step failed; its log has the one-line reason when it is an operator's to act on, else the traceback.
     """
-    step = STEP_BY_NAME[name]
-    run = Path(run_dir) if run_dir else None
+    step, output = STEP_BY_NAME[name], given[STEP_BY_NAME[name].writes]
+    run = Path(given["run_dir"]) if given["run_dir"] else None
     if run is not None:
         output.uri = str(run / step.writes)
     follow_runner()
@@ -88,14 +72,12 @@ def run_step(
         begin = time.perf_counter()
         try:
             logger.info("step %s starts", name)
-            _require_code(code_digest)
-            given: dict[str, Any] = {"inputs": [Path(place) for place in raw_inputs]} if name == "convert" else {}
-            if service:
-                given["service"] = service
-            if in_service:
-                config, given = _continued(name, Path(in_service), config, given)
-            _record_options(run, step, config)
-            result = _result(step, Path(output.path), reads, config, given, run, start_from, overwrite, function)
+            _require_code(given["code_digest"])
+            arguments, config = _arguments(step, given)
+            if step.config:
+                arguments["config"] = make_config(name, config)
+                _record_options(run, name, arguments["config"])
+            result = _result(step, Path(output.path), arguments, given["start_from"], given["overwrite"], function)
         except Exception as error:
             message = operator_message(error)
             reason = message or f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -109,27 +91,48 @@ def run_step(
             raise SystemExit(1) from None
         seconds = _since(begin)
         _append_timing(run, {"step": name, "seconds": seconds, "status": "done", "reused": result.reused, "metrics": result.metrics})
-        for metric, value in flatten_metrics(result.metrics):
-            if isinstance(value, (int, float)) and math.isfinite(value):
-                metrics.log_metric(metric, float(value))
+        metrics = given["metrics"]
+        log_metrics(metrics, result.metrics)
         # kfp keeps logged metrics with the run; its local cache takes an artifact without a file for lost and runs the task again.
         Path(metrics.path).write_text(json.dumps(metrics.metadata, sort_keys=True) + "\n", encoding="utf-8")
-        Path(summary.path).write_text(markdown_summary(name, str(result.path), result.metrics, reused=result.reused, seconds=seconds))
-        if page is not None:
-            Path(page.path).write_text(page_of(result.path), encoding="utf-8")
+        summary = markdown_summary(name, str(result.path), result.metrics, reused=result.reused, seconds=seconds)
+        Path(given["summary"].path).write_text(summary)
+        if given.get("page") is not None:
+            Path(given["page"].path).write_text(page_of(result.path), encoding="utf-8")
         logger.info("step %s %s after %.1f s", name, "was up to date" if result.reused else "done", seconds)
-        return hashlib.sha256((result.path / MANIFEST_NAME).read_bytes()).hexdigest()
+        return manifest_digest(result.path)
 
 
-def _continued(
-    name: str, in_service: Path, config: Mapping[str, Any], given: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """Config and further arguments of `convert` or `train` that goes on from what is in service, if anything is."""
-    if json.loads((in_service / "version.json").read_text(encoding="utf-8"))["version"] is None:
-        return config, dict(given)
-    if name == "convert":
-        return {**config, "base": str(in_service / "dataset")}, dict(given)
-    return config, {**given, "warm_start": in_service / "model"}
+def log_metrics(metrics: Any, found: Mapping[str, Any]) -> None:
+    """Logs every finite number of a step in a kfp Metrics."""
+    for name, value in flatten_metrics(found):
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            metrics.log_metric(name, float(value))
+
+
+def manifest_digest(artifact: Path) -> str:
+    """sha256 (hex) of an artifact's manifest."""
+    return hashlib.sha256((artifact / MANIFEST_NAME).read_bytes()).hexdigest()
+
+
+def _arguments(step: Step, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of the step function, but config, output and overwrite; and the fields of its config."""
+    arguments: dict[str, Any] = {artifact: Path(given[artifact].path) for artifact in step.reads}
+    config = dict(given.get("config", {}))
+    for option in step.options:
+        if option.argument in given:
+            value = given[option.argument]
+            arguments[option.argument] = [Path(place) for place in value] if option.many else value
+    if step.continues and given.get(IN_SERVICE.writes) is not None:
+        from nann.steps.in_service import read_version
+
+        in_service = Path(given[IN_SERVICE.writes].path)
+        for name, part in step.continues if read_version(in_service) is not None else ():
+            if step.takes(name):
+                arguments[name] = in_service / part
+            else:
+                config[name] = str(in_service / part)
+    return arguments, config
 
 
 def _require_code(expected: str) -> None:
@@ -147,10 +150,7 @@ def _require_code(expected: str) -> None:
 def _result(
     step: Step,
     path: Path,
-    reads: Mapping[str, str],
-    config: Mapping[str, Any],
-    given: Mapping[str, Any],
-    run: Path | None,
+    arguments: Mapping[str, Any],
     start_from: str,
     overwrite: bool,
     function: Callable[..., StepResult] | None,
@@ -159,18 +159,11 @@ def _result(
     if start_from and not anew:
         kept = open_artifact(path, step=step.name)
         return StepResult(path=kept.path, metrics=kept.metrics, reused=True)
-    arguments: dict[str, Any] = {artifact: Path(place) for artifact, place in reads.items()} | dict(given)
-    arguments[step.writes] = path
-    if step.name == "report":
-        timings = run / TIMINGS_NAME if run is not None else None
-        arguments["timings"] = timings if timings is not None and timings.is_file() else None
-    if step.config:
-        arguments["config"] = make_config(step.name, config)
     if function is None:
         with hidden_start_up_notes():
             function = step.load_function()
     with _set_aside(path) if anew else nullcontext():
-        return function(**arguments, overwrite=overwrite or anew)
+        return function(**arguments, **{step.writes: path}, overwrite=overwrite or anew)
 
 
 @contextmanager
@@ -191,13 +184,13 @@ def _set_aside(path: Path) -> Iterator[None]:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _record_options(run: Path | None, step: Step, config: Mapping[str, Any]) -> None:
+def _record_options(run: Path | None, name: str, config: BaseModel) -> None:
     """Writes what the step is about to run with, so that a failed step can be run by hand as it was."""
     import yaml
 
-    if run is not None and step.config:
-        options = make_config(step.name, config).model_dump(mode="json", exclude_none=True)
-        (run / "logs" / f"{step.name}.yaml").write_text(yaml.safe_dump({step.name: options}), encoding="utf-8")
+    if run is not None:
+        options = config.model_dump(mode="json", exclude_none=True)
+        (run / "logs" / f"{name}.yaml").write_text(yaml.safe_dump({name: options}), encoding="utf-8")
 
 
 def _append_timing(run: Path | None, entry: Mapping[str, Any]) -> None:

@@ -23,16 +23,4 @@ def benchmark(
     """Measures latency and throughput of the exported graph. Returns the digest of its artifact."""
     from components.adapters import run_step
 
-    return run_step(
-        "benchmark",
-        reads={"converted_model": converted_model.path, "dataset": dataset.path},
-        output=benchmark,
-        metrics=metrics,
-        summary=summary,
-        page=page,
-        config=config,
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_step("benchmark", locals())

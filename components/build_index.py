@@ -22,16 +22,4 @@ def build_index(
     """Builds the HNSW graph over the item vectors. Returns the digest of its artifact."""
     from components.adapters import run_step
 
-    return run_step(
-        "build-index",
-        reads={"embeddings": embeddings.path},
-        output=index,
-        metrics=metrics,
-        summary=summary,
-        page=page,
-        config=config,
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_step("build-index", locals())

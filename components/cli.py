@@ -14,27 +14,11 @@ import click
 
 from components.configs import make_config, parse_assignments, read_config_file, read_space
 from components.options import config_options, given_values
-from components.output import hidden_start_up_notes, print_result, print_trials, set_up_logging
-from components.steps import (
-    CONFIGS,
-    GATE,
-    IN_SERVICE,
-    MAKER_OF,
-    PUBLISH,
-    REPLAY,
-    SEEDS,
-    STEPS,
-    SWEEP,
-    TUNE,
-    Step,
-    load_object,
-)
-from nann.config import TrainConfig, is_class_reference
+from components.output import hidden_start_up_notes, print_result, print_table, set_up_logging
+from nann.config import is_class_reference
+from nann.steps.table import CONFIGS, MAKER_OF, SERVICE, STEPS, Option, Step, load_object
 
 PATH = click.Path(path_type=Path)
-SERVICE_OPTION = click.option(
-    "--service", required=True, metavar="DIR", help="Directory of the versions in service, or the URL of an object store."
-)
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,159 +29,129 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def step_commands() -> list[click.Command]:
     """All single-step commands, in the order of the pipeline."""
-    steps = [_step_command(step) for step in STEPS]
-    retraining = [_step_command(step) for step in (IN_SERVICE, GATE, PUBLISH)]
-    trials = [_step_command(step) for step in (TUNE, SWEEP, SEEDS)]
-    return [_generate, *steps[:-1], *trials, *retraining, _rollback, _step_command(REPLAY), _infer, steps[-1]]
+    *steps, replay, report = map(_step_command, STEPS)
+    return [_generate, *steps, _rollback, replay, _infer, report]
 
 
 def _step_command(step: Step) -> click.Command:
-    def run(**options: Any) -> None:
+    def run(**given: Any) -> None:
         context = click.get_current_context()
-        set_up_logging(verbose=options["verbose"], quiet=options["quiet"])
-        if options.get("dry_run"):
-            _dry_run(options, _config_from(step.name, context))
+        set_up_logging(verbose=given["verbose"], quiet=given["quiet"])
+        if given.get("dry_run"):
+            root: Path | None = given["output_root"]
+            output = given[step.writes] or (root / step.writes if root is not None else None)
+            arguments = {**_own_arguments(step, given), step.writes: output, "config": _config(step.name, context)}
+            click.echo(step.load_function("dry_run")(**arguments))
             return
-        scorer = _take_class(step, options)
-        paths = _artifact_paths(step, options)
-        arguments: dict[str, Any] = dict(paths)
-        if step.name == "convert":
-            arguments["inputs"] = list(options["input"])
-        if step in (IN_SERVICE, PUBLISH):
-            arguments["service"] = options["service"]
-        if step.name == "train":
-            arguments["warm_start"] = options["warm_start"]
-        if step.name == "report":
-            arguments["timings"] = _timings_beside(paths["report"])
+        named_class = _take_class(step, given)
+        arguments = {**_artifact_paths(step, given), **_own_arguments(step, given)}
         if step.config:
-            arguments["config"] = _config_from(step.name, context, **scorer)
-        if step in (SWEEP, SEEDS):
-            arguments |= _trained_configs(step, options)
-        with hidden_start_up_notes(unless=options["verbose"]):
+            arguments["config"] = _config(step.name, context, **named_class)
+        if step.runs:
+            arguments["steps"] = _configs_of_runs(step, given)
+        with hidden_start_up_notes(unless=given["verbose"]):
             function = step.load_function()
-        result = function(**arguments, overwrite=options["overwrite"])
+        result = function(**arguments, overwrite=given["overwrite"])
         print_result(result.path, result.metrics, reused=result.reused)
-        if step is SWEEP:
-            print_trials(result.path)
+        if step.table:
+            print_table(*load_object(step.table)(result.path))
 
     command: Callable[..., Any] = run
-    command = common_options(command)
-    command = click.option("--overwrite", is_flag=True, help="Replace an artifact made with other settings.")(command)
-    if (model := step.load_config()) is not None:
-        command = config_options(model)(command)
-        command = _config_option(step.name)(command)
-    command = click.option(
-        "--output-root", type=PATH, metavar="ROOT", help="Directory of all artifacts: each that is not named above lies in ROOT/NAME."
-    )(command)
-    for name in (step.writes, *reversed(step.reads)):
-        verb = "Directory to write" if name == step.writes else f"Directory to read, made by `nann {MAKER_OF[name]}`"
-        also = " Or MODULE:CLASS, as --scorer, the directory then being that under --output-root." if name == step.writes == "model" else ""
-        command = click.option(_flag(name), name, type=PATH, metavar="DIR", help=f"{verb}.{also}")(command)
-    if step in (IN_SERVICE, PUBLISH):
-        command = SERVICE_OPTION(command)
-    if step.name == "train":
-        command = click.option(
-            "--warm-start",
-            type=PATH,
-            metavar="DIR",
-            help="Go on from this model: its own dataset, or one that `nann convert --base` made of it. Tables grow by the new rows.",
-        )(command)
-    if step in (SWEEP, SEEDS):
-        command = click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="STEP.OPTION=VALUE",
-            help="Set an option of a step, as train.epochs=1; repeatable.",
-        )(command)
-    if step is SWEEP:
-        command = click.option(
-            "--space",
-            type=PATH,
-            required=True,
-            metavar="FILE",
-            help="YAML file with lines `train.OPTION: [value, ...]` or `train.OPTION: {low: .., high: .., log: true}`.",
-        )(command)
-    if step.name == "convert":
-        command = click.option(
-            "--dry-run", is_flag=True, help="Read the first 100,000 rows, say what was decided and how to fix it, and write nothing."
-        )(command)
-        command = click.option(
-            "--input",
-            type=PATH,
-            multiple=True,
-            required=True,
-            metavar="LOG",
-            help="CSV or JSON lines (plain, gzip, zstd, bz2, xz, zip), Parquet, a directory of such, or - for standard input; repeatable.",
-        )(command)
+    for option in reversed(_options(step)):
+        command = option(command)
     return click.command(step.name, help=step.help)(command)
 
 
-def _dry_run(options: dict[str, Any], config: Any) -> None:
-    from nann.steps.convert import dry_run
+def _options(step: Step) -> list[Callable[..., Any]]:
+    """Decorators, in the order of the help text."""
+    options = [_own_option(option) for option in step.options]
+    if step.dry_run:
+        options.append(click.option("--dry-run", is_flag=True, help=step.dry_run))
+    if step.runs:
+        example = "Set an option of a step, as train.epochs=1; repeatable."
+        options.append(click.option("--set", "assignments", multiple=True, metavar="STEP.OPTION=VALUE", help=example))
+    for name in (*step.reads, step.writes):
+        text = "Directory to write." if name == step.writes else f"Directory to read, made by `nann {MAKER_OF[name]}`."
+        if name == step.writes and step.class_option:
+            text += f" Or MODULE:CLASS, as {_flag(step.class_option)}, the directory then being that under --output-root."
+        options.append(click.option(_flag(name), name, type=PATH, metavar="DIR", help=text))
+    everything = "Directory of all artifacts: each that is not named above lies in ROOT/NAME."
+    options.append(click.option("--output-root", type=PATH, metavar="ROOT", help=everything))
+    if (model := step.load_config()) is not None:
+        options += [_config_option(step.name, runs=bool(step.runs)), config_options(model)]
+    options.append(click.option("--overwrite", is_flag=True, help="Replace an artifact made with other settings."))
+    return [*options, common_options]
 
-    root: Path | None = options["output_root"]
-    dataset = options["dataset"] or (root / "dataset" if root is not None else None)
-    click.echo(dry_run(inputs=list(options["input"]), dataset=dataset, config=config))
 
-
-def _config_option(section: str) -> Callable[..., Any]:
+def _own_option(option: Option) -> Callable[..., Any]:
+    kind = click.STRING if option.kind == "text" else PATH
     return click.option(
-        "--config",
-        "config_file",
-        type=PATH,
-        metavar="FILE",
-        help=f"YAML file; its section `{section}:` gives defaults to the options"
-        + (", those of the steps that are run to theirs." if section in (SWEEP.name, SEEDS.name) else "."),
+        option.flag, option.argument, type=kind, multiple=option.many, required=option.required, metavar=option.metavar, help=option.help
     )
 
 
-def _config_from(section: str, context: click.Context, **more: Any) -> Any:
+def _own_arguments(step: Step, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a step function that `Step.options` names."""
+    values = {option.argument: given[option.argument] for option in step.options}
+    for option in step.options:
+        if option.many:
+            values[option.argument] = list(values[option.argument])
+        elif option.kind == "mapping":
+            values[option.argument] = read_space(values[option.argument])
+    return values
+
+
+def _config_option(section: str, *, runs: bool = False) -> Callable[..., Any]:
+    also = ", those of the steps that are run to theirs." if runs else "."
+    help_text = f"YAML file; its section `{section}:` gives defaults to the options{also}"
+    return click.option("--config", "config_file", type=PATH, metavar="FILE", help=help_text)
+
+
+def _config(section: str, context: click.Context, **more: Any) -> Any:
     file_values = read_config_file(context.params["config_file"]).get(section, {})
     return make_config(section, file_values, given_values(context, load_object(CONFIGS[section])), more)
 
 
-def _take_class(step: Step, options: dict[str, Any]) -> dict[str, str]:
-    """`nann train --model my_package.module:MyModel` names the class, not the directory: taken out of the options and returned as scorer.
+def _take_class(step: Step, given: dict[str, Any]) -> dict[str, str]:
+    """`nann train --model my_package.module:MyModel` names the class, not the directory: taken out and returned as the config's value.
 
     Raises:
-        click.UsageError: another scorer is given too.
+        click.UsageError: another class is given too.
     """
-    given = str(options.get("model") or "")
-    if step.name != "train" or not is_class_reference(given):
+    name, model = str(given[step.writes] or ""), step.load_config()
+    if not step.class_option or model is None or not is_class_reference(name):
         return {}
-    if options["scorer"] not in (given, TrainConfig.model_fields["scorer"].default):
-        raise click.UsageError(f"--model names the class {given}, but --scorer is {options['scorer']}; give one of them.")
-    options["model"] = None
-    return {"scorer": given}
+    if given[step.class_option] not in (name, model.model_fields[step.class_option].default):
+        other = f"{_flag(step.class_option)} is {given[step.class_option]}"
+        raise click.UsageError(f"{_flag(step.writes)} names the class {name}, but {other}; give one of them.")
+    given[step.writes] = None
+    return {step.class_option: name}
 
 
-def _trained_configs(step: Step, options: dict[str, Any]) -> dict[str, Any]:
-    """What `sweep` and `seeds` take besides their own config: those of the steps they run, from the config file and --set."""
-    from_file, from_flags = read_config_file(options["config_file"]), parse_assignments(options["assignments"])
-    sections = ("train",) if step is SWEEP else ("train", "extract", "build-index", "rewrite", "evaluate")
+def _configs_of_runs(step: Step, given: dict[str, Any]) -> dict[str, Any]:
+    """The configs of the steps that a step runs, from the config file and --set."""
+    from_file, from_flags = read_config_file(given["config_file"]), parse_assignments(given["assignments"])
     for section in from_flags:
-        if section not in sections:
-            raise click.UsageError(f"--set {section}.... has no effect here; `nann {step.name}` runs {', '.join(sections)}.")
-    steps = {name: make_config(name, from_file.get(name, {}), from_flags.get(name, {})) for name in sections}
-    return {"base": steps["train"], "space": read_space(options["space"])} if step is SWEEP else {"steps": steps}
+        if section not in step.runs:
+            raise click.UsageError(f"--set {section}.... has no effect here; `nann {step.name}` runs {', '.join(step.runs)}.")
+    return {name: make_config(name, from_file.get(name, {}), from_flags.get(name, {})) for name in step.runs}
 
 
-def _flag(artifact: str) -> str:
-    return "--" + artifact.replace("_", "-")
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
-def _artifact_paths(step: Step, options: dict[str, Any]) -> dict[str, Path]:
+def _artifact_paths(step: Step, given: dict[str, Any]) -> dict[str, Path]:
     """The artifact paths of a step: given by their own option, or lying under --output-root.
 
     Raises:
         click.UsageError: neither is given.
     """
-    root: Path | None = options["output_root"]
+    root: Path | None = given["output_root"]
     paths = {}
     for name in (*step.reads, step.writes):
-        if options[name] is not None:
-            paths[name] = options[name]
+        if given[name] is not None:
+            paths[name] = given[name]
         elif root is not None:
             paths[name] = root / name
         else:
@@ -205,13 +159,8 @@ def _artifact_paths(step: Step, options: dict[str, Any]) -> dict[str, Path]:
     return paths
 
 
-def _timings_beside(report: Path) -> Path | None:
-    timings = report.parent / "steps.jsonl"
-    return timings if timings.is_file() else None
-
-
 @click.command("rollback", help="Put the version in service that was there before, or another one that is kept.")
-@SERVICE_OPTION
+@_own_option(SERVICE)
 @click.option("--to", type=click.IntRange(min=1), metavar="VERSION", help="Number of the version. Default: the one before.")
 @common_options
 def _rollback(*, service: str, to: int | None, verbose: bool, quiet: bool) -> None:
@@ -229,9 +178,9 @@ def _rollback(*, service: str, to: int | None, verbose: bool, quiet: bool) -> No
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @common_options
 @click.pass_context
-def _generate(context: click.Context, *, output: Path, overwrite: bool, verbose: bool, quiet: bool, **_: Any) -> None:
+def _generate(context: click.Context, /, *, output: Path, overwrite: bool, verbose: bool, quiet: bool, **_: Any) -> None:
     set_up_logging(verbose=verbose, quiet=quiet)
-    config = _config_from("generate", context)
+    config = _config("generate", context)
     from nann.steps.generate import generate
 
     result = generate(output=output, config=config, overwrite=overwrite)
@@ -257,6 +206,7 @@ def _generate(context: click.Context, *, output: Path, overwrite: bool, verbose:
 @click.pass_context
 def _infer(
     context: click.Context,
+    /,
     *,
     item_ids: str,
     converted_model: Path | None,
@@ -281,7 +231,7 @@ def _infer(
         if output_root is None:
             raise click.UsageError("Missing option '--converted-model'; give it, or --meta-path with --graph-file, or --output-root.")
         converted_model = output_root / "converted_model"
-    config = _config_from("infer", context)
+    config = _config("infer", context)
     with hidden_start_up_notes(unless=verbose):
         from nann.steps.infer import infer
 

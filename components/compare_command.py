@@ -12,7 +12,7 @@ import click
 from components.configs import make_config, read_config_file
 from components.options import config_options, given_values
 from components.output import set_up_logging
-from components.steps import CONFIGS, load_object
+from nann.steps.table import CONFIGS, load_object
 
 
 @click.command("compare", help="Compare two evaluations on the same users: difference, 95 % interval, p-value.")
@@ -22,13 +22,13 @@ from components.steps import CONFIGS, load_object
 @click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="YAML file with a section `compare:`.")
 @config_options(load_object(CONFIGS["compare"]))
 @click.pass_context
-def compare_command(context: click.Context, *, a: str, b: str, as_json: bool, config_file: Path | None, **_: Any) -> None:
+def compare_command(context: click.Context, /, *, a: str, b: str, as_json: bool, config_file: Path | None, **_: Any) -> None:
     """A and B are directories made by `nann evaluate`; several with commas between are seeds of one config.
 
     B may name a baseline of A, or be best_baseline: at each K the one with the highest recall.
     """
     set_up_logging(verbose=False, quiet=False)
-    config = make_config(
+    config: Any = make_config(
         "compare", read_config_file(config_file).get("compare", {}), given_values(context, load_object(CONFIGS["compare"]))
     )
     from nann.steps.compare import compare

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from components.errors import ConfigError, validation_message
-from components.steps import CONFIGS, load_object
+from nann.steps.table import CONFIGS, load_object
 
 
 def read_config_file(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -99,9 +99,10 @@ def make_config(section: str, *sources: Mapping[str, Any]) -> BaseModel:
     for source in sources:
         merged.update(source)
     try:
-        return load_object(CONFIGS[section])(**merged)
+        made: BaseModel = load_object(CONFIGS[section])(**merged)
     except ValidationError as error:
         raise ConfigError(validation_message(error, section)) from error
+    return made
 
 
 def _field_name(section: str, key: str, *, source: str) -> str:

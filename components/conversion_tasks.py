@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from components.adapters import log_metrics, manifest_digest
 from components.configs import make_config
 from components.errors import operator_message
-from components.output import flatten_metrics, set_up_logging
-from nann.artifacts import MANIFEST_NAME
+from components.output import set_up_logging
+from nann.steps.table import CONVERT
 
 PlanOutputs = namedtuple("PlanOutputs", ["shards", "digest"])
 Outcome = TypeVar("Outcome")
@@ -46,14 +46,12 @@ def run_merge(*, plan: str, parts: Sequence[str], dataset: str, config: Mapping[
             plan=Path(plan), parts=[Path(part) for part in parts], dataset=Path(dataset), config=_config(config), overwrite=True
         )
     )
-    for name, value in flatten_metrics(result.metrics):
-        if isinstance(value, (int, float)) and math.isfinite(value):
-            metrics.log_metric(name, float(value))
-    return hashlib.sha256((result.path / MANIFEST_NAME).read_bytes()).hexdigest()
+    log_metrics(metrics, result.metrics)
+    return manifest_digest(result.path)
 
 
 def _config(values: Mapping[str, Any]) -> Any:
-    return make_config("convert", values)
+    return make_config(CONVERT.name, values)
 
 
 def _told(work: Callable[[], Outcome]) -> Outcome:

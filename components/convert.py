@@ -23,18 +23,4 @@ def convert(
     """Turns interaction logs into training, validation and test records. Returns the digest of its artifact."""
     from components.adapters import run_step
 
-    return run_step(
-        "convert",
-        reads={},
-        in_service=in_service.path if in_service is not None else "",
-        output=dataset,
-        metrics=metrics,
-        summary=summary,
-        page=page,
-        raw_inputs=inputs,
-        config=config,
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_step("convert", locals())

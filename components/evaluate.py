@@ -23,16 +23,4 @@ def evaluate(
     """Measures recall of the exported graph against the exact scan and the baselines. Returns the digest of its artifact."""
     from components.adapters import run_step
 
-    return run_step(
-        "evaluate",
-        reads={"converted_model": converted_model.path, "dataset": dataset.path},
-        output=evaluation,
-        metrics=metrics,
-        summary=summary,
-        page=page,
-        config=config,
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_step("evaluate", locals())

@@ -23,16 +23,4 @@ def extract(
     """Computes the vectors of all items. Returns the digest of its artifact."""
     from components.adapters import run_step
 
-    return run_step(
-        "extract",
-        reads={"model": model.path, "dataset": dataset.path},
-        output=embeddings,
-        metrics=metrics,
-        summary=summary,
-        page=page,
-        config=config,
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_step("extract", locals())

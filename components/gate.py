@@ -24,16 +24,4 @@ def gate(
     """Compares the candidate with the model in service on the same users. Returns the digest of its artifact."""
     from components.adapters import run_step
 
-    return run_step(
-        "gate",
-        reads={"converted_model": converted_model.path, "dataset": dataset.path, "in_service": in_service.path},
-        output=gate,
-        page=page,
-        metrics=metrics,
-        summary=summary,
-        config=config,
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_step("gate", locals())

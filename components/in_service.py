@@ -20,17 +20,4 @@ def in_service(
     """Takes the version in service into the run. Returns the digest of its artifact."""
     from components.adapters import run_step
 
-    return run_step(
-        "in-service",
-        reads={},
-        output=in_service,
-        page=page,
-        metrics=metrics,
-        summary=summary,
-        config={},
-        service=service,
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_step("in-service", locals())

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,15 +107,12 @@ def markdown_summary(title: str, path: str, metrics: Mapping[str, Any], *, reuse
     return "\n".join(lines) + "\n"
 
 
-def print_trials(sweep: Path) -> None:
-    """Prints the table of a sweep's trials, best first."""
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    """Prints a table of texts."""
     from rich.console import Console
     from rich.table import Table
 
-    from nann.reporting.sweep_page import trial_table
-
-    header, rows = trial_table(json.loads((sweep / "sweep.json").read_text(encoding="utf-8")))
-    table = Table(*header, title="Trials", title_justify="left")
+    table = Table(*header, title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)
     Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160).print(table)

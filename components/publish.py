@@ -26,17 +26,4 @@ def publish(
     """Puts a candidate that passed in service, and keeps one that did not. Returns the digest of its artifact."""
     from components.adapters import run_step
 
-    return run_step(
-        "publish",
-        reads={"gate": gate.path, "dataset": dataset.path, "model": model.path, "converted_model": converted_model.path},
-        output=publication,
-        page=page,
-        metrics=metrics,
-        summary=summary,
-        config=config,
-        service=service,
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_step("publish", locals())

@@ -27,24 +27,4 @@ def report(
     """Writes one HTML page about a whole run. Returns the digest of its artifact."""
     from components.adapters import run_step
 
-    return run_step(
-        "report",
-        reads={
-            "dataset": dataset.path,
-            "model": model.path,
-            "embeddings": embeddings.path,
-            "index": index.path,
-            "converted_model": converted_model.path,
-            "evaluation": evaluation.path,
-            "benchmark": benchmark.path,
-        },
-        output=report,
-        metrics=metrics,
-        summary=summary,
-        page=page,
-        config={},
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_step("report", locals())

@@ -25,16 +25,4 @@ def rewrite(
     """Freezes the scorer and exports the retrieval graph. Returns the digest of its artifact."""
     from components.adapters import run_step
 
-    return run_step(
-        "rewrite",
-        reads={"model": model.path, "dataset": dataset.path, "embeddings": embeddings.path, "index": index.path},
-        output=converted_model,
-        metrics=metrics,
-        summary=summary,
-        page=page,
-        config=config,
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_step("rewrite", locals())

@@ -6,7 +6,7 @@ from components.image import image
 
 
 @dsl.component(base_image=image(), install_kfp_package=False)
-def summarise(status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown], steps: list, run_dir: str, run_id: str):
+def summarise(status: dsl.PipelineTaskFinalStatus, summary: dsl.Output[dsl.Markdown], steps: list, run_dir: str, run_id: str) -> None:
     """Writes what became of the run: its steps, the reason of a failure, and the lineage of its last artifact down to the logs."""
     from components.run_end import tell_run_end
 

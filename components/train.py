@@ -23,17 +23,4 @@ def train(
     """Trains the scorer on a dataset. Returns the digest of its artifact."""
     from components.adapters import run_step
 
-    return run_step(
-        "train",
-        reads={"dataset": dataset.path},
-        in_service=in_service.path if in_service is not None else "",
-        output=model,
-        metrics=metrics,
-        summary=summary,
-        page=page,
-        config=config,
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_step("train", locals())

@@ -24,17 +24,4 @@ def train(
     """Trains the scorer on the workers of a Kubeflow training job. Returns the digest of its artifact."""
     from components.training_job import run_train_step
 
-    return run_train_step(
-        job,
-        reads={"dataset": dataset.path},
-        in_service=in_service.path if in_service is not None else "",
-        output=model,
-        metrics=metrics,
-        summary=summary,
-        page=page,
-        config=config,
-        run_dir=run_dir,
-        start_from=start_from,
-        overwrite=overwrite,
-        code_digest=code_digest,
-    )
+    return run_train_step(locals())

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from components.adapters import run_step
 from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact, sha256_file
 from nann.errors import TrainingError
+from nann.steps.table import TRAIN
 
 GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "tfjobs"
 CONTAINER = "tensorflow"  # the name by which the operator knows whom to give TF_CONFIG
@@ -51,9 +52,9 @@ class Patience:
     request: float = 30.0
 
 
-def run_train_step(job: Mapping[str, Any], *, run_dir: str, **arguments: Any) -> str:
-    """`run_step` for `train` with the workers of a training job; the arguments are its own."""
-    return run_step("train", run_dir=run_dir, function=train_on_workers(job, run_dir), **arguments)
+def run_train_step(given: Mapping[str, Any]) -> str:
+    """`run_step` for `train` with the workers of the training job ``job``; the other arguments are those of `components.train`."""
+    return run_step(TRAIN.name, given, function=train_on_workers(given["job"], given["run_dir"]))
 
 
 def train_on_workers(job: Mapping[str, Any], run_dir: str, patience: Patience | None = None) -> Callable[..., StepResult]:
@@ -74,7 +75,7 @@ def train_on_workers(job: Mapping[str, Any], run_dir: str, patience: Patience | 
         before = _digest(model)
         model.parent.mkdir(parents=True, exist_ok=True)
         options = model.with_name(f".{model.name}.options.yaml")  # beside the artifacts, where every worker sees it
-        options.write_text(yaml.safe_dump({"train": config.model_dump(mode="json", exclude_none=True)}), encoding="utf-8")
+        options.write_text(yaml.safe_dump({TRAIN.name: config.model_dump(mode="json", exclude_none=True)}), encoding="utf-8")
         command = ["nann", "train", "--dataset", str(dataset), "--model", str(model), "--config", str(options)]
         command += [word for name, path in more.items() for word in (f"--{name.replace('_', '-')}", str(path))]
         body = tf_job(template, [*command, "--overwrite"] if overwrite else command, workers=workers, timeout_seconds=timeout)

@@ -27,6 +27,7 @@ from data_prep.histories import duplicate_events
 from data_prep.incremental import extend_catalogue, read_base, require_behaviors
 from data_prep.item_features import write_item_features
 from data_prep.items_table import categories_of_file, make_catalogue, no_categories, write_items
+from data_prep.json_text import write_json
 from data_prep.option_values import unix_seconds
 from data_prep.parallel import ordered_map, worker_count
 from data_prep.partitions import (
@@ -346,7 +347,7 @@ def merge_shards(
     if config.users and config.user_features:
         inputs |= _side_inputs("user", write_user_features(out_dir, config.users, plan.user_ids, config))
     report = _report(plan, facts, config, inputs)
-    (out_dir / "meta.json").write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(out_dir / "meta.json", asdict(report))
     _log_end(report)
     return report
 

@@ -28,8 +28,10 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 import nann
+from data_prep.json_text import write_json
 from data_prep.parallel import ordered_map, worker_count
 from nann.errors import ArtifactError
+from nann.steps.table import MAKER_OF
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -160,19 +162,8 @@ def require_same_ancestor(ancestor: str, *artifacts: Artifact) -> None:
     Raises:
         ArtifactError: two of them disagree; the message names both and the digests.
     """
-    step_of = {
-        "dataset": "convert",
-        "model": "train",
-        "embeddings": "extract",
-        "index": "build-index",
-        "converted_model": "rewrite",
-        "evaluation": "evaluate",
-        "benchmark": "benchmark",
-    }
-    digests = [
-        (artifact, artifact.digest if artifact.step == step_of[ancestor] else artifact.lineage.get(ancestor, "none"))
-        for artifact in artifacts
-    ]
+    maker = MAKER_OF[ancestor]
+    digests = [(each, each.digest if each.step == maker else each.lineage.get(ancestor, "none")) for each in artifacts]
     first, expected = digests[0]
     for other, found in digests[1:]:
         if found != expected:
@@ -351,7 +342,7 @@ class ArtifactWriter:
         digests = self.digests | dict(zip(unread, sha256_files([self._partial / name for name in unread]), strict=True))
         files = {name: {"size_bytes": file.stat().st_size, "sha256": digests[name]} for name, file in zip(names, paths, strict=True)}
         manifest = {**self._head, "files": files, "metrics": self.metrics}
-        (self._partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(self._partial / MANIFEST_NAME, manifest)
         if self.path.exists():
             _require_replaceable(self.path, self._step)  # it may have become something else while the step ran
             old = self.path.with_name(f".{self.path.name}.old")

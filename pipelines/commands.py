@@ -11,7 +11,7 @@ import click
 from components.cli import PATH, common_options
 from components.errors import ConfigError
 from components.output import set_up_logging
-from components.steps import STEP_ORDER, STEPS_OF
+from nann.steps.table import LOGS, NAMES_OF, STEP_ORDER, STEPS_OF, steps_from
 from pipelines.parameters import resolve_configs
 
 
@@ -65,7 +65,7 @@ def run(
     logs = list(inputs)
     if (pipeline == "retraining") != bool(service):
         raise click.UsageError("--service belongs to --pipeline retraining, which needs it.")
-    if start_from and start_from not in [step.name for step in STEPS_OF[pipeline]]:
+    if start_from and start_from not in NAMES_OF[pipeline]:
         raise click.UsageError(f"the pipeline {pipeline} has no step {start_from}.")
     if start_from:
         if run_dir is None:
@@ -75,7 +75,7 @@ def run(
     if run_dir.exists() and not run_dir.is_dir():
         raise ConfigError(f"--run-dir must be a directory, but {run_dir} is a file")
     logs = logs or runs.recorded_inputs(run_dir)
-    if start_from in (None, "in-service", "convert"):
+    if any(step.takes(LOGS.argument) for step in steps_from(pipeline, start_from)):
         generated = run_dir / "log.csv"
         if not logs or logs == [generated.absolute()]:
             click.echo(f"no --input: the log is generated, {generated}", err=True)

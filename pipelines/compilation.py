@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ConfigError
-from components.steps import load_object
+from nann.steps.table import load_object
 from pipelines.profiles import Profile
 
 DAGS = {

@@ -11,7 +11,7 @@ from kfp import dsl
 
 from components.convert_parts import convert_shard, merge_conversion, plan_conversion
 from nann.artifacts import code_digest as digest_of_code
-from pipelines.training import default_config
+from pipelines.dag import default_config
 
 PIPELINE_NAME = "nann-conversion"
 

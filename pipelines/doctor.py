@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.image import image
-from components.steps import STEP_ORDER
 from components.training_job import GROUP, PLURAL, VERSION
+from nann.steps.table import STEP_ORDER
 from pipelines import registry
 from pipelines.api_server import ClusterError
 from pipelines.cluster import Cluster

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from components.configs import make_config, parse_assignments, read_config_file
 from components.errors import ConfigError
-from components.steps import CONFIGS, STEPS_OF
+from nann.steps.table import CONFIGS, STEPS, STEPS_OF
 
 
 def resolve_configs(config_file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -18,12 +21,13 @@ def resolve_configs(config_file: Path | None, assignments: tuple[str, ...]) -> d
 
 def config_parameters(pipeline: str, config_file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
     """One struct per step of a pipeline; complete, because a struct given replaces the default as a whole."""
-    steps = [known.name for known in STEPS_OF[pipeline]]
-    return {
-        f"{step.replace('-', '_')}_config": config.model_dump(mode="json", exclude_none=True)
-        for step, config in resolve_configs(config_file, assignments).items()
-        if step in steps
-    }
+    return struct_parameters(pipeline, resolve_configs(config_file, assignments))
+
+
+def struct_parameters(pipeline: str, configs: Mapping[str, BaseModel]) -> dict[str, Any]:
+    """Parameter of a pipeline -> options of a step that takes some; ``configs`` by step name."""
+    steps = [step for step in STEPS_OF[pipeline] if step.name in configs]
+    return {step.config_parameter: configs[step.name].model_dump(mode="json", exclude_none=True) for step in steps}
 
 
 def assigned_parameters(assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -61,6 +65,6 @@ def refuse_parameters(pipeline: str, document: dict[str, Any], given: dict[str, 
     missing = sorted(name for name, parameter in known.items() if not parameter.get("isOptional") and name not in given)
     if missing:
         raise ConfigError(f"the pipeline {pipeline} needs the parameter {missing[0]!r}")
-    for name, values in given.items():
-        if name.endswith("_config"):
-            make_config(name.removesuffix("_config").replace("_", "-"), values)
+    for step in STEPS:
+        if step.config_parameter in given:
+            make_config(step.name, given[step.config_parameter])

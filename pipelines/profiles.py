@@ -11,8 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.errors import ConfigError, validation_message
-from components.steps import STEP_ORDER
 from components.webhook import TIMEOUT_VARIABLE, URL_VARIABLE
+from nann.steps.table import STEP_BY_NAME, STEP_ORDER, STEPS
 
 DIRECTORY = Path(__file__).parent / "profiles"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[KMGTP]i?)?$"
@@ -96,7 +96,14 @@ class Resources(_Strict):
 
     def of_launcher(self) -> Resources:
         """What the task gets that only makes a training job of several workers and waits for it."""
-        idle = {"flavour": "cpu", "cpu": "500m", "memory": "2G", "accelerator": None, "shared_memory": "", "environment": {}}
+        idle: dict[str, Any] = {
+            "flavour": "cpu",
+            "cpu": "500m",
+            "memory": "2G",
+            "accelerator": None,
+            "shared_memory": "",
+            "environment": {},
+        }
         return self.model_copy(update={**idle, "node_selector": {}, "tolerations": (), "workers": 1})
 
 
@@ -115,8 +122,9 @@ class Profile(_Strict):
             raise ValueError(f"no step is called {unknown[0]!r}; known: {', '.join(STEP_ORDER)}")
         for step in STEP_ORDER:
             resources = self.resources(step)
-            if resources.workers > 1 and step != "train":
-                raise ValueError(f"only train has several workers, but {step} has workers: {resources.workers}")
+            if resources.workers > 1 and not STEP_BY_NAME[step].workers:
+                able = ", ".join(known.name for known in STEPS if known.workers)
+                raise ValueError(f"only {able} has several workers, but {step} has workers: {resources.workers}")
             if resources.workers > 1 and not resources.volumes:
                 raise ValueError("several workers need a volume that all of them see, for the run directory")
         return self

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from components.steps import STEP_ORDER
+from nann.steps.table import STEP_ORDER
 from pipelines.workflow import DRIVER, EXECUTOR, Pod, count_pods, step_nodes
 
 EXIT_TASK = "summarise"

@@ -21,13 +21,14 @@ from pydantic import BaseModel
 
 import nann
 from components.run_end import tell_run_end
-from components.steps import STEPS_OF, load_object
 from components.task_log import RUN_SIGN_VARIABLE
 from nann.artifacts import code_digest
 from nann.errors import NannError
 from nann.reporting.run_summary import TIMINGS_NAME
+from nann.steps.table import NAMES_OF, load_object
 from pipelines.compilation import DAGS
 from pipelines.containers import container_runner
+from pipelines.parameters import struct_parameters
 from pipelines.run_log import RunLog
 
 TAIL_LINES = 20
@@ -85,7 +86,7 @@ def run_locally(
         EngineError: with "docker", there is no container engine, or not the image.
     """
     run_dir = run_dir.absolute()
-    names = [step.name for step in STEPS_OF[pipeline]]
+    names = NAMES_OF[pipeline]
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
     timings = run_dir / TIMINGS_NAME
     begin = timings.stat().st_size if timings.is_file() else 0
@@ -96,11 +97,7 @@ def run_locally(
         "overwrite": overwrite,
         "input_digest": input_fingerprint(inputs),
         "code_digest": code_digest(),
-        **{
-            f"{step.replace('-', '_')}_config": config.model_dump(mode="json", exclude_none=True)
-            for step, config in configs.items()
-            if step in names
-        },
+        **struct_parameters(pipeline, configs),
     }
     if pipeline == "retraining":
         arguments["service"] = service if "://" in service else str(Path(service).absolute())

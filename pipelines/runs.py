@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from components.steps import STEPS_OF
+from data_prep.config import GenerateConfig
 from nann.artifacts import MANIFEST_NAME
 from nann.errors import NannError
+from nann.steps.table import STEPS_OF
 
 
 class RunError(NannError):
@@ -59,7 +60,7 @@ def record(run_dir: Path, inputs: Sequence[Path], configs: Mapping[str, BaseMode
     (run_dir / "config.yaml").write_text(yaml.safe_dump(sections, sort_keys=False), encoding="utf-8")
 
 
-def generated_log(run_dir: Path, config: BaseModel, *, overwrite: bool) -> Path:
+def generated_log(run_dir: Path, config: GenerateConfig, *, overwrite: bool) -> Path:
     """The generated log of a run: ``RUN/log.csv``, made once per config.
 
     Raises:

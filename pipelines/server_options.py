@@ -9,7 +9,7 @@ import click
 
 from components.cli import common_options
 from components.output import set_up_logging
-from components.steps import STEPS_OF
+from nann.steps.table import STEPS_OF
 
 if TYPE_CHECKING:
     from pipelines.cluster import Cluster

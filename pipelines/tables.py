@@ -8,27 +8,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from components.output import flatten_metrics, format_value
+from nann.steps.table import STEP_BY_NAME
 
-# What a step's line shows, the first that are there; other steps show their first numbers.
-KEY_METRICS: Mapping[str, tuple[str, ...]] = {
-    "convert": ("num_users", "num_items", "num_events"),
-    "train": ("loss", "recall_all@200", "steps", "samples"),
-    "extract": ("num_items", "item_dim"),
-    "build-index": ("level_0_degree_mean", "num_enter_points", "reachable_share"),
-    "rewrite": ("rounds", "num_enter_points", "saved_model_bytes"),
-    "evaluate": (
-        "recall_all@200",
-        "recall_retrieval@200",
-        "best_baseline.recall@200",
-        "ratio_to_best_baseline@200",
-        "coverage@200",
-        "items_scored_share",
-    ),
-    "in-service": ("version",),
-    "gate": ("passed", "candidate.recall", "in_service.recall", "candidate.coverage", "candidate.latency_ms", "in_service.latency_ms"),
-    "publish": ("published", "version"),
-    "benchmark": ("p50_ms", "p90_ms", "p99_ms", "throughput_users_per_s"),
-}
+# Of a step without figures of its own, its first numbers.
 SHOWN_METRICS = 6
 
 
@@ -55,7 +37,7 @@ def print_tables(entries: Sequence[Mapping[str, Any]], run_dir: Path, stream: Te
 def key_numbers(step: str, metrics: Mapping[str, Any]) -> str:
     """The numbers of a step worth a line: name value, name value."""
     flat = {name: value for name, value in flatten_metrics(metrics) if isinstance(value, (int, float)) and not isinstance(value, bool)}
-    chosen = [name for name in KEY_METRICS.get(step, ()) if name in flat] or list(flat)[:SHOWN_METRICS]
+    chosen = [name for name in STEP_BY_NAME[step].figures if name in flat] or list(flat)[:SHOWN_METRICS]
     return ", ".join(f"{name.removeprefix('baselines.')} {format_value(flat[name])}" for name in chosen)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from components.steps import STEP_ORDER
+from nann.steps.table import STEP_ORDER
 from pipelines.server_options import poll_seconds, run_options, server_cluster, server_options
 
 if TYPE_CHECKING:

@@ -30,6 +30,11 @@ class Lists:
     items_scored: NDArray[np.int64]
 
 
+def chosen_users(count: int, most: int, *, seed: int) -> NDArray[np.int64]:
+    """Places of at most ``most`` of ``count`` users, drawn at random, ascending."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
+
+
 def collect_lists(
     retrieve: Retrieve,
     histories: NDArray[np.integer],

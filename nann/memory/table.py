@@ -19,6 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from data_prep.json_text import write_json
 from nann.errors import ArtifactError
 from nann.memory.rules import CategoryShares, RuleOptions, score_histories, value_of_entries
 
@@ -105,7 +106,7 @@ class MemoryTable:
         arrays = {name: getattr(self, name) for name in ("row_splits", "items", "counts", "totals", "item_counts")}
         np.savez(directory / TABLE_NAME, **arrays)
         numbers = {"options": asdict(self.options), "calibration": asdict(self.calibration), "max_length": self.max_length}
-        (directory / NUMBERS_NAME).write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(directory / NUMBERS_NAME, numbers)
 
 
 def load_memory(directory: Path) -> MemoryTable | None:

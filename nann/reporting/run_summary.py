@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_prep.json_text import write_json
 from nann.artifacts import MANIFEST_NAME
 
 SUMMARY_NAME = "summary.json"
@@ -84,7 +85,7 @@ def write_summary(run: Path, summary: RunSummary) -> Path:
     """Writes ``summary.json`` into the run directory, replacing it at once; returns its path."""
     path = run / SUMMARY_NAME
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(asdict(summary), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(partial, asdict(summary))
     os.replace(partial, path)
     return path
 

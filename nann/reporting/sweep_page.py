@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,11 @@ def trial_table(sweep: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         for trial in order
     ]
     return header, rows
+
+
+def read_trials(sweep: Path) -> tuple[list[str], list[list[str]], str]:
+    """Header, rows and title of the table of trials of an artifact of `sweep`."""
+    return *trial_table(json.loads((sweep / "sweep.json").read_text(encoding="utf-8"))), "Trials"
 
 
 def standard_error(share: float, users: int) -> float:

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.json_text import json_text
 from nann.artifacts import Artifact
 from nann.errors import ArtifactError
 from nann.service.store import Store
+from nann.steps.table import GATE
 
 POINTER_NAME = "current.json"
 VERSION_NAME = "version.json"
@@ -124,7 +126,7 @@ class Shelf:
         """Keeps a candidate that did not pass, the newest ``keep`` of such; returns the name of its directory."""
         digests = {name: artifact.digest for name, artifact in artifacts.items()}
         with self.store.locked():
-            name = f"refused/{digests['gate'][:12]}"
+            name = f"refused/{digests[GATE.writes][:12]}"
             number = 1 + max([0, *(self._refusal(other) for other in self.store.names("refused"))])
             if self.store.read(f"{name}/{VERSION_NAME}") is None:
                 self._copy(artifacts, name, {"number": number, "artifacts": digests})
@@ -175,7 +177,7 @@ class Shelf:
         self.store.remove(name)
         for part, artifact in artifacts.items():
             self.store.put_tree(artifact.path, f"{name}/{part}")
-        self.store.write(f"{name}/{VERSION_NAME}", json.dumps(description, indent=1, sort_keys=True) + "\n")
+        self.store.write(f"{name}/{VERSION_NAME}", json_text(description))
 
     def _switch(self, pointer: Pointer) -> None:
         content = {"version": pointer.version, "before": list(pointer.before), "last": pointer.last}

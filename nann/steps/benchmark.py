@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -16,7 +15,8 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from data_prep.json_text import write_json
+from nann.artifacts import StepResult, open_artifact, require_same_ancestor
 from nann.benchmarking.load import Load, join_loads, run_load, summarize
 from nann.benchmarking.memory import peak_rss_bytes, rss_bytes
 from nann.config import BenchmarkConfig, GraphForm
@@ -27,6 +27,7 @@ from nann.export.trace import trace_requests
 from nann.reporting.benchmark_page import benchmark_page
 from nann.reporting.page import render
 from nann.samples import load_items, load_samples
+from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
 
@@ -50,21 +51,14 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
             something else.
         NannError: no request was answered.
     """
-    data = open_artifact(dataset, step="convert")
-    directories = {"": converted_model, **{name: Path(path) for name, path in config.others.items()}}
-    models = {name: open_artifact(directory, step="rewrite") for name, directory in directories.items()}
+    others = {name: Path(path) for name, path in config.others.items()}
+    models = {f"converted_model {name}": open_artifact(path, step="rewrite") for name, path in reversed(others.items())}
+    writer = open_step("benchmark", locals(), more_inputs=models)
     for model in models.values():
-        require_same_ancestor("dataset", data, model)
-    writer = ArtifactWriter(
-        benchmark,
-        step="benchmark",
-        params=config.model_dump(),
-        # the first model comes last: of what the models come from, its own is what the manifest names
-        inputs={f"converted_model {name}".strip(): model for name, model in reversed(models.items())} | {"dataset": data},
-        overwrite=overwrite,
-    )
+        require_same_ancestor("dataset", writer.artifacts["dataset"], model)
     if writer.is_current:
         return writer.current()
+    directories = {"": converted_model, **others}
     read = {name: tuple(served_inputs(directory)) for name, directory in directories.items()}
     samples = load_samples(dataset, "test", inputs=tuple(dict.fromkeys(name for names in read.values() for name in names)))
     histories = samples.histories.astype(np.int64)
@@ -104,7 +98,7 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
         graphs = {form: {**_figures(converted_model, joined[form], config), **common, **forms[form].figures()} for form in forms}
         first = config.graphs[0]
         figures = {**graphs[first], "graph": first, "graphs": graphs, "peak_rss_bytes": peak_rss_bytes()}
-        (directory / "latency.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(directory / "latency.json", figures)
         _write_latencies(directory / "latencies.parquet", joined)
         (directory / "report.html").write_text(render(benchmark_page(figures, joined[first].latency_ms)), encoding="utf-8")
         writer.metrics.update(figures)

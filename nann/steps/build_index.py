@@ -6,9 +6,10 @@ import logging
 import time
 from pathlib import Path
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact
+from nann.artifacts import StepResult
 from nann.config import BuildIndexConfig
 from nann.index import build_hnsw, decode_hnsw, describe_graph, load_embeddings, save_graph
+from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,7 @@ def build_index(*, embeddings: Path, index: Path, config: BuildIndexConfig, over
     Raises:
         ArtifactError: the embeddings are unusable, or ``index`` holds something else.
     """
-    source = open_artifact(embeddings, step="extract")
-    writer = ArtifactWriter(index, step="build-index", params=config.model_dump(), inputs={"embeddings": source}, overwrite=overwrite)
+    writer = open_step("build-index", locals())
     if writer.is_current:
         return writer.current()
     vectors = load_embeddings(embeddings).vectors

@@ -17,6 +17,7 @@ from data_prep.errors import DataError
 from data_prep.presets import resolve_format
 from data_prep.sources import expand_directories, find_records, require_files
 from nann.artifacts import ArtifactWriter, Inputs, StepResult, open_artifact, sha256_files
+from nann.steps.table import CONVERT
 
 STANDARD_INPUT = Path("-")
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def input_digests(inputs: Sequence[Path], config: ConvertConfig) -> Callable[[],
 def open_writer(dataset: Path, config: ConvertConfig, digests: Inputs | Callable[[], Inputs], *, overwrite: bool) -> ArtifactWriter:
     """The writer of the dataset artifact; options that change no byte are no parameters of it."""
     params = config.model_dump(mode="json", exclude={"items", "users", "base", *RESOURCE_FIELDS})
-    return ArtifactWriter(dataset, step="convert", params=params, inputs=digests, resumable=True, overwrite=overwrite)
+    return ArtifactWriter(dataset, step=CONVERT.name, params=params, inputs=digests, resumable=CONVERT.resumable, overwrite=overwrite)
 
 
 def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, overwrite: bool = False) -> StepResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from data_prep.json_text import write_json
+from nann.artifacts import Artifact, StepResult
 from nann.config import EvaluateConfig
 from nann.errors import ArtifactError
 from nann.evaluation.best_baseline import OWN_SEARCH
@@ -25,6 +25,7 @@ from nann.reporting.evaluation_page import evaluation_page
 from nann.reporting.page import render
 from nann.retrieval.inner_product import InnerProductSearch, is_inner_product
 from nann.samples import Items, Samples, load_histories, load_items, load_meta, load_samples
+from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
 USERS_SEED = 1
@@ -49,16 +50,9 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         ArtifactError: an input is unusable, the model belongs to another dataset, the split is empty, or the graph returns fewer
             items than the largest K; or ``evaluation`` holds something else.
     """
-    model, data = open_artifact(converted_model, step="rewrite"), open_artifact(dataset, step="convert")
-    require_same_ancestor("dataset", data, model)
+    writer = open_step("evaluate", locals())
+    model = writer.artifacts["converted_model"]
     _require_width(model, config)
-    writer = ArtifactWriter(
-        evaluation,
-        step="evaluate",
-        params=config.model_dump(),
-        inputs={"converted_model": model, "dataset": data},
-        overwrite=overwrite,
-    )
     if writer.is_current:
         return writer.current()
     inputs = tuple(served_inputs(converted_model))
@@ -112,8 +106,8 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
                 inputs=others.inputs,
                 memory=memory,
             )
-            _write_json(directory / "curve.json", curve)
-        _write_json(directory / "metrics.json", metrics)
+            write_json(directory / "curve.json", curve)
+        write_json(directory / "metrics.json", metrics)
         pq.write_table(table, directory / "users.parquet", compression="zstd")
         (directory / "report.html").write_text(render(evaluation_page(metrics, curve)), encoding="utf-8")
         writer.metrics.update({name: value for name, value in metrics.items() if name not in DETAILS and value is not None})
@@ -147,7 +141,3 @@ def _baseline_lists(
     )
     validation = load_samples(dataset, "validate").draw(config.tune_users, seed=USERS_SEED)
     return simple_lists(known, validation, samples, sorted(config.ks))
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

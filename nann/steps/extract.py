@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from nann.artifacts import StepResult
 from nann.config import ExtractConfig
 from nann.errors import ArtifactError
 from nann.models import ItemEncoder, load_model
 from nann.neighborhood import build_graph
 from nann.samples import load_histories, load_items
+from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +31,7 @@ def extract(*, model: Path, dataset: Path, embeddings: Path, config: ExtractConf
     Raises:
         ArtifactError: an input is unusable, the model is of another dataset, or a vector is not finite.
     """
-    model_artifact, dataset_artifact = open_artifact(model, step="train"), open_artifact(dataset, step="convert")
-    require_same_ancestor("dataset", dataset_artifact, model_artifact)
-    writer = ArtifactWriter(
-        embeddings,
-        step="extract",
-        params=config.model_dump(),
-        inputs={"model": model_artifact, "dataset": dataset_artifact},
-        overwrite=overwrite,
-    )
+    writer = open_step("extract", locals())
     if writer.is_current:
         return writer.current()
     scorer, items = load_model(model), load_items(dataset)

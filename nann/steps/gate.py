@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from dataclasses import dataclass
@@ -12,18 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from data_prep.json_text import write_json
+from nann.artifacts import StepResult, open_artifact
 from nann.config import GateConfig
 from nann.errors import ArtifactError
 from nann.evaluation import metrics as m
 from nann.evaluation.gate import check_candidate
-from nann.evaluation.lists import collect_lists
+from nann.evaluation.lists import chosen_users, collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
 from nann.export import ExportedRetrieval, load_corpus, load_corpus_memory, load_frozen_scorer, open_graph, served_inputs
 from nann.reporting.gate_page import gate_page
 from nann.reporting.page import render
 from nann.samples import Samples, load_items, load_samples
 from nann.steps.in_service import read_version
+from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
 USERS_SEED = 1
@@ -64,12 +65,7 @@ def gate(*, converted_model: Path, dataset: Path, in_service: Path, gate: Path, 
         ArtifactError: an input is unusable, the candidate is of another dataset, this is no continuation of the one in service, there are
             no users, or K is more than a graph returns; or ``gate`` holds something else.
     """
-    inputs = {
-        "in_service": open_artifact(in_service, step="in-service"),
-        "converted_model": open_artifact(converted_model, step="rewrite"),
-        "dataset": open_artifact(dataset, step="convert"),
-    }
-    require_same_ancestor("dataset", inputs["dataset"], inputs["converted_model"])
+    writer = open_step("gate", locals())
     version = read_version(in_service)
     models = {"candidate": converted_model}
     if version is not None:
@@ -78,34 +74,33 @@ def gate(*, converted_model: Path, dataset: Path, in_service: Path, gate: Path, 
     for model in models.values():
         if (top_k := int(open_artifact(model, step="rewrite").params["top_k"])) < config.k:
             raise ArtifactError(f"{model} returns {top_k} items, but the gate asks for K = {config.k}; give --k up to {top_k}")
-    writer = ArtifactWriter(gate, step="gate", params=config.model_dump(), inputs=inputs, overwrite=overwrite)
     if writer.is_current:
         return writer.current()
     read = {name: served_inputs(model) for name, model in models.items()}
     samples = load_samples(dataset, config.split, inputs=tuple(dict.fromkeys(name for inputs in read.values() for name in inputs)))
     if not len(samples.targets):
         raise ArtifactError(f"{dataset} has no {config.split} users to compare on; convert a longer window, or with --test-users")
-    chosen = np.sort(np.random.default_rng(USERS_SEED).permutation(len(samples.targets))[: config.max_users])
+    samples = samples.take(chosen_users(len(samples.targets), config.max_users, seed=USERS_SEED))
     contestants = {
-        name: _contestant(model, samples.take(chosen), dataset if name == "candidate" else in_service / "dataset", read[name])
+        name: _contestant(model, samples, dataset if name == "candidate" else in_service / "dataset", read[name])
         for name, model in models.items()
     }
     with writer as directory:
-        figures = {name: _quality(name, contestant, samples.targets[chosen], config) for name, contestant in contestants.items()}
+        figures = {name: _quality(name, contestant, samples.targets, config) for name, contestant in contestants.items()}
         for name, latency in _latencies(contestants, config).items():
             figures[name]["latency_ms"] = latency
         checks = [check.as_dict() for check in check_candidate(figures["candidate"], figures.get("in_service"), config)]
         result: dict[str, Any] = {
             "passed": all(check["passed"] for check in checks),
             "version_in_service": version,
-            "users": len(chosen),
+            "users": len(samples.targets),
             "k": config.k,
             "checks": checks,
             "figures": figures,
         }
-        (directory / "gate.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(directory / "gate.json", result)
         (directory / "report.html").write_text(render(gate_page(result)), encoding="utf-8")
-        writer.metrics.update({"passed": int(result["passed"]), "users": len(chosen), **figures})
+        writer.metrics.update({"passed": int(result["passed"]), "users": result["users"], **figures})
     for check in checks:
         logger.info("%s %.4g, bound %.4g: %s", check["name"], check["candidate"], check["bound"], "kept" if check["passed"] else "BROKEN")
     return writer.result()

@@ -6,12 +6,15 @@ import json
 import logging
 from pathlib import Path
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact
+from data_prep.json_text import write_json
+from nann.artifacts import StepResult, open_artifact
 from nann.errors import ArtifactError
 from nann.service.shelf import Shelf, directory_of
+from nann.steps.opening import open_step
+from nann.steps.table import MAKER_OF
 
 logger = logging.getLogger(__name__)
-PARTS = {"dataset": "convert", "model": "train", "converted_model": "rewrite"}
+PARTS = ("dataset", "model", "converted_model")
 
 
 def in_service(*, service: str, in_service: Path, overwrite: bool = False) -> StepResult:
@@ -27,7 +30,7 @@ def in_service(*, service: str, in_service: Path, overwrite: bool = False) -> St
     Raises:
         ArtifactError: a version is in service but not whole, or ``in_service`` holds something else.
     """
-    writer = ArtifactWriter(in_service, step="in-service", params={}, inputs={}, overwrite=overwrite)
+    writer = open_step("in-service", locals())
     if writer.is_current and not overwrite:
         return writer.current()
     shelf = Shelf(service)
@@ -35,15 +38,15 @@ def in_service(*, service: str, in_service: Path, overwrite: bool = False) -> St
     with writer as directory:
         description = {"version": None, "artifacts": {}} if pointer is None else shelf.description(pointer.version)
         if pointer is not None:
-            for part, step in PARTS.items():
+            for part in PARTS:
                 shelf.store.get_tree(f"{directory_of(pointer.version)}/{part}", directory / part)
-                taken, said = open_artifact(directory / part, step=step), description["artifacts"][part]
+                taken, said = open_artifact(directory / part, step=MAKER_OF[part]), description["artifacts"][part]
                 if taken.digest != said:
                     raise ArtifactError(
                         f"{part} of version {pointer.version} in {service} is {taken.digest[:12]}, but its version.json says {said[:12]}; "
                         "go back to a whole version with `nann rollback`"
                     )
-        (directory / "version.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(directory / "version.json", description)
         writer.metrics["version"] = description["version"]
     logger.info("in service: %s", "nothing" if pointer is None else f"version {pointer.version}")
     return writer.result()

@@ -6,9 +6,11 @@ import json
 import logging
 from pathlib import Path
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from data_prep.json_text import write_json
+from nann.artifacts import StepResult
 from nann.config import PublishConfig
 from nann.service.shelf import Shelf
+from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +42,11 @@ def publish(
         ArtifactError: the inputs are not of one run, another version than the one compared with is in service, another process is
             publishing, or ``publication`` holds something else.
     """
-    artifacts = {
-        "dataset": open_artifact(dataset, step="convert"),
-        "model": open_artifact(model, step="train"),
-        "converted_model": open_artifact(converted_model, step="rewrite"),
-        "gate": open_artifact(gate, step="gate"),
-    }
-    for ancestor in ("dataset", "model", "converted_model"):
-        require_same_ancestor(ancestor, artifacts[ancestor], artifacts["gate"])
-    writer = ArtifactWriter(publication, step="publish", params=config.model_dump(), inputs=artifacts, overwrite=overwrite)
+    writer = open_step("publish", locals())
     if writer.is_current:
         return writer.current()
     verdict = json.loads((gate / "gate.json").read_text(encoding="utf-8"))
-    shelf = Shelf(service)
+    shelf, artifacts = Shelf(service), writer.artifacts
     with writer as directory:
         found: dict[str, object] = {"published": verdict["passed"], "version": None, "refused": None}
         if verdict["passed"]:
@@ -62,6 +56,6 @@ def publish(
             kept = {name: artifact for name, artifact in artifacts.items() if name != "dataset"}
             found["refused"] = shelf.refuse(kept, keep=config.keep)
             logger.warning("the candidate did not pass the gate; it is kept in %s", shelf.store.place(str(found["refused"])))
-        (directory / "publication.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(directory / "publication.json", found)
         writer.metrics.update({"published": int(verdict["passed"]), "version": found["version"] or 0})
     return writer.result()

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.json_text import write_json
 from data_prep.option_values import unix_seconds
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact
+from nann.artifacts import StepResult
 from nann.config import ReplayConfig
 from nann.errors import ArtifactError
 from nann.replay.figures import choose_best, recall_parts, simple_ranks
@@ -24,6 +25,7 @@ from nann.replay.prior import HOUR, log_prior
 from nann.replay.scan import ScorerScan
 from nann.reporting.page import render
 from nann.reporting.replay_page import replay_page
+from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +69,8 @@ def replay(*, dataset: Path, replay: Path, config: ReplayConfig, overwrite: bool
     Raises:
         ArtifactError: the dataset is unusable, or too short for a window; or ``replay`` holds something else.
     """
-    data = open_artifact(dataset, step="convert")
     params = config.model_dump(mode="json")
-    writer = ArtifactWriter(replay, step="replay", params=params, inputs={"dataset": data}, resumable=True, overwrite=overwrite)
+    writer = open_step("replay", locals(), params=params)
     if writer.is_current:
         return writer.current()
     log = load_replay_log(dataset)
@@ -79,7 +80,7 @@ def replay(*, dataset: Path, replay: Path, config: ReplayConfig, overwrite: bool
         for number, moment in enumerate(moments):
             walk.visit(number, moment, len(moments))
         result = {"config": params, "windows": walk.records}
-        (directory / "replay.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(directory / "replay.json", result)
         (directory / "report.html").write_text(render(replay_page(result)), encoding="utf-8")
         for work in ("work", "models"):
             shutil.rmtree(directory / work, ignore_errors=True)

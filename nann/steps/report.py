@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from nann.artifacts import StepResult
 from nann.reporting.page import render
 from nann.reporting.run_page import RunNumbers, StepTiming, run_page
+from nann.reporting.run_summary import TIMINGS_NAME
+from nann.steps.opening import open_step
 
 
 def report(
@@ -25,13 +27,13 @@ def report(
     evaluation: Path,
     benchmark: Path,
     report: Path,
-    timings: Path | None = None,
     overwrite: bool = False,
 ) -> StepResult:
     """Writes ``report.html``: recall, cost, latency, training, data, time, space, configuration and lineage of one run.
 
-    The times of the steps are no part of what identifies the report: a report that is there and was made from equal artifacts is kept,
-    with the times it shows.
+    The times of the steps are read from ``steps.jsonl`` beside the report if it is there: JSON lines ``{"step", "seconds", "status",
+    "reused", ...}``, one per finished step. They are no part of what identifies the report: one that is there and was made from equal
+    artifacts is kept, with the times it shows.
 
     Args:
         dataset: artifact of `convert`.
@@ -42,36 +44,24 @@ def report(
         evaluation: artifact of `evaluate`.
         benchmark: artifact of `benchmark`.
         report: directory to write: ``report.html``.
-        timings: JSON lines ``{"step", "seconds", "status", "reused", ...}``, one per finished step, or None.
         overwrite: replace a differing artifact.
 
     Raises:
         ArtifactError: an input is unusable, the inputs are not of one run, or ``report`` holds something else.
     """
-    artifacts = {
-        "dataset": open_artifact(dataset, step="convert"),
-        "model": open_artifact(model, step="train"),
-        "embeddings": open_artifact(embeddings, step="extract"),
-        "index": open_artifact(index, step="build-index"),
-        "converted_model": open_artifact(converted_model, step="rewrite"),
-        "evaluation": open_artifact(evaluation, step="evaluate"),
-        "benchmark": open_artifact(benchmark, step="benchmark"),
-    }
-    for name, ancestor in artifacts.items():
-        require_same_ancestor(name, ancestor, *(artifact for artifact in artifacts.values() if name in artifact.lineage))
-    writer = ArtifactWriter(report, step="report", params={}, inputs=artifacts, overwrite=overwrite)
+    writer = open_step("report", locals())
     if writer.is_current:
         return writer.current()
-    training, curve = model / "training.json", evaluation / "curve.json"
+    training, curve, timings = model / "training.json", evaluation / "curve.json", report.parent / TIMINGS_NAME
     numbers = RunNumbers(
-        artifacts=artifacts,
+        artifacts=writer.artifacts,
         meta=_read_json(dataset / "meta.json"),
         training=_read_json(training) if training.is_file() else (),
         metrics=_read_json(evaluation / "metrics.json"),
         curve=_read_json(curve) if curve.is_file() else None,
         latency=_read_json(benchmark / "latency.json"),
         latency_ms=np.asarray(pq.read_table(benchmark / "latencies.parquet")["latency_ms"].to_numpy(), np.float64),
-        timings=read_timings(timings) if timings is not None else (),
+        timings=read_timings(timings) if timings.is_file() else (),
     )
     with writer as directory:
         (directory / "report.html").write_text(render(run_page(numbers)), encoding="utf-8")

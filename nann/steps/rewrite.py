@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from data_prep.json_text import write_json
+from nann.artifacts import StepResult
 from nann.config import RewriteConfig
 from nann.errors import ArtifactError
 from nann.export import Catalogue, RetrievalParts, freeze_scorer, write_retrieval_graph, write_served_inputs
@@ -24,6 +24,7 @@ from nann.memory.table import CorpusMemory, MemoryTable, load_memory
 from nann.models import Scorer, first_layer_sums, load_max_length, load_model, prune_score_network
 from nann.retrieval import HistoryScorer, SearchParameters, plan_walk
 from nann.samples import Items, load_items, load_samples
+from nann.steps.opening import open_step
 from ops.packed_table import pack, unpack
 
 REPORT_NAME = "rewrite_report.json"
@@ -53,18 +54,7 @@ def rewrite(
     Raises:
         ArtifactError: an input is unusable, or they do not belong together.
     """
-    model_artifact, dataset_artifact = open_artifact(model, step="train"), open_artifact(dataset, step="convert")
-    embeddings_artifact, index_artifact = open_artifact(embeddings, step="extract"), open_artifact(index, step="build-index")
-    require_same_ancestor("dataset", dataset_artifact, model_artifact)
-    require_same_ancestor("model", model_artifact, embeddings_artifact)
-    require_same_ancestor("embeddings", embeddings_artifact, index_artifact)
-    writer = ArtifactWriter(
-        converted_model,
-        step="rewrite",
-        params=config.model_dump(),
-        inputs={"model": model_artifact, "dataset": dataset_artifact, "embeddings": embeddings_artifact, "index": index_artifact},
-        overwrite=overwrite,
-    )
+    writer = open_step("rewrite", locals())
     if writer.is_current:
         return writer.current()
     corpus, graph, scorer, items = load_embeddings(embeddings), load_graph(index), load_model(model), load_items(dataset)
@@ -98,7 +88,7 @@ def rewrite(
     with writer as directory:
         raw = frozen.SerializeToString(deterministic=True)
         (directory / "frozen_graph.pb").write_bytes(raw)
-        (directory / REPORT_NAME).write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(directory / REPORT_NAME, report)
         parts = RetrievalParts(
             scorer=history_scorer,
             frozen=frozen,

@@ -11,20 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact
-from nann.config import BuildIndexConfig, CompareConfig, EvaluateConfig, ExtractConfig, RewriteConfig, SeedsConfig, StepConfig, TrainConfig
+from data_prep.json_text import write_json
+from nann.artifacts import StepResult
+from nann.config import CompareConfig, EvaluateConfig, SeedsConfig, StepConfig
 from nann.errors import ArtifactError
 from nann.evaluation.best_baseline import BEST_BASELINE, best_names, simple_names
 from nann.evaluation.comparison import read_ranks
-from nann.steps.build_index import build_index
 from nann.steps.compare import compare_ranks
-from nann.steps.evaluate import DETAILS, evaluate
-from nann.steps.extract import extract
-from nann.steps.rewrite import rewrite
-from nann.steps.train import train
+from nann.steps.evaluate import DETAILS
+from nann.steps.opening import open_step
+from nann.steps.table import EVALUATE, SEEDS, STEP_BY_NAME, TRAIN
 
 logger = logging.getLogger(__name__)
-STEPS = ("train", "extract", "build-index", "rewrite", "evaluate")
 
 
 def seeds(*, dataset: Path, seed_runs: Path, steps: Mapping[str, StepConfig], config: SeedsConfig, overwrite: bool = False) -> StepResult:
@@ -35,7 +33,7 @@ def seeds(*, dataset: Path, seed_runs: Path, steps: Mapping[str, StepConfig], co
     Args:
         dataset: artifact of `convert`.
         seed_runs: directory to write: ``seed-N/`` with the artifacts of each seed, and ``seeds.json``.
-        steps: name -> config of the steps `STEPS`; the seed of training is replaced.
+        steps: name -> config of each step that `seeds` runs; the seed of training is replaced.
         config: the options.
         overwrite: replace a differing artifact.
 
@@ -44,25 +42,25 @@ def seeds(*, dataset: Path, seed_runs: Path, steps: Mapping[str, StepConfig], co
             baseline.
         TrainingError: a training failed.
     """
-    train_config, evaluate_config = TrainConfig(**dict(steps["train"])), EvaluateConfig(**dict(steps["evaluate"]))
+    evaluate_config = EvaluateConfig(**dict(steps[EVALUATE.name]))
     if not set(config.ks) <= set(evaluate_config.ks):
         raise ArtifactError(
             f"figures at K = {config.ks} are asked for, but evaluate measures at {evaluate_config.ks}; give --ks among these"
         )
     if not evaluate_config.baselines:
         raise ArtifactError("evaluate leaves the baselines out, so there is nothing to compare with; set evaluate.baselines=true")
-    data = open_artifact(dataset, step="convert")
-    params = {"seeds": config.model_dump(), **{name: steps[name].model_dump() for name in STEPS}}
-    writer = ArtifactWriter(seed_runs, step="seeds", params=params, inputs={"dataset": data}, resumable=True, overwrite=overwrite)
+    params = {SEEDS.name: config.model_dump(), **{name: steps[name].model_dump() for name in SEEDS.runs}}
+    writer = open_step("seeds", locals(), params=params)
     if writer.is_current:
         return writer.current()
     with writer as directory:
         evaluations = []
         for number, seed in enumerate(config.seeds):
             logger.info("seed %d (%d of %d)", seed, number + 1, len(config.seeds))
-            evaluations.append(_run(dataset, directory / f"seed-{seed}", train_config.model_copy(update={"seed": seed}), steps))
+            own = {TRAIN.name: steps[TRAIN.name].model_copy(update={"seed": seed})}
+            evaluations.append(_run(dataset, directory / f"seed-{seed}", {**steps, **own}))
         result = summarize_seeds(evaluations, config)
-        (directory / "seeds.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(directory / "seeds.json", result)
         k = max(config.ks)
         names = (f"recall_all@{k}", f"recall_retrieval@{k}", f"coverage@{k}")
         writer.metrics.update({name: result["figures"][name]["mean"] for name in names})
@@ -74,22 +72,14 @@ def seeds(*, dataset: Path, seed_runs: Path, steps: Mapping[str, StepConfig], co
     return writer.result()
 
 
-def _run(dataset: Path, root: Path, config: TrainConfig, steps: Mapping[str, StepConfig]) -> Path:
-    """All steps of one seed; what is there already is kept."""
-    model, embeddings, index, converted = (root / name for name in ("model", "embeddings", "index", "converted_model"))
-    train(dataset=dataset, model=model, config=config)
-    extract(model=model, dataset=dataset, embeddings=embeddings, config=ExtractConfig(**dict(steps["extract"])))
-    build_index(embeddings=embeddings, index=index, config=BuildIndexConfig(**dict(steps["build-index"])))
-    rewrite(
-        model=model,
-        dataset=dataset,
-        embeddings=embeddings,
-        index=index,
-        converted_model=converted,
-        config=RewriteConfig(**dict(steps["rewrite"])),
-    )
-    evaluate(converted_model=converted, dataset=dataset, evaluation=root / "evaluation", config=EvaluateConfig(**dict(steps["evaluate"])))
-    return root / "evaluation"
+def _run(dataset: Path, root: Path, configs: Mapping[str, StepConfig]) -> Path:
+    """All steps of one seed; what is there already is kept. Returns the path of the evaluation."""
+    places = {"dataset": dataset}
+    for step in (STEP_BY_NAME[name] for name in SEEDS.runs):
+        places[step.writes] = root / step.writes
+        paths = {artifact: places[artifact] for artifact in (*step.reads, step.writes)}
+        step.load_function()(**paths, config=configs[step.name])
+    return places[EVALUATE.writes]
 
 
 def summarize_seeds(evaluations: list[Path], config: SeedsConfig) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -10,11 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact
-from nann.config import SweepConfig, TrainConfig
+from data_prep.json_text import write_json
+from nann.artifacts import StepResult
+from nann.config import StepConfig, SweepConfig, TrainConfig
+from nann.config_file import config_text
 from nann.errors import TrainingError
 from nann.reporting.page import render
 from nann.reporting.sweep_page import sweep_page
+from nann.steps.opening import open_step
+from nann.steps.table import SWEEP, TRAIN
 from nann.steps.train import train
 from nann.sweeping.halving import Journal, Outcome, shortened, survivors
 from nann.sweeping.space import Settings, SpaceError, apply, draw, grid, parse_space
@@ -24,7 +27,13 @@ JOURNAL_NAME = "journal.jsonl"
 
 
 def sweep(
-    *, dataset: Path, sweep: Path, base: TrainConfig, space: Mapping[str, Any], config: SweepConfig, overwrite: bool = False
+    *,
+    dataset: Path,
+    sweep: Path,
+    steps: Mapping[str, StepConfig],
+    space: Mapping[str, Any],
+    config: SweepConfig,
+    overwrite: bool = False,
 ) -> StepResult:
     """Trains with every combination of settings, or with some drawn at random, and chooses the best on validation users.
 
@@ -34,7 +43,7 @@ def sweep(
     Args:
         dataset: artifact of `convert`.
         sweep: directory to write: ``sweep.json`` (all trials), ``chosen.yaml`` (for `--config`), ``report.html``.
-        base: training options that all trials share.
+        steps: the config of `train`, by its name: options that all trials share.
         space: what differs, as in a space file (`nann.sweeping.space.parse_space`).
         config: the options.
         overwrite: replace a differing artifact.
@@ -48,19 +57,18 @@ def sweep(
     trials = grid(parsed) if config.method == "grid" else draw(parsed, config.trials, config.seed)
     if len(trials) < 2:
         raise SpaceError("the space holds one combination, so there is nothing to choose from; list more values")
-    shared = base.model_copy(update={"validate_users": config.users, "validations": 1})
+    shared = TrainConfig(**dict(steps[TRAIN.name])).model_copy(update={"validate_users": config.users, "validations": 1})
     configs = [apply(shared, settings) for settings in trials]
-    data = open_artifact(dataset, step="convert")
-    params = {"sweep": config.model_dump(), "base": shared.model_dump(), "trials": trials}
-    writer = ArtifactWriter(sweep, step="sweep", params=params, inputs={"dataset": data}, resumable=True, overwrite=overwrite)
+    params = {SWEEP.name: config.model_dump(), "base": shared.model_dump(), "trials": trials}
+    writer = open_step("sweep", locals(), params=params)
     if writer.is_current:
         return writer.current()
     with writer as directory:
         outcomes = _run(dataset, directory, configs, config)
         result = _result(trials, outcomes, config)
         (directory / JOURNAL_NAME).unlink()
-        (directory / "sweep.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        (directory / "chosen.yaml").write_text(_chosen_yaml(trials[result["chosen"]]), encoding="utf-8")
+        write_json(directory / "sweep.json", result)
+        (directory / "chosen.yaml").write_text(config_text(_sections(trials[result["chosen"]])), encoding="utf-8")
         (directory / "report.html").write_text(render(sweep_page(result)), encoding="utf-8")
         best = result["trials"][result["chosen"]]
         writer.metrics.update({**best["settings"], config.metric: best["recall"][-1], "num_trials": len(trials), "num_users": config.users})
@@ -117,7 +125,6 @@ def _result(trials: list[Settings], rungs: list[list[Outcome]], config: SweepCon
     return {"metric": config.metric, "num_users": config.users, "rungs": list(config.rungs), "trials": rows, "chosen": chosen}
 
 
-def _chosen_yaml(settings: Settings) -> str:
-    """The chosen settings as a config file."""
-    lines = [f"  {name.partition('.')[2]}: {json.dumps(value)}" for name, value in settings.items()]
-    return "\n".join(["train:", *lines]) + "\n"
+def _sections(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The chosen settings as sections of a config file."""
+    return {TRAIN.name: {name.partition(".")[2]: value for name, value in settings.items()}}

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from data_prep.json_text import write_json
 from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import TrainConfig
 from nann.errors import TrainingError
+from nann.evaluation.lists import chosen_users
 from nann.inputs import load_features, request_names
 from nann.memory.table import MemoryTable, load_memory
 from nann.models import load_class, load_model, save_model, source_digest
 from nann.neighborhood import NeighborSampler, build_graph
 from nann.samples import Histories, Items, Samples, load_histories, load_items, load_meta, load_samples
+from nann.steps.table import TRAIN
 from nann.training.batches import BatchSource, HistoryWindows, NoiseSampler
 from nann.training.distillation import Teacher
 from nann.training.loop import train_scorer
@@ -72,7 +74,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
         require_same_ancestor("dataset", source_artifact, teacher_artifact)
         inputs["teacher"] = teacher_artifact
     writer = ArtifactWriter(
-        model, step="train", params=config.model_dump(exclude={"teacher"}), inputs=inputs, resumable=True, overwrite=overwrite
+        model, step="train", params=config.model_dump(exclude={"teacher"}), inputs=inputs, resumable=TRAIN.resumable, overwrite=overwrite
     )
     if writer.is_current:
         return writer.current()
@@ -176,7 +178,7 @@ def _write_memory(
         earlier=earlier,
     )
     table.save(directory)
-    (directory / "memory_report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(directory / "memory_report.json", report)
     return {"memory_entries": report["entries"], "memory_examples": report.get("calibration", {}).get("examples", 0)}
 
 
@@ -219,5 +221,4 @@ def _validation_samples(dataset: Path, config: TrainConfig) -> Samples | None:
     if not config.validate_users:
         return None
     samples = load_samples(dataset, "validate", inputs=config.inputs)
-    chosen = np.sort(np.random.default_rng(config.seed).permutation(len(samples.targets))[: config.validate_users])
-    return samples.take(chosen)
+    return samples.take(chosen_users(len(samples.targets), config.validate_users, seed=config.seed))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nann.artifacts import ArtifactWriter, StepResult, open_artifact, require_same_ancestor
+from data_prep.json_text import write_json
+from nann.artifacts import StepResult
 from nann.config import TuneConfig
+from nann.config_file import config_text
 from nann.errors import ArtifactError
 from nann.evaluation import metrics as m
 from nann.evaluation.lists import Retrieve, collect_lists
@@ -20,6 +21,8 @@ from nann.index import Graph, build_hnsw, decode_hnsw
 from nann.reporting.page import render
 from nann.reporting.tuning_page import tuning_page
 from nann.samples import load_items, load_samples
+from nann.steps.opening import open_step
+from nann.steps.table import BUILD_INDEX, REWRITE
 from nann.tuning.candidates import GraphSettings, candidate_searches, choose, reaches
 from nann.tuning.measurement import Users, measure_searches
 
@@ -43,16 +46,14 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
             something else.
         ValueError: a graph is not given as M:EF_CONSTRUCTION.
     """
-    model, data = open_artifact(converted_model, step="rewrite"), open_artifact(dataset, step="convert")
-    require_same_ancestor("dataset", data, model)
+    writer = open_step("tune", locals())
+    model = writer.artifacts["converted_model"]
     settings = [GraphSettings.parse(text) for text in config.graphs]
     if settings and model.params.get("precompute_mb"):
         raise ArtifactError(
             f"{converted_model} holds items' parts computed ahead instead of their vectors, over which graphs are built; run "
             "`nann rewrite` with --precompute-mb 0, tune, and rewrite again"
         )
-    inputs = {"converted_model": model, "dataset": data}
-    writer = ArtifactWriter(tuning, step="tune", params=config.model_dump(), inputs=inputs, overwrite=overwrite)
     if writer.is_current:
         return writer.current()
     with writer as directory:
@@ -96,8 +97,8 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
             "chosen": chosen,
             "reached": bool(affordable and reaches(points[chosen], **target)),
         }
-        (directory / "tuning.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        (directory / "chosen.yaml").write_text(_chosen_yaml(points[chosen]), encoding="utf-8")
+        write_json(directory / "tuning.json", result)
+        (directory / "chosen.yaml").write_text(config_text(_chosen(points[chosen])), encoding="utf-8")
         (directory / "report.html").write_text(render(tuning_page(result)), encoding="utf-8")
         writer.metrics.update({**points[chosen], "reached": result["reached"], "num_users": result["num_users"]})
     if not result["reached"]:
@@ -112,26 +113,17 @@ def _users(scan: Retrieve, dataset: Path, config: TuneConfig, inputs: tuple[str,
     samples = load_samples(dataset, "validate", inputs=inputs)
     if not len(samples.targets):
         raise ArtifactError(f"{dataset} has no validation users; convert a longer log, or with a smaller --test-min-length")
-    count = min(config.users, len(samples.targets))
-    kept = np.sort(np.random.default_rng(USERS_SEED).choice(len(samples.targets), count, replace=False))
-    samples, categories = samples.take(kept), load_items(dataset).category_rows
+    samples, categories = samples.draw(config.users, seed=USERS_SEED), load_items(dataset).category_rows
     exact = collect_lists(
         scan, samples.histories, categories, width=config.k, batch_size=config.batch_size, label="exact scan", inputs=samples.inputs
     )
     return Users(samples.histories, samples.targets, categories, exact, samples.inputs)
 
 
-def _chosen_yaml(point: dict[str, Any]) -> str:
-    """The chosen search, and graph where it is not the exported one, as a config file."""
-    lines = []
-    if point["graph"] != "exported":
-        setting = GraphSettings.parse(point["graph"])
-        lines += ["build-index:", f"  m: {setting.m}", f"  ef_construction: {setting.ef_construction}"]
-    lines += [
-        "rewrite:",
-        f"  ef: {point['ef']}",
-        f"  rounds: {point['rounds']}",
-        f"  top_k: {point['top_k']}",
-        f"  start_level: {point['start_level']}",
-    ]
-    return "\n".join(lines) + "\n"
+def _chosen(point: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The chosen search, and graph where it is not the exported one, as sections of a config file."""
+    search = {name: point[name] for name in ("ef", "rounds", "top_k", "start_level")}
+    if point["graph"] == "exported":
+        return {REWRITE.name: search}
+    setting = GraphSettings.parse(point["graph"])
+    return {BUILD_INDEX.name: {"m": setting.m, "ef_construction": setting.ef_construction}, REWRITE.name: search}

@@ -18,7 +18,7 @@ def run_convert(tmp_path: Path, **changes: object) -> tuple[subprocess.Completed
     log = tmp_path / "log.csv"
     if not log.exists():
         log.write_text(LOG)
-    arguments = {"config": {}, "run_dir": str(tmp_path / "run"), "start_from": "", "overwrite": False, **changes}
+    arguments = {"config": {}, "run_dir": str(tmp_path / "run"), "start_from": "", "overwrite": False, "code_digest": "", **changes}
     code = f"""
 import json, sys
 from kfp import dsl
@@ -27,7 +27,8 @@ def artifact(kind, name):
     return kind(name=name, uri={str(tmp_path)!r} + "/kfp/" + name)
 import os; os.makedirs({str(tmp_path / "kfp")!r}, exist_ok=True)
 output, metrics, summary = artifact(dsl.Dataset, "dataset"), artifact(dsl.Metrics, "metrics"), artifact(dsl.Markdown, "summary")
-digest = run_step("convert", reads={{}}, output=output, metrics=metrics, summary=summary, raw_inputs=[{str(log)!r}], **{arguments!r})
+given = dict(dataset=output, metrics=metrics, summary=summary, inputs=[{str(log)!r}], **{arguments!r})
+digest = run_step("convert", given)
 print(json.dumps({{"digest": digest, "path": output.path, "metrics": metrics.metadata}}))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from components.steps import STEPS
+from nann.steps.table import TRAINING_STEPS
 from pipelines.cli import main
 
 LOG = "".join(
@@ -58,7 +58,7 @@ def test_another_config_needs_overwrite(log: Path, tmp_path: Path) -> None:
     assert nann(*arguments, "--max-length", 7, "--overwrite").exit_code == 0
 
 
-@pytest.mark.parametrize("step", [step for step in STEPS if step.reads], ids=lambda step: step.name)
+@pytest.mark.parametrize("step", [step for step in TRAINING_STEPS if step.reads], ids=lambda step: step.name)
 def test_missing_inputs_are_named_with_the_step_that_makes_them(step, tmp_path: Path) -> None:
     result = nann(step.name, "--output-root", tmp_path)
     assert result.exit_code == 1, result.output
@@ -67,7 +67,7 @@ def test_missing_inputs_are_named_with_the_step_that_makes_them(step, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+@pytest.mark.parametrize("step", TRAINING_STEPS, ids=lambda step: step.name)
 def test_without_paths_the_usage_says_which(step) -> None:
     arguments = ("--input", "log.csv") if step.name == "convert" else ()
     result = nann(step.name, *arguments)

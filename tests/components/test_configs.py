@@ -4,7 +4,7 @@ import pytest
 
 from components.configs import make_config, parse_assignments, read_config_file
 from components.errors import ConfigError
-from components.steps import CONFIGS
+from nann.steps.table import CONFIGS
 
 
 def write(directory: Path, text: str) -> Path:

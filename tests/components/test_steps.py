@@ -2,7 +2,7 @@ import inspect
 
 import pytest
 
-from components.steps import CONFIGS, RETRAINING_STEPS, STEP_BY_NAME, STEP_ORDER, STEPS_OF, load_object
+from nann.steps.table import CONFIGS, STEP_BY_NAME, STEP_ORDER, STEPS, STEPS_OF, load_object
 
 
 @pytest.mark.parametrize("pipeline", STEPS_OF)
@@ -19,15 +19,13 @@ def test_steps_of_every_pipeline_are_in_the_common_order(pipeline) -> None:
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("step", RETRAINING_STEPS, ids=lambda step: step.name)
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_the_step_function_takes_what_the_table_says(step) -> None:
     parameters = inspect.signature(step.load_function()).parameters
     expected = {*step.reads, step.writes, "overwrite"}
     expected |= {"config"} if step.config else set()
-    expected |= {"inputs"} if step.name == "convert" else set()
-    expected |= {"timings"} if step.name == "report" else set()
-    expected |= {"warm_start"} if step.name == "train" else set()
-    expected |= {"service"} if step.name in ("in-service", "publish") else set()
+    expected |= {option.argument for option in step.options}
+    expected |= {"steps"} if step.runs else set()
     assert set(parameters) == expected
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters.values())
 

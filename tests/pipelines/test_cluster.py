@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from components.steps import STEP_NAMES
+from nann.steps.table import NAMES_OF
 from pipelines.api_server import ClusterError, Server
 from pipelines.cluster import Cluster
 from pipelines.compilation import cluster_spec, steps_dag
@@ -35,7 +35,7 @@ def test_submit_sends_the_compiled_pipeline_with_its_parameters(stub: Any, nann:
     assert len(stub.experiments) == 1
 
 
-ALL = set(STEP_NAMES)
+ALL = set(NAMES_OF["training"])
 
 
 @pytest.mark.parametrize(

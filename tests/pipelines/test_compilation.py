@@ -11,8 +11,8 @@ import yaml
 from click.testing import CliRunner
 
 from components.image import image
-from components.steps import STEP_BY_NAME, STEPS
 from nann.artifacts import code_digest
+from nann.steps.table import STEP_BY_NAME, TRAINING_STEPS
 from pipelines.cli import main
 from pipelines.compilation import compiled_spec, compiled_text, steps_dag
 from pipelines.profiles import profile_names, read_profile
@@ -52,7 +52,7 @@ def test_compilations_are_byte_identical_between_processes(tmp_path: Path) -> No
 def test_the_dag_is_the_table_of_steps() -> None:
     spec = compiled_spec()
     tasks = steps_dag(spec)["tasks"]
-    assert set(tasks) == {step.name for step in STEPS}
+    assert set(tasks) == {step.name for step in TRAINING_STEPS}
     for name, task in tasks.items():
         artifacts = task["inputs"].get("artifacts", {})
         assert set(artifacts) == set(STEP_BY_NAME[name].reads), name

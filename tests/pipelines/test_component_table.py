@@ -4,7 +4,7 @@ import importlib
 import re
 from pathlib import Path
 
-from components.steps import RETRAINING_STEPS
+from nann.steps.table import RETRAINING_STEPS
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 COMMON = {"metrics", "summary", "page", "config", "input_digest", "code_digest", "run_dir", "start_from", "overwrite"}

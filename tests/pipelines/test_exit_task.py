@@ -13,8 +13,8 @@ import pytest
 from kfp import dsl, local
 
 from components.webhook import URL_VARIABLE
+from pipelines.dag import STEPS_GROUP, exit_task
 from pipelines.runner import _kfp_surroundings
-from pipelines.training import STEPS_GROUP, exit_task
 
 
 @dsl.component(base_image="unused", install_kfp_package=False)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from components.steps import STEPS
+from nann.steps.table import TRAINING_STEPS
 from pipelines.compilation import compiled_spec
 from pipelines.picture import draw_pipeline, lanes, ordered_tasks
 
@@ -20,17 +20,17 @@ def test_order_and_lanes() -> None:
     assert order[:5] == ["convert", "train", "extract", "build-index", "rewrite"]
     assert order[-1] == "report"
     by_name = {lane.name: lane for lane in lanes(spec)}
-    assert set(by_name) == {"inputs", *(step.writes for step in STEPS)}
-    for step in STEPS:
+    assert set(by_name) == {"inputs", *(step.writes for step in TRAINING_STEPS)}
+    for step in TRAINING_STEPS:
         assert by_name[step.writes].writer == order.index(step.name)
-        readers = [order.index(other.name) for other in STEPS if step.writes in other.reads]
+        readers = [order.index(other.name) for other in TRAINING_STEPS if step.writes in other.reads]
         assert sorted(by_name[step.writes].readers) == sorted(readers)
 
 
 def test_it_is_svg_with_every_task() -> None:
     root = ElementTree.fromstring(draw_pipeline(compiled_spec()))
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {step.name for step in STEPS} <= set(texts)
+    assert {step.name for step in TRAINING_STEPS} <= set(texts)
 
 
 def test_a_circle_is_refused() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl
 
-from components.steps import RETRAINING_STEPS, STEPS
+from nann.steps.table import RETRAINING_STEPS, TRAINING_STEPS
 from pipelines.compilation import DAGS, compiled_spec
 from pipelines.pod_count import PodCount, count_spec_pods, has_loops
 from pipelines.workflow import count_pods
@@ -20,7 +20,7 @@ from pipelines.workflow import count_pods
 )
 def test_the_pods_of_a_run(dag: str, count: PodCount) -> None:
     assert count_spec_pods(compiled_spec(dag)) == count
-    assert count.executors == len({"training": STEPS, "retraining": RETRAINING_STEPS}[dag]) + 1
+    assert count.executors == len({"training": TRAINING_STEPS, "retraining": RETRAINING_STEPS}[dag]) + 1
 
 
 def test_the_conversion_alone_loops_and_costs_three_pods_a_shard() -> None:
@@ -33,7 +33,7 @@ def test_the_conversion_alone_loops_and_costs_three_pods_a_shard() -> None:
 
 @pytest.mark.parametrize("dag", ["training", "retraining"])
 def test_the_workflow_of_a_run_has_as_many(stub: Any, dag: str) -> None:
-    steps = {"training": STEPS, "retraining": RETRAINING_STEPS}[dag]
+    steps = {"training": TRAINING_STEPS, "retraining": RETRAINING_STEPS}[dag]
     stub.add_run("SUCCEEDED", pipeline=dag, **{step.name.replace("-", "_"): "Succeeded" for step in steps})
     counted, real = count_spec_pods(compiled_spec(dag)), count_pods(stub.workflows["run-x"].manifest())
     assert real == {"executor": counted.executors, "driver": counted.drivers, "sub-DAG": counted.sub_dags}

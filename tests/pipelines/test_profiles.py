@@ -8,7 +8,7 @@ import yaml
 
 from components.errors import ConfigError
 from components.image import image
-from components.steps import STEP_NAMES
+from nann.steps.table import NAMES_OF
 from pipelines.compilation import compiled_text, steps_dag
 from pipelines.profiles import DIRECTORY, profile_names, read_profile
 
@@ -31,7 +31,7 @@ def test_local_asks_for_nothing() -> None:
 @pytest.mark.parametrize("name", ["cpu", "gpu", "multi-gpu"])
 def test_every_task_has_limits_a_timeout_a_volume_and_no_secret_in_clear(name: str) -> None:
     containers, kubernetes = compiled(name)
-    assert set(kubernetes) == {f"exec-{step}" for step in (*STEP_NAMES, "summarise")} == set(containers)
+    assert set(kubernetes) == {f"exec-{step}" for step in (*NAMES_OF["training"], "summarise")} == set(containers)
     for key, container in containers.items():
         assert container["resources"]["resourceCpuLimit"] == container["resources"]["resourceCpuRequest"], key
         assert container["resources"]["resourceMemoryLimit"] == container["resources"]["resourceMemoryRequest"], key
@@ -93,7 +93,7 @@ def test_object_stores_and_everything_else_a_profile_may_say_arrives(tmp_path: P
     )
     spec, platform = yaml.safe_load_all(compiled_text(profile=read_profile(str(path))))
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    for key in (f"exec-{step}" for step in (*STEP_NAMES, "summarise")):
+    for key in (f"exec-{step}" for step in (*NAMES_OF["training"], "summarise")):
         mount = executors[key]["pvcMount"][0]
         assert (mount["constant"], mount["mountPath"], mount["subPath"]) == ("nann-logs", "/mnt/logs", "clicks")
         assert executors[key]["nodeSelector"]["labels"] == {"pool": "batch"}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from components.steps import RETRAINING_STEPS
 from nann.artifacts import open_artifact
 from nann.service.shelf import Shelf
+from nann.steps.table import RETRAINING_STEPS
 from pipelines.cli import main
 from pipelines.compilation import compiled_spec, steps_dag
 from pipelines.runner import read_timings

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from components.steps import STEP_NAMES, STEPS
+from nann.steps.table import NAMES_OF, TRAINING_STEPS
 from pipelines.cli import main
 from pipelines.runner import read_timings
 
@@ -36,11 +36,11 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_step_left_its_artifact_log_and_timing(run_dir: Path) -> None:
-    for step in STEPS:
+    for step in TRAINING_STEPS:
         assert (run_dir / step.writes / "manifest.json").is_file()
         assert f"step {step.name} done after" in (run_dir / "logs" / f"{step.name}.log").read_text()
-    entries = read_timings(run_dir / "steps.jsonl")[: len(STEPS)]
-    assert [entry["step"] for entry in entries] == list(STEP_NAMES)
+    entries = read_timings(run_dir / "steps.jsonl")[: len(TRAINING_STEPS)]
+    assert [entry["step"] for entry in entries] == list(NAMES_OF["training"])
     assert all(entry["status"] == "done" and not entry["reused"] for entry in entries)
     metrics = json.loads((run_dir / "evaluation" / "metrics.json").read_text())
     assert {"recall_all@50", "recall_retrieval@50", "coverage@50", "baselines", "items_scored_share"} <= set(metrics)
@@ -48,17 +48,17 @@ def test_every_step_left_its_artifact_log_and_timing(run_dir: Path) -> None:
 
 def test_the_tables_end_with_the_report(run_dir: Path) -> None:
     text = (run_dir.parent / "stdout").read_text()
-    for part in (*STEP_NAMES, "recall_all@", "coverage", "baseline popularity", "baseline item-cf", "p50_ms"):
+    for part in (*NAMES_OF["training"], "recall_all@", "coverage", "baseline popularity", "baseline item-cf", "p50_ms"):
         assert part in text
     assert text.splitlines()[-1] == f"report: {run_dir / 'report' / 'report.html'}"
 
 
 def test_kfp_has_metrics_summaries_and_the_page(run_dir: Path) -> None:
     summaries = [path.parent.name for path in (run_dir / "kfp").rglob("summary")]
-    assert sorted(summaries) == sorted([*STEP_NAMES, "summarise"])
+    assert sorted(summaries) == sorted([*NAMES_OF["training"], "summarise"])
     pages = {path.parent.name: path.read_text() for path in (run_dir / "kfp").rglob("page")}
-    assert set(pages) == set(STEP_NAMES)
-    for step in STEPS:
+    assert set(pages) == set(NAMES_OF["training"])
+    for step in TRAINING_STEPS:
         own = run_dir / step.writes / "report.html"
         assert pages[step.name] == own.read_text() if own.is_file() else f"<h1>{step.name}</h1>" in pages[step.name]
     outputs = json.loads(next((run_dir / "kfp").rglob("evaluate/executor_output.json")).read_text())
@@ -69,7 +69,7 @@ def test_kfp_has_metrics_summaries_and_the_page(run_dir: Path) -> None:
 def test_the_summary_goes_from_the_report_back_to_the_bytes_of_the_log(run_dir: Path) -> None:
     summary = json.loads((run_dir / "summary.json").read_text())
     assert (summary["state"], summary["failed_step"], summary["error"], summary["broken"]) == ("SUCCEEDED", "", "", [])
-    assert [entry["step"] for entry in summary["steps"]] == list(STEP_NAMES)
+    assert [entry["step"] for entry in summary["steps"]] == list(NAMES_OF["training"])
     made = {link["name"]: link for link in summary["lineage"]}
     assert summary["lineage"][0]["name"] == "report"
     # Walked by hand: every digest is that of the manifest it names, down to the log's own bytes.
@@ -85,12 +85,12 @@ def test_the_summary_goes_from_the_report_back_to_the_bytes_of_the_log(run_dir: 
             else:
                 assert digest == made[source]["digest"]
                 waiting.append(source)
-    assert seen == {"log:log.csv", *(step.writes for step in STEPS)}
+    assert seen == {"log:log.csv", *(step.writes for step in TRAINING_STEPS)}
     [page] = [path for path in (run_dir / "kfp").rglob("summary") if path.parent.name == "summarise"]
     assert page.read_text().startswith("# SUCCEEDED\n")
 
 
-@pytest.mark.parametrize("step", [step for step in STEPS if step.name != "convert"], ids=lambda step: step.name)
+@pytest.mark.parametrize("step", [step for step in TRAINING_STEPS if step.name != "convert"], ids=lambda step: step.name)
 def test_a_single_step_finds_its_work_done(run_dir: Path, step) -> None:
     # The same parameters reach a step from the command line and through the DAG, or this would refuse to replace the artifact.
     config = ("--config", run_dir / "logs" / f"{step.name}.yaml") if step.config else ()

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from components.image import image
-from components.steps import STEP_NAMES
+from nann.steps.table import NAMES_OF
 from pipelines.cli import main
 from pipelines.containers import EngineError, engine_address, require_image
 
@@ -54,7 +54,7 @@ def test_the_same_numbers_in_containers_and_in_processes(runs: Path) -> None:
     assert there == here
     summary = json.loads((runs / "containers" / "summary.json").read_text())
     assert (summary["state"], summary["failed_step"]) == ("SUCCEEDED", "")
-    assert [entry["status"] for entry in summary["steps"]] == ["done"] * len(STEP_NAMES)
+    assert [entry["status"] for entry in summary["steps"]] == ["done"] * len(NAMES_OF["training"])
 
 
 def test_a_step_that_fails_on_purpose_fails_the_run(runs: Path) -> None:
@@ -66,4 +66,4 @@ def test_a_step_that_fails_on_purpose_fails_the_run(runs: Path) -> None:
     assert (summary["state"], summary["failed_step"]) == ("FAILED", "train")
     assert summary["error"].startswith("the loss is ")
     statuses = {entry["step"]: entry["status"] for entry in summary["steps"]}
-    assert statuses == {"convert": "done", "train": "failed", **dict.fromkeys(STEP_NAMES[2:], "not run")}
+    assert statuses == {"convert": "done", "train": "failed", **dict.fromkeys(NAMES_OF["training"][2:], "not run")}

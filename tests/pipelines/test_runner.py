@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from components.configs import make_config
-from components.steps import CONFIGS, STEP_NAMES
+from nann.steps.table import CONFIGS, NAMES_OF
 from pipelines.cli import main
 from pipelines.runner import StepError, _reason, read_timings, run_locally
 
@@ -43,7 +43,7 @@ def test_a_failing_step_is_named_with_its_reason_and_log(tmp_path: Path) -> None
     assert (summary["state"], summary["failed_step"]) == ("FAILED", "convert")
     assert "give columns, for example user=COLUMN" in summary["error"]
     assert {entry["step"]: entry["status"] for entry in summary["steps"]} == {
-        name: "failed" if name == "convert" else "not run" for name in STEP_NAMES
+        name: "failed" if name == "convert" else "not run" for name in NAMES_OF["training"]
     }
     quiet = nann("pipeline", "run", "--input", log, "--run-dir", run_dir, "--quiet")
     assert "--- the last lines of " in quiet.stderr

@@ -26,7 +26,7 @@ CONFIG = SweepConfig(rungs=(0.25, 1.0), keep=0.5, users=40)
 @pytest.fixture(scope="module")
 def swept(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("swept") / "sweep"
-    sweep(dataset=small_dataset, sweep=path, base=BASE, space=SPACE, config=CONFIG)
+    sweep(dataset=small_dataset, sweep=path, steps={"train": BASE}, space=SPACE, config=CONFIG)
     return path
 
 
@@ -55,7 +55,7 @@ def test_a_trial_is_a_training_like_any_other(swept: Path, small_dataset: Path, 
 
 
 def _endless(dataset: Path, path: Path) -> None:
-    sweep(dataset=dataset, sweep=path, base=BASE, space=SPACE, config=CONFIG)
+    sweep(dataset=dataset, sweep=path, steps={"train": BASE}, space=SPACE, config=CONFIG)
 
 
 def test_a_killed_sweep_goes_on(swept: Path, small_dataset: Path, tmp_path: Path) -> None:
@@ -69,26 +69,28 @@ def test_a_killed_sweep_goes_on(swept: Path, small_dataset: Path, tmp_path: Path
     process.join()
     assert not path.exists()
     known = [json.loads(line) for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    sweep(dataset=small_dataset, sweep=path, base=BASE, space=SPACE, config=CONFIG)
+    sweep(dataset=small_dataset, sweep=path, steps={"train": BASE}, space=SPACE, config=CONFIG)
     found, uninterrupted = (json.loads((root / "sweep.json").read_text()) for root in (path, swept))
     for outcome in known:  # what was done was not done again: even its duration is the same
         assert found["trials"][outcome["trial"]]["seconds"][outcome["rung"]] == outcome["seconds"]
     assert [trial["recall"] for trial in found["trials"]] == [trial["recall"] for trial in uninterrupted["trials"]]
-    assert sweep(dataset=small_dataset, sweep=path, base=BASE, space=SPACE, config=CONFIG).reused
+    assert sweep(dataset=small_dataset, sweep=path, steps={"train": BASE}, space=SPACE, config=CONFIG).reused
 
 
 def test_failed_trials_are_named_and_all_failed_is_an_error(small_dataset: Path, tmp_path: Path) -> None:
     space = {"train.learning_rate": [1e38, 1e-2]}
     base = BASE.model_copy(update={"log_steps": 1})
-    sweep(dataset=small_dataset, sweep=tmp_path / "one", base=base, space=space, config=CONFIG)
+    sweep(dataset=small_dataset, sweep=tmp_path / "one", steps={"train": base}, space=space, config=CONFIG)
     failed, fine = json.loads((tmp_path / "one" / "sweep.json").read_text())["trials"]
     assert failed["status"] == "failed"
     assert "the loss is" in failed["error"]
     assert fine["status"] == "finished"
     with pytest.raises(TrainingError, match="every trial failed"):
-        sweep(dataset=small_dataset, sweep=tmp_path / "two", base=base, space={"train.learning_rate": [1e38, 2e38]}, config=CONFIG)
+        sweep(
+            dataset=small_dataset, sweep=tmp_path / "two", steps={"train": base}, space={"train.learning_rate": [1e38, 2e38]}, config=CONFIG
+        )
     with pytest.raises(SpaceError, match="one combination"):
-        sweep(dataset=small_dataset, sweep=tmp_path / "three", base=base, space={"train.epochs": [1]}, config=CONFIG)
+        sweep(dataset=small_dataset, sweep=tmp_path / "three", steps={"train": base}, space={"train.epochs": [1]}, config=CONFIG)
 
 
 def test_the_command_prints_the_trials(small_dataset: Path, tmp_path: Path) -> None:

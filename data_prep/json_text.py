@@ -1,0 +1,17 @@
+"""JSON as it is written into artifacts: sorted keys and one value a line, so that equal values give equal bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def json_text(value: Any) -> str:
+    """The text of a JSON file."""
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value into a JSON file (UTF-8)."""
+    path.write_text(json_text(value), encoding="utf-8")

@@ -1,0 +1,317 @@
+"""The table of steps: everything that is said about a step anywhere else is read from here.
+
+The name of a step is its command, its component, its task in a DAG and (with an underscore) its module and its function in `nann.steps`.
+The name of an artifact is its directory under a run directory, the keyword of the step functions, and (with a dash) the option that names
+its path. How to add a step: `docs/architecture.md`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class Option:
+    """An argument of a step function that is neither an artifact nor part of its config, and the option of the command that gives it.
+
+    Attributes:
+        argument: keyword of the step function.
+        flag: as on the command line.
+        metavar: what stands for its value in the help text.
+        help: one sentence for people.
+        kind: "path"; "text"; or "mapping", a YAML file whose contents are the argument.
+        many: it is repeatable, and the argument a list.
+        required: the command refuses to run without it; otherwise the argument is None then.
+    """
+
+    argument: str
+    flag: str
+    metavar: str
+    help: str
+    kind: Literal["path", "text", "mapping"] = "path"
+    many: bool = False
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+        name: as on the command line.
+        help: one sentence for people.
+        config: "module:Class" of its config, or "" when it takes none.
+        reads: names of the artifacts it reads. One that was made from another one of them must be made from that very one.
+        writes: name of the artifact it writes.
+        options: its further arguments.
+        runs: names of the steps it runs itself; it takes their configs as ``steps``, name -> config.
+        resumable: a run that was killed goes on in what it left.
+        dry_run: help of the option ``--dry-run``; "": there is none. Its module then has a function ``dry_run``, which returns a text.
+        class_option: option of its config that may name a class as MODULE:CLASS; the option of what it writes takes this, too. "": none.
+        continues: pairs of an option, of its config or its own, and the artifact of the version in service that it gets in retraining.
+        workers: several machines may share its work; the component for this is ``components/NAME_workers.py``.
+        cached: its outcome depends on its inputs alone, so that kfp may take it from an earlier run.
+        after: names of the steps a DAG runs before it although it reads nothing of them.
+        figures: metrics that a line about it shows, those of them that it has; (): its first ones.
+        table: "module:function" that makes header, rows and title of a table from the artifact's path, which the command prints; "": none.
+    """
+
+    name: str
+    help: str
+    config: str = ""
+    reads: tuple[str, ...] = ()
+    writes: str = ""
+    options: tuple[Option, ...] = ()
+    runs: tuple[str, ...] = ()
+    resumable: bool = False
+    dry_run: str = ""
+    class_option: str = ""
+    continues: tuple[tuple[str, str], ...] = ()
+    workers: bool = False
+    cached: bool = True
+    after: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
+    table: str = ""
+
+    @property
+    def module(self) -> str:
+        """Name of its module in `nann.steps` and in `components`, and of the function in both."""
+        return self.name.replace("-", "_")
+
+    @property
+    def config_parameter(self) -> str:
+        """The parameter of a DAG that holds its options."""
+        return f"{self.module}_config"
+
+    def load_function(self, name: str = "") -> Callable[..., Any]:
+        """Imports the step function (and with it, for most steps, TensorFlow), or another function of its module."""
+        function: Callable[..., Any] = load_object(f"nann.steps.{self.module}:{name or self.module}")
+        return function
+
+    def load_config(self) -> type[BaseModel] | None:
+        """Imports the pydantic model of its config; cheap."""
+        return load_object(self.config) if self.config else None
+
+    def takes(self, argument: str) -> bool:
+        """Whether it has an option for this argument."""
+        return any(option.argument == argument for option in self.options)
+
+
+def load_object(reference: str) -> Any:
+    """Imports "module:name"."""
+    module, name = reference.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+LOGS = Option(
+    "inputs",
+    "--input",
+    "LOG",
+    "CSV or JSON lines (plain, gzip, zstd, bz2, xz, zip), Parquet, a directory of such, or - for standard input; repeatable.",
+    many=True,
+    required=True,
+)
+SERVICE = Option(
+    "service", "--service", "DIR", "Directory of the versions in service, or the URL of an object store.", kind="text", required=True
+)
+WARM_START = Option(
+    "warm_start",
+    "--warm-start",
+    "DIR",
+    "Go on from this model: its own dataset, or one that `nann convert --base` made of it. Tables grow by the new rows.",
+)
+SPACE = Option(
+    "space",
+    "--space",
+    "FILE",
+    "YAML file with lines `train.OPTION: [value, ...]` or `train.OPTION: {low: .., high: .., log: true}`.",
+    kind="mapping",
+    required=True,
+)
+
+CONVERT = Step(
+    "convert",
+    "Turn interaction logs into training, validation and test records.",
+    config="data_prep.config:ConvertConfig",
+    writes="dataset",
+    options=(LOGS,),
+    resumable=True,
+    dry_run="Read the first 100,000 rows, say what was decided and how to fix it, and write nothing.",
+    continues=(("base", "dataset"),),
+    cached=False,  # the paths of the logs say nothing about their contents; `nann pipeline submit --input-digest` allows the cache
+    figures=("num_users", "num_items", "num_events"),
+)
+TRAIN = Step(
+    "train",
+    "Train the scorer on a dataset.",
+    config="nann.config:TrainConfig",
+    reads=("dataset",),
+    writes="model",
+    options=(WARM_START,),
+    resumable=True,
+    class_option="scorer",
+    continues=(("warm_start", "model"),),
+    workers=True,
+    figures=("loss", "recall_all@200", "steps", "samples"),
+)
+EXTRACT = Step(
+    "extract",
+    "Compute the vectors of all items.",
+    config="nann.config:ExtractConfig",
+    reads=("model", "dataset"),
+    writes="embeddings",
+    figures=("num_items", "item_dim"),
+)
+BUILD_INDEX = Step(
+    "build-index",
+    "Build the HNSW graph over the item vectors.",
+    config="nann.config:BuildIndexConfig",
+    reads=("embeddings",),
+    writes="index",
+    figures=("level_0_degree_mean", "num_enter_points", "reachable_share"),
+)
+REWRITE = Step(
+    "rewrite",
+    "Freeze the scorer and export the retrieval graph.",
+    config="nann.config:RewriteConfig",
+    reads=("model", "dataset", "embeddings", "index"),
+    writes="converted_model",
+    figures=("rounds", "num_enter_points", "saved_model_bytes"),
+)
+EVALUATE = Step(
+    "evaluate",
+    "Measure recall of the exported graph against the exact scan and the baselines.",
+    config="nann.config:EvaluateConfig",
+    reads=("converted_model", "dataset"),
+    writes="evaluation",
+    figures=(
+        *("recall_all@200", "recall_retrieval@200", "best_baseline.recall@200", "ratio_to_best_baseline@200"),
+        *("coverage@200", "items_scored_share"),
+    ),
+)
+BENCHMARK = Step(
+    "benchmark",
+    "Measure latency and throughput of the exported graph.",
+    config="nann.config:BenchmarkConfig",
+    reads=("converted_model", "dataset"),
+    writes="benchmark",
+    after=("evaluate",),  # latency is measured alone: two tasks of one run on the same machine would disturb each other
+    figures=("p50_ms", "p90_ms", "p99_ms", "throughput_users_per_s"),
+)
+TUNE = Step(
+    "tune",
+    "Find the cheapest search that reaches a target coverage on validation users.",
+    config="nann.config:TuneConfig",
+    reads=("converted_model", "dataset"),
+    writes="tuning",
+)
+SWEEP = Step(
+    "sweep",
+    "Search training settings on validation users, giving up bad trials early.",
+    config="nann.config:SweepConfig",
+    reads=("dataset",),
+    writes="sweep",
+    options=(SPACE,),
+    runs=("train",),
+    resumable=True,
+    table="nann.reporting.sweep_page:read_trials",
+)
+SEEDS = Step(
+    "seeds",
+    "Run train to evaluate with several seeds; mean, and paired interval against the simple methods.",
+    config="nann.config:SeedsConfig",
+    reads=("dataset",),
+    writes="seed_runs",
+    runs=("train", "extract", "build-index", "rewrite", "evaluate"),
+    resumable=True,
+)
+IN_SERVICE = Step(
+    "in-service",
+    "Take the version in service into a run.",
+    writes="in_service",
+    options=(SERVICE,),
+    cached=False,  # what is in service changes without any input changing
+    figures=("version",),
+)
+GATE = Step(
+    "gate",
+    "Measure a candidate and the model in service on the same users, and say whether it may take its place.",
+    config="nann.config:GateConfig",
+    reads=("converted_model", "dataset", "in_service"),
+    writes="gate",
+    after=("evaluate", "benchmark"),  # latency is measured alone
+    figures=("passed", "candidate.recall", "in_service.recall", "candidate.coverage", "candidate.latency_ms", "in_service.latency_ms"),
+)
+PUBLISH = Step(
+    "publish",
+    "Put a candidate that passed the gate in service; keep one that did not, with its report.",
+    config="nann.config:PublishConfig",
+    reads=("gate", "dataset", "model", "converted_model"),
+    writes="publication",
+    options=(SERVICE,),
+    cached=False,
+    figures=("published", "version"),
+)
+REPLAY = Step(
+    "replay",
+    "Walk a log window by window and measure retraining methods on what users do next.",
+    config="nann.config:ReplayConfig",
+    reads=("dataset",),
+    writes="replay",
+    resumable=True,
+)
+REPORT = Step(
+    "report",
+    "Write one HTML page about a whole run.",
+    reads=("dataset", "model", "embeddings", "index", "converted_model", "evaluation", "benchmark"),
+    writes="report",
+    after=("publish",),
+)
+
+# All steps, in the order in which `nann --help` shows them.
+STEPS: tuple[Step, ...] = (
+    *(CONVERT, TRAIN, EXTRACT, BUILD_INDEX, REWRITE, EVALUATE, BENCHMARK),
+    *(TUNE, SWEEP, SEEDS, IN_SERVICE, GATE, PUBLISH, REPLAY, REPORT),
+)
+# The DAGs: a step reads what steps before it write.
+TRAINING_STEPS: tuple[Step, ...] = (CONVERT, TRAIN, EXTRACT, BUILD_INDEX, REWRITE, EVALUATE, BENCHMARK, REPORT)
+RETRAINING_STEPS: tuple[Step, ...] = (IN_SERVICE, *TRAINING_STEPS[:-1], GATE, PUBLISH, REPORT)
+STEPS_OF: dict[str, tuple[Step, ...]] = {"training": TRAINING_STEPS, "retraining": RETRAINING_STEPS}
+NAMES_OF: dict[str, tuple[str, ...]] = {name: tuple(step.name for step in steps) for name, steps in STEPS_OF.items()}
+
+STEP_BY_NAME: dict[str, Step] = {step.name: step for step in STEPS}
+MAKER_OF: dict[str, str] = {step.writes: step.name for step in STEPS}
+# Steps of all DAGs, in an order that each of them keeps.
+STEP_ORDER: tuple[str, ...] = NAMES_OF["retraining"]
+
+
+def ancestors(name: str) -> set[str]:
+    """Names of the steps that make what a step reads, what they read, and so on."""
+    makers = {MAKER_OF[artifact] for artifact in STEP_BY_NAME[name].reads}
+    return makers.union(*map(ancestors, makers))
+
+
+def steps_from(dag: str, name: str | None) -> tuple[Step, ...]:
+    """The steps of a DAG from one of them on; None: all."""
+    return STEPS_OF[dag][NAMES_OF[dag].index(name) if name else 0 :]
+
+
+def nearest_makers(step: Step) -> list[str]:
+    """Names of the steps that make what a step reads, without those whose artifacts these were made from."""
+    makers = [MAKER_OF[artifact] for artifact in step.reads]
+    return [name for name in makers if not any(name in ancestors(other) for other in makers)]
+
+
+# Sections that a config file may have: every step with a config, and the commands that write no artifact.
+CONFIGS: dict[str, str] = {
+    "generate": "data_prep.config:GenerateConfig",
+    **{step.name: step.config for step in (*RETRAINING_STEPS, *STEPS) if step.config},
+    "infer": "nann.config:InferConfig",
+    "compare": "nann.config:CompareConfig",
+}
