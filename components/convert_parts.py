@@ -8,9 +8,13 @@ from components.image import image
 
 
 @dsl.component(base_image=image(), install_kfp_package=False)
-def plan_conversion(plan: dsl.Output[dsl.Dataset], inputs: list, config: dict, input_digest: str, code_digest: str) -> NamedTuple(
-    "Outputs", [("shards", list), ("digest", str)]
-):  # type: ignore[valid-type]
+def plan_conversion(
+    plan: dsl.Output[dsl.Dataset],
+    inputs: list,
+    config: dict,
+    input_digest: str,
+    code_digest: str,
+) -> NamedTuple("Outputs", [("shards", list), ("digest", str)]):  # type: ignore[valid-type]
     """Reads and partitions interaction logs. Returns the numbers of the shards to write, and a digest of the plan."""
     from components.conversion_tasks import run_plan
 
@@ -20,7 +24,7 @@ def plan_conversion(plan: dsl.Output[dsl.Dataset], inputs: list, config: dict, i
 @dsl.component(base_image=image(), install_kfp_package=False)
 def convert_shard(
     plan: dsl.Input[dsl.Dataset], part: dsl.Output[dsl.Dataset], shard: int, config: dict, input_digest: str, code_digest: str
-):
+) -> None:
     """Writes one shard of training records and the held-out samples of its users."""
     from components.conversion_tasks import run_shard
 

@@ -26,10 +26,12 @@ def tee_output(path: Path) -> Iterator[None]:
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
     # -i: an interrupt reaches the whole process group, and the log must outlive the step's own clean-up.
-    tee = subprocess.Popen(["tee", "-i", str(path)], stdin=subprocess.PIPE)
-    os.dup2(tee.stdin.fileno(), 1)
-    os.dup2(tee.stdin.fileno(), 2)
-    tee.stdin.close()
+    out, into = os.pipe()
+    tee = subprocess.Popen(["tee", "-i", str(path)], stdin=out)
+    os.close(out)
+    os.dup2(into, 1)
+    os.dup2(into, 2)
+    os.close(into)
     try:
         yield
     finally:

@@ -23,15 +23,17 @@ from pipelines.watch_commands import logs, status, wait
 
 
 class OneLineError(click.ClickException):
-    """Ends the command with one line on stderr and its exit code."""
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    """Ends the command with one line on stderr and exit code 1."""
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Prints the line."""
         click.echo(self.message, file=file, err=file is None)
+
+
+class InterruptionError(OneLineError):
+    """Ends an interrupted command."""
+
+    exit_code = 130
 
 
 class RootGroup(click.Group):
@@ -42,7 +44,7 @@ class RootGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise OneLineError("interrupted", exit_code=130) from None
+            raise InterruptionError("interrupted") from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:

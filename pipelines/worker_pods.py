@@ -25,7 +25,7 @@ def pod_template(resources: Resources) -> dict[str, Any]:
         for secret in resources.secrets
         for key, variable in secret.keys.items()
     ]
-    container = {
+    container: dict[str, Any] = {
         "name": CONTAINER,
         "image": image(resources.flavour),
         "env": [*({"name": name, "value": value} for name, value in resources.environment.items()), *secrets],
