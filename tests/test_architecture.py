@@ -72,7 +72,6 @@ KNOWN_CIRCLES = (
         "ops.embedding_variable.stock",
         "ops.embedding_variable.variable",
     },
-    {"ops.graph_optimizer.analysis", "ops.graph_optimizer.rules_loops"},
 )
 
 
