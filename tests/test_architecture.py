@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from nann.steps.table import STEPS
+from nann.steps.table import RETRAINING_STEPS, STEPS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("pipelines", "components", "nann", "data_prep", "ops")
@@ -28,12 +28,12 @@ KNOWN = {
     "components": {"annotated_types", "click", "kfp", "kubernetes", "pydantic", "pydantic_core", "rich", "urllib3", "yaml"},
     "pipelines": {"click", "docker", "kfp", "kubernetes", "kfp_server_api", "urllib3", "pydantic", "rich", "yaml"},
 }
-STEP_COMPONENTS = (
-    *("convert", "train", "extract", "build_index", "rewrite", "evaluate", "benchmark", "report"),
-    *("in_service", "gate", "publish"),
-)
-# file -> function; the one that trains on several machines stands in the DAG as `train`
-COMPONENTS = {**{name: name for name in STEP_COMPONENTS}, "train_workers": "train", "summarise": "summarise"}
+# file -> function; one that has several machines share the work stands in the DAG under the step's name
+COMPONENTS = {
+    **{step.module: step.module for step in RETRAINING_STEPS},
+    **{f"{step.module}_workers": step.module for step in RETRAINING_STEPS if step.workers},
+    "summarise": "summarise",
+}
 
 
 def modules(package: str) -> list[Path]:
