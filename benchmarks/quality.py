@@ -18,6 +18,7 @@ import numpy as np
 
 from nann.artifacts import open_artifact, require_same_ancestor
 from nann.config import CompareConfig, EvaluateConfig
+from nann.dataset import Samples, load_histories, load_items, load_meta, load_samples
 from nann.evaluation import metrics as m
 from nann.evaluation.comparison import UserRanks
 from nann.evaluation.lists import collect_lists
@@ -26,7 +27,6 @@ from nann.evaluation.simple_methods import Known, simple_lists
 from nann.index import load_embeddings
 from nann.models import load_max_length, load_model
 from nann.retrieval import HistoryScorer
-from nann.samples import Samples, load_histories, load_items, load_meta, load_samples
 from nann.steps.compare import Comparison, compare_ranks
 from nann.steps.evaluate import USERS_SEED
 

@@ -29,9 +29,9 @@ from data_prep.config import ConvertConfig, GenerateConfig
 from data_prep.generate import generate_log
 from nann.benchmarking.load import Load, join_loads, run_load, summarize
 from nann.config import BuildIndexConfig, EvaluateConfig, ExtractConfig, RewriteConfig, TrainConfig
+from nann.dataset import load_items, load_samples
 from nann.export import open_graph, served_inputs
 from nann.export.retrieval_graph import SAVED_MODELS
-from nann.samples import load_items, load_samples
 from nann.steps.build_index import build_index
 from nann.steps.convert import convert
 from nann.steps.evaluate import evaluate

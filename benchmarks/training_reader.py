@@ -29,8 +29,8 @@ import tensorflow as tf
 from data_prep.config import ConvertConfig
 from data_prep.generate_large import write_large_log
 from nann.config import TrainConfig
-from nann.record_batches import record_files
-from nann.samples import load_histories, load_items
+from nann.dataset import load_histories, load_items
+from nann.dataset.record_batches import record_files
 from nann.steps.convert import convert
 from nann.steps.train import train
 from nann.training.batches import BatchSource, NoiseSampler

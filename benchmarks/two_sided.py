@@ -28,11 +28,11 @@ import numpy as np
 import tensorflow as tf
 
 from nann.config import RewriteConfig
+from nann.dataset import load_items, load_samples
 from nann.export import load_corpus, load_frozen_scorer
 from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw
 from nann.retrieval import BeamRetriever, ExactRetriever, FusedScorer
 from nann.retrieval.inner_product import is_inner_product
-from nann.samples import load_items, load_samples
 
 K = 200
 Search = Callable[[np.ndarray], np.ndarray]

@@ -54,7 +54,7 @@ def collect_lists(
         width: entries kept per list; shorter lists are padded with 0.
         batch_size: users per call; the last batch is smaller.
         label: what runs, for the log.
-        inputs: by name [S, *] what else the model reads, as of `nann.samples.Samples`.
+        inputs: by name [S, *] what else the model reads, as of `nann.dataset.Samples`.
     """
     count = len(histories)
     rows, scored = np.zeros((count, width), np.int64), np.zeros(count, np.int64)

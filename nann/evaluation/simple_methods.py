@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nann.dataset import Histories, Items, Samples
 from nann.evaluation.recommenders import CategoryPopularity, ItemCF, KnnSettings, RecentPopularity, SessionKnn, popular_list, repeat_lists
 from nann.evaluation.recommenders.order import Rows
 from nann.evaluation.recommenders.sequential_rules import RuleLists
 from nann.evaluation.recommenders.tuning import Settings, SimpleMethod, TunedMethod
 from nann.memory.rules import RuleOptions
 from nann.memory.search import VALUES as RULE_VALUES
-from nann.samples import Histories, Items, Samples
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """The frozen scorer: the trained model as one GraphDef with constants, and functions cut out of it.
 
 Placeholders: ``item_ids`` and ``cate_ids`` [B, L] int64 (rows; anything out of range is missing, only the most recent max_length
-count), ``item_embs`` [B or 1, n, D] float32, and ``input_NAME`` [B, L] or [B, V] int64 for each input of the model (see `nann.inputs`).
-Named nodes: ``history`` [B, W, H] float32 and ``history_mask`` [B, W] bool with
+count), ``item_embs`` [B or 1, n, D] float32, and ``input_NAME`` [B, L] or [B, V] int64 for each input of the model (see
+`nann.dataset.inputs`). Named nodes: ``history`` [B, W, H] float32 and ``history_mask`` [B, W] bool with
 W = min(max(L, 1), max_length), ``user_state_0``, ``user_state_1``, ... [B, ...], ``scores`` [B, n] float32.
 """
 
@@ -15,6 +15,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from nann.dataset.inputs import INPUT_PREFIX
 from nann.errors import ArtifactError
 from nann.export.hoisting import hoist_user_part
 from nann.retrieval import HistoryScorer
@@ -29,7 +30,6 @@ from ops.scoring_program import LoweredScorer, lower_scorer
 MAX_CONSTANT_BYTES = 2**31 - 2**24
 ENCODE_USER, SCORE = "nann_encode_user", "nann_score"
 PARAMETERS = "nann_score_parameters"
-INPUT = "input_"  # before the names of the model's inputs
 
 
 def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
@@ -57,7 +57,7 @@ def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
         tf.TensorSpec([None, None], tf.int64, name="item_ids"),
         tf.TensorSpec([None, None], tf.int64, name="cate_ids"),
         tf.TensorSpec([None, None, scorer.scorer.item_dim], tf.float32, name="item_embs"),
-        *(tf.TensorSpec([None, None], tf.int64, name=INPUT + name) for name in scorer.scorer.request_inputs),
+        *(tf.TensorSpec([None, None], tf.int64, name=INPUT_PREFIX + name) for name in scorer.scorer.request_inputs),
     ]
     with stock_ops():  # the portable exports load in any TensorFlow
         traced = tf.function(frozen, input_signature=signature).get_concrete_function()
@@ -95,7 +95,7 @@ class FrozenScorer:
         self.graph_def = graph_def
         states = user_state_names(graph_def)
         self.inputs = input_names(graph_def)
-        self._user_state = _cut(graph_def, ["item_ids", "cate_ids", *(INPUT + name for name in self.inputs)], states)
+        self._user_state = _cut(graph_def, ["item_ids", "cate_ids", *(INPUT_PREFIX + name for name in self.inputs)], states)
         self._score = _cut(graph_def, [*states, "item_embs"], ["scores"])
 
     def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> UserState:
@@ -170,7 +170,9 @@ def _part(graph_def: tf.compat.v1.GraphDef, inputs: list[str], outputs: list[str
 
 def input_names(graph_def: tf.compat.v1.GraphDef) -> list[str]:
     """Names of the inputs that a frozen scorer reads beside items and categories, in order of name."""
-    return sorted(node.name.removeprefix(INPUT) for node in graph_def.node if node.op == "Placeholder" and node.name.startswith(INPUT))
+    return sorted(
+        node.name.removeprefix(INPUT_PREFIX) for node in graph_def.node if node.op == "Placeholder" and node.name.startswith(INPUT_PREFIX)
+    )
 
 
 def user_state_names(graph_def: tf.compat.v1.GraphDef) -> list[str]:

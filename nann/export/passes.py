@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from nann.config import Precision
-from nann.export.freeze import INPUT, FrozenScorer, input_names, user_state_names
+from nann.dataset.inputs import INPUT_PREFIX
+from nann.export.freeze import FrozenScorer, input_names, user_state_names
 from nann.index.embeddings import Embeddings
 from ops import graph_optimizer, graph_passes
 from ops.graphdef.editing import in_order_of_names
@@ -64,7 +65,7 @@ def optimize_scorer(
         "cate_ids": rng.integers(0, num_categories + 1, size=(CHECK_USERS, CHECK_LENGTH)),
         "item_embs": rng.normal(size=(CHECK_USERS, CHECK_ITEMS, width)).astype(np.float32),
     }
-    feeds |= {INPUT + key: rng.integers(0, CHECK_INPUTS, size=(CHECK_USERS, CHECK_LENGTH)) for key in input_names(frozen)}
+    feeds |= {INPUT_PREFIX + key: rng.integers(0, CHECK_INPUTS, size=(CHECK_USERS, CHECK_LENGTH)) for key in input_names(frozen)}
     changed, reports = graph_passes.run_passes(frozen, passes, outputs=outputs, feeds=feeds)
     return in_order_of_names(changed), [report.as_dict() for report in reports]
 

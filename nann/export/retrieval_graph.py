@@ -6,7 +6,8 @@ the graph's library (``nann_encode_user`` and ``nann_score``) cut out of the fro
 
 - ``catalogue_item_ids`` [B, L] int64 or string, catalogue ids; ``item_ids`` [B, L] int64, rows, by default those of the catalogue ids;
   ``cate_ids`` [B, L] int64, rows, by default those of the items: whichever is fed, what comes before it is not run;
-- ``input_NAME`` [B, L] or [B, V] int64 for each input of the model (see `nann.inputs`), by default 0 for unknown; NAME in the signatures;
+- ``input_NAME`` [B, L] or [B, V] int64 for each input of the model (see `nann.dataset.inputs`), by default 0 for unknown; NAME in the
+  signatures;
 - ``ef`` and ``rounds`` [levels] int64, ``top_k`` and ``start_level`` [] int64: the search, by default as exported;
 - ``top_k_item_ids`` [B, K] int64 rows, ``top_k_scores`` [B, K] float32, ``items_scored`` [B] int64, ``top_k_catalogue_item_ids`` [B, K].
 """
@@ -23,13 +24,13 @@ from typing import Any
 import tensorflow as tf
 
 from nann.config import Precision
+from nann.dataset.inputs import INPUT_PREFIX, RequestInput
 from nann.export.catalogue import Catalogue, CatalogueLookup
-from nann.export.freeze import ENCODE_USER, INPUT, PARAMETERS, SCORE, cut_networks, lower_frozen, user_state_names
+from nann.export.freeze import ENCODE_USER, PARAMETERS, SCORE, cut_networks, lower_frozen, user_state_names
 from nann.export.history_graph import TracedHistory
 from nann.export.saved_model import write_saved_model
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
-from nann.inputs import RequestInput
 from nann.memory.table import CorpusMemory
 from nann.retrieval import HistoryScorer, NativeWalk, SearchInputs, SearchParameters, SearchTables, StockWalk, Walk, beam_search
 from nann.retrieval.beam import Found, UserState
@@ -219,7 +220,7 @@ def _model_inputs(described: Mapping[str, RequestInput], item_ids: tf.Tensor) ->
     """The placeholders of what else the model reads; unknown by default."""
     unknown = {"history": tf.zeros_like(item_ids), "user": tf.zeros_like(item_ids[:, :1])}
     return {
-        name: tf.compat.v1.placeholder_with_default(unknown[entry.side], [None, None], name=INPUT + name)
+        name: tf.compat.v1.placeholder_with_default(unknown[entry.side], [None, None], name=INPUT_PREFIX + name)
         for name, entry in described.items()
     }
 
@@ -274,7 +275,7 @@ def _fused(
 
 
 def _signatures(graph: tf.Graph, model_inputs: Iterable[str]) -> dict[str, tf.compat.v1.SignatureDef]:
-    signatures, more = {}, {name: INPUT + name for name in model_inputs}
+    signatures, more = {}, {name: INPUT_PREFIX + name for name in model_inputs}
     for name, (inputs, outputs) in SIGNATURES.items():
         inputs = inputs | more if "top_k_scores" in outputs else inputs
         named = [

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from nann.dataset.inputs import INPUT_PREFIX, RequestInput, choose_inputs
 from nann.errors import ArtifactError, NannError
-from nann.export.freeze import INPUT
-from nann.inputs import RequestInput, choose_inputs
 
 INPUTS_NAME = "inputs.json"
 AXES = {"history": ["users", "history, oldest first, beside item_ids"], "user": ["users", "values of the user, in any order"]}
@@ -39,7 +38,7 @@ def write_served_inputs(directory: Path, dataset: Path, inputs: Mapping[str, Req
         name: {
             "side": inputs[name].side,
             "signature_key": name,
-            "tensor": f"{INPUT}{name}:0",
+            "tensor": f"{INPUT_PREFIX}{name}:0",
             "dtype": "int64",
             "shape": [None, None],
             "axes": AXES[inputs[name].side],

@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from nann.config import TrainConfig
+from nann.dataset.inputs import Feature, FeatureLists, Features, RequestInput
 from nann.errors import ArtifactError
-from nann.inputs import Feature, FeatureLists, Features, RequestInput
 from nann.models.classes import load_class, require_features, require_interface, source_digest
 from nann.models.item_vectors import ItemEncoder
 from nann.models.pruning import first_layer_sums, prune_score_network

@@ -17,7 +17,7 @@ from typing import Self
 import tensorflow as tf
 
 from nann.config import TrainConfig
-from nann.inputs import Features
+from nann.dataset.inputs import Features
 from nann.models.history_layers import ItemMatch, PooledInterest, inner_product
 from nann.models.layers import Dense, Mlp, PRelu
 from nann.models.scorer import NETWORK_SIZE, Scorer, UserState

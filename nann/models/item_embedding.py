@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nann.inputs import FeatureLists, Features, RequestInput
+from nann.dataset.inputs import FeatureLists, Features, RequestInput
 from nann.models.item_features import FeatureEmbedding
 from nann.models.layers import Seeds
 from nann.models.request_inputs import RequestEmbedding

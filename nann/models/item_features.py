@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nann.inputs import FeatureLists
+from nann.dataset.inputs import FeatureLists
 from nann.models.layers import Seeds
 from ops.lookup import lookup_bags
 

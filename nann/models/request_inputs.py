@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nann.inputs import RequestInput
+from nann.dataset.inputs import RequestInput
 from nann.models.layers import Seeds
 from ops.lookup import lookup_bags, lookup_positions
 

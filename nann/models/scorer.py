@@ -23,7 +23,7 @@ from typing import Any, Self
 import tensorflow as tf
 
 from nann.config import TrainConfig
-from nann.inputs import Features, RequestInput
+from nann.dataset.inputs import Features, RequestInput
 from nann.models.item_embedding import ItemEmbedding
 from nann.models.layers import Dense, Mlp, Seeds
 from nann.models.score_network import Prunable
@@ -126,7 +126,8 @@ class Scorer(tf.Module, abc.ABC):
         Args:
             item_rows: [B, L].
             cate_rows: [B, L].
-            **inputs: `request_inputs` by name, [B, L] of side "history", [B, V] of side "user" (see `nann.inputs`); others are not read.
+            **inputs: `request_inputs` by name, [B, L] of side "history", [B, V] of side "user" (see `nann.dataset.inputs`); others are
+                not read.
 
         Raises:
             ValueError: an input that the model reads is not given.

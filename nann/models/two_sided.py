@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from nann.inputs import Features
+from nann.dataset.inputs import Features
 from nann.models.history_layers import PooledInterest, inner_product
 from nann.models.scorer import Scorer, UserState
 

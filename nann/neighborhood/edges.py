@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nann.samples import Histories
+from nann.dataset import Histories
 
 WINDOW = 5
 MAX_NEIGHBORS = 32

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nann.dataset import load_histories, load_items, load_meta
 from nann.errors import ArtifactError
-from nann.samples import load_histories, load_items, load_meta
 
 HOLD_OUT_SALT = 0x9E3779B97F4A7C15  # Knuth's multiplicative hash, 2^64 / golden ratio
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.config import ReplayConfig, TrainConfig
+from nann.dataset import Items
 from nann.models import Scorer, save_model
 from nann.replay.batches import TimedBatches, training_positions
 from nann.replay.log import ReplayLog
-from nann.samples import Items
 from nann.training.loop import train_scorer
 from nann.training.records import remove_leftovers
 from nann.training.warm_start import load_earlier_model, save_optimizer

@@ -30,7 +30,7 @@ class UserScorer(Protocol):
     """What retrieval needs of a model, trained or frozen."""
 
     def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> UserState:
-        """The user state of raw histories [B, L] int64: any integers, any L; by name what else the model reads (see `nann.inputs`)."""
+        """The user state of raw histories [B, L] int64: any integers, any L; by name its `nann.dataset.inputs`."""
 
     def score(self, user_state: UserState, items: tf.Tensor) -> tf.Tensor:
         """Logits [B, n] of items [B, n, D] or [1, n, D]."""

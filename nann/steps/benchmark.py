@@ -20,13 +20,13 @@ from nann.artifacts import StepResult, open_artifact, require_same_ancestor
 from nann.benchmarking.load import Load, join_loads, run_load, summarize
 from nann.benchmarking.memory import peak_rss_bytes, rss_bytes
 from nann.config import BenchmarkConfig, GraphForm
+from nann.dataset import load_items, load_samples
 from nann.errors import ArtifactError, NannError
 from nann.export import open_graph, served_inputs
 from nann.export.retrieval_graph import SAVED_MODELS
 from nann.export.trace import trace_requests
 from nann.reporting.benchmark_page import benchmark_page
 from nann.reporting.page import render
-from nann.samples import load_items, load_samples
 from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)

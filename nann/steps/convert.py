@@ -50,7 +50,7 @@ def _digests(kind: str, paths: Sequence[Path]) -> dict[str, str]:
 
 
 def _adopt(inputs: Sequence[Path], directory: Path, config: ConvertConfig) -> ConvertReport:
-    from nann.ready_made import adopt_records  # it needs TensorFlow's record reader
+    from nann.dataset.ready_made import adopt_records  # it needs TensorFlow's record reader
 
     return adopt_records(inputs, directory, config)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data_prep.json_text import write_json
 from nann.artifacts import Artifact, StepResult
 from nann.config import EvaluateConfig
+from nann.dataset import Items, Samples, load_histories, load_items, load_meta, load_samples
 from nann.errors import ArtifactError
 from nann.evaluation.best_baseline import OWN_SEARCH
 from nann.evaluation.curve import measure_curve
@@ -24,7 +25,6 @@ from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, ser
 from nann.reporting.evaluation_page import evaluation_page
 from nann.reporting.page import render
 from nann.retrieval.inner_product import InnerProductSearch, is_inner_product
-from nann.samples import Items, Samples, load_histories, load_items, load_meta, load_samples
 from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ import numpy as np
 
 from nann.artifacts import StepResult
 from nann.config import ExtractConfig
+from nann.dataset import load_histories, load_items
 from nann.errors import ArtifactError
 from nann.models import ItemEncoder, load_model
 from nann.neighborhood import build_graph
-from nann.samples import load_histories, load_items
 from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from data_prep.json_text import write_json
 from nann.artifacts import StepResult, open_artifact
 from nann.config import GateConfig
+from nann.dataset import Samples, load_items, load_samples
 from nann.errors import ArtifactError
 from nann.evaluation import metrics as m
 from nann.evaluation.gate import check_candidate
@@ -22,7 +23,6 @@ from nann.evaluation.scan import exact_scan, exported_graph
 from nann.export import ExportedRetrieval, load_corpus, load_corpus_memory, load_frozen_scorer, open_graph, served_inputs
 from nann.reporting.gate_page import gate_page
 from nann.reporting.page import render
-from nann.samples import Samples, load_items, load_samples
 from nann.steps.in_service import read_version
 from nann.steps.opening import open_step
 

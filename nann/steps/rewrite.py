@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from data_prep.json_text import write_json
 from nann.artifacts import StepResult
 from nann.config import RewriteConfig
+from nann.dataset import Items, load_items, load_samples
 from nann.errors import ArtifactError
 from nann.export import Catalogue, RetrievalParts, freeze_scorer, write_retrieval_graph, write_served_inputs
 from nann.export.passes import kept_of_the_best, optimize_scorer, precompute
@@ -23,7 +24,6 @@ from nann.index import Embeddings, Graph, load_embeddings, load_graph
 from nann.memory.table import CorpusMemory, MemoryTable, load_memory
 from nann.models import Scorer, first_layer_sums, load_max_length, load_model, prune_score_network
 from nann.retrieval import HistoryScorer, SearchParameters, plan_walk
-from nann.samples import Items, load_items, load_samples
 from nann.steps.opening import open_step
 from ops.packed_table import pack, unpack
 

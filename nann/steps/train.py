@@ -11,13 +11,13 @@ import tensorflow as tf
 from data_prep.json_text import write_json
 from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import TrainConfig
+from nann.dataset import Histories, Items, Samples, load_histories, load_items, load_meta, load_samples
+from nann.dataset.inputs import load_features, request_names
 from nann.errors import TrainingError
 from nann.evaluation.lists import chosen_users
-from nann.inputs import load_features, request_names
 from nann.memory.table import MemoryTable, load_memory
 from nann.models import load_class, load_model, save_model, source_digest
 from nann.neighborhood import NeighborSampler, build_graph
-from nann.samples import Histories, Items, Samples, load_histories, load_items, load_meta, load_samples
 from nann.steps.table import TRAIN
 from nann.training.batches import BatchSource, HistoryWindows, NoiseSampler
 from nann.training.distillation import Teacher

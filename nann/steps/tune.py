@@ -12,6 +12,7 @@ from data_prep.json_text import write_json
 from nann.artifacts import StepResult
 from nann.config import TuneConfig
 from nann.config_file import config_text
+from nann.dataset import load_items, load_samples
 from nann.errors import ArtifactError
 from nann.evaluation import metrics as m
 from nann.evaluation.lists import Retrieve, collect_lists
@@ -20,7 +21,6 @@ from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, ser
 from nann.index import Graph, build_hnsw, decode_hnsw
 from nann.reporting.page import render
 from nann.reporting.tuning_page import tuning_page
-from nann.samples import load_items, load_samples
 from nann.steps.opening import open_step
 from nann.steps.table import BUILD_INDEX, REWRITE
 from nann.tuning.candidates import GraphSettings, candidate_searches, choose, reaches

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.config import TrainConfig
-from nann.inputs import BEHAVIOR, TIME
+from nann.dataset import Histories
+from nann.dataset.inputs import BEHAVIOR, TIME
 from nann.neighborhood import NeighborSampler
-from nann.samples import Histories
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
@@ -34,7 +34,7 @@ class Batch:
         negatives: [B, S] int32 item rows, or [1, S] when the batch shares them.
         target_neighbors: [B, R] int32 item rows, drawn without the sample's own user; None for a scorer without a neighbourhood.
         negative_neighbors: [B or 1, S, R] int32 item rows, or None.
-        inputs: by name int64 [B, L] of side "history", [B, V] of side "user" (see `nann.inputs`).
+        inputs: by name int64 [B, L] of side "history", [B, V] of side "user" (see `nann.dataset.inputs`).
     """
 
     histories: Int32Array

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from nann.dataset import Histories
 from nann.models import ItemEncoder, load_model
 from nann.neighborhood import build_graph
-from nann.samples import Histories
 
 ITEM_BLOCK = 8192
 

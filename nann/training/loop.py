@@ -14,15 +14,15 @@ import numpy as np
 import tensorflow as tf
 
 from nann.config import TrainConfig
+from nann.dataset import Items, Samples
+from nann.dataset.inputs import INPUT_PREFIX, Features
 from nann.errors import TrainingError
-from nann.inputs import Features
 from nann.models import Scorer, build_model
-from nann.samples import Items, Samples
 from nann.training.batches import Batches
 from nann.training.checkpoints import Checkpoints
 from nann.training.distillation import Teacher
 from nann.training.records import BEST, CHECKPOINTS, VALIDATION_KS, BestWeights, Records
-from nann.training.step import INPUT, TrainingStep, trained_variables
+from nann.training.step import TrainingStep, trained_variables
 from nann.training.validation import RecallProbe
 from nann.training.warm_start import EarlierModel, carry_over
 from ops.optimizers import LazyAdamW
@@ -208,13 +208,13 @@ def _distributed(source: Batches, start: int, config: TrainConfig, strategy: tf.
         for step in range(start, source.steps):
             batch = source.batch(step)
             parts: dict[str, np.ndarray] = {name: getattr(batch, name) for name in shapes}
-            parts |= {INPUT + name: batch.inputs[name] for name in source.inputs}
+            parts |= {INPUT_PREFIX + name: batch.inputs[name] for name in source.inputs}
             if shared:
                 parts.update({name: np.repeat(part, replicas, axis=0) for name, part in parts.items() if name.startswith("negative")})
             yield parts
 
     spec = {name: tf.TensorSpec([None, *shape], tf.int32) for name, shape in shapes.items()}
-    spec |= {INPUT + name: tf.TensorSpec([None, None], tf.int64) for name in source.inputs}
+    spec |= {INPUT_PREFIX + name: tf.TensorSpec([None, None], tf.int64) for name in source.inputs}
     options = tf.data.Options()
     # There is nothing to tune, and an iterator is only let go of after its tuning thread's next turn: up to as long as it has lived.
     options.autotune.enabled = False

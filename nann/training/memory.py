@@ -16,6 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from data_prep.parallel import worker_count
+from nann.dataset import Histories, Items, Samples
 from nann.evaluation.scan import best_scorer
 from nann.export.freeze import FrozenScorer, freeze_scorer
 from nann.index.embeddings import Embeddings
@@ -26,7 +27,6 @@ from nann.memory.table import Calibration, MemoryTable
 from nann.models import ItemEncoder, Scorer
 from nann.neighborhood import InteractionGraph
 from nann.retrieval import ExactRetriever, HistoryScorer
-from nann.samples import Histories, Items, Samples
 from ops.pair_counts import PairCounter, PairCounts
 
 logger = logging.getLogger(__name__)

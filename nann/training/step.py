@@ -7,13 +7,12 @@ import contextlib
 import tensorflow as tf
 
 from nann.config import TrainConfig
+from nann.dataset.inputs import INPUT_PREFIX
 from nann.models import Scorer
 from nann.training.distillation import Teacher
 from nann.training.objective import loss_and_gradients
 from ops.lookup import stock_ops
 from ops.optimizers import LazyAdamW
-
-INPUT = "input_"  # before the names of inputs among the parts of a batch
 
 
 class TrainingStep:
@@ -58,7 +57,7 @@ class TrainingStep:
         Args:
             batch: the parts of a `nann.training.batches.Batch` by name: ``histories`` [B, L], ``targets`` [B] and ``negatives`` [B, S]
                 or [1, S] when shared, and where the scorer has a neighbourhood ``target_neighbors`` [B, R] and ``negative_neighbors``
-                [B or 1, S, R]; all int32; and the inputs by name after ``INPUT``, int64.
+                [B or 1, S, R]; all int32; and the inputs by name after `INPUT_PREFIX`, int64.
             learning_rate: scalar float32.
 
         Returns:
@@ -71,7 +70,7 @@ class TrainingStep:
         scorer, embedding = self._scorer, self._scorer.item_embedding
         histories, targets, negatives = parts["histories"], parts["targets"], parts["negatives"]
         near_targets, near_negatives = parts.get("target_neighbors"), parts.get("negative_neighbors")
-        inputs = {name.removeprefix(INPUT): part for name, part in parts.items() if name.startswith(INPUT)}
+        inputs = {name.removeprefix(INPUT_PREFIX): part for name, part in parts.items() if name.startswith(INPUT_PREFIX)}
         batch = tf.shape(targets)[0]
         sampled = tf.shape(negatives)[1]
         if self._config.negatives == "shared":

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from nann.dataset import Samples
 from nann.models import ItemEncoder, Scorer
 from nann.neighborhood import InteractionGraph
-from nann.samples import Samples
 
 ITEM_BLOCK = 8192
 USER_BLOCK = 16

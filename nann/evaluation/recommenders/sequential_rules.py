@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.parallel import worker_count
+from nann.dataset import Histories, Items
 from nann.evaluation.recommenders.order import Rows, best_scored, filled
 from nann.memory.rules import WINDOW, RuleOptions, SequentialRules
-from nann.samples import Histories, Items
 from ops.pair_counts import PairCounter, PairCounts
 
 SUCCESSORS = 512

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nann.dataset import Samples
 from nann.evaluation import metrics as m
 from nann.evaluation.recommenders.order import Rows
-from nann.samples import Samples
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.config import ConvertConfig
+from nann.dataset import load_histories, load_items, load_samples
 from nann.evaluation.metrics import recall
 from nann.evaluation.recommenders import ItemCF, KnnSettings, SessionKnn, popular_list
-from nann.samples import load_histories, load_items, load_samples
 from nann.steps.convert import convert
 
 STANDARD_ERROR = {

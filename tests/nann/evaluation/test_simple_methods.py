@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from nann.dataset import Histories, Items, Samples
 from nann.evaluation import metrics as m
 from nann.evaluation import simple_methods
 from nann.evaluation.recommenders import ItemCF, RecentPopularity, popular_list
 from nann.evaluation.recommenders.tuning import Settings, SimpleMethod, TunedMethod
 from nann.evaluation.simple_methods import METHODS, Known, popularity_recent, simple_lists
-from nann.samples import Histories, Items, Samples
 
 HOUR = 3600
 NAMES = ["popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn", "sequential_rules"]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from nann.config import TrainConfig
+from nann.dataset.inputs import Features
 from nann.export import Catalogue, ExportedRetrieval, RetrievalParts, freeze_scorer, open_graph, open_linked, write_retrieval_graph
 from nann.export.retrieval_graph import digest_of
 from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw
-from nann.inputs import Features
 from nann.models import build_model
 from nann.retrieval import BeamRetriever, HistoryScorer, SearchParameters
 from ops import retrieval as native_ops

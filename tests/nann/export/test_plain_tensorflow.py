@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nann.dataset.inputs import RequestInput
 from nann.export import write_served_inputs
-from nann.inputs import RequestInput
 
 DOCS = Path(__file__).parents[3] / "docs" / "retrieval.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)

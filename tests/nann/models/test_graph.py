@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from nann.config import TrainConfig
+from nann.dataset import Histories
 from nann.models import ItemEncoder, build_model
 from nann.neighborhood import NeighborSampler, build_graph
-from nann.samples import Histories
 
 CONFIG = TrainConfig(scorer="graph", emb_dim=4, graph_items=3, graph_users=2, graph_user_items=2)
 

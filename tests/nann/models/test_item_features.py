@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from nann.config import TrainConfig
+from nann.dataset.inputs import FeatureLists
 from nann.errors import ModelError
-from nann.inputs import FeatureLists
 from nann.models import build_model, load_model, save_model
 from nann.models.classes import require_features
 from ops.lookup import stock_ops

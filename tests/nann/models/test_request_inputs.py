@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nann.config import TrainConfig
+from nann.dataset.inputs import FeatureLists, RequestInput
 from nann.errors import ModelError
-from nann.inputs import FeatureLists, RequestInput
 from nann.models import build_model, load_model, save_model
 from nann.models.classes import require_features
 from nann.models.layers import Seeds

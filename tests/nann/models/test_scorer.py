@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from nann.config import TrainConfig
+from nann.dataset.inputs import RequestInput
 from nann.errors import ArtifactError
-from nann.inputs import RequestInput
 from nann.models import build_model, load_model, save_model
 
 SCORERS = ["nann", "nann-pool", "two-sided", "graph"]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nann.dataset import Histories
 from nann.neighborhood import build_graph
-from nann.samples import Histories
 
 NUM_ITEMS = 9
 

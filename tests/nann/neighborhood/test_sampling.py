@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from nann.dataset import Histories
 from nann.neighborhood import NeighborhoodShape, NeighborSampler, build_graph
-from nann.samples import Histories
 
 NUM_ITEMS = 30
 SHAPE = NeighborhoodShape(items=3, users=2, user_items=4)

@@ -10,8 +10,8 @@ from data_prep.config import ConvertConfig, GenerateConfig
 from data_prep.generate import generate_log
 from nann.artifacts import ArtifactWriter, open_artifact
 from nann.config import BuildIndexConfig, ExtractConfig, RewriteConfig, TrainConfig
+from nann.dataset import load_items
 from nann.models import build_model, save_model
-from nann.samples import load_items
 from nann.steps.build_index import build_index
 from nann.steps.convert import convert
 from nann.steps.extract import extract

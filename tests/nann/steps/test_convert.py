@@ -20,8 +20,8 @@ from data_prep import DataError, shards
 from data_prep.config import ConvertConfig, GenerateConfig
 from data_prep.generate import generate_log
 from nann.artifacts import open_artifact, sha256_file
+from nann.dataset import load_histories, load_items, load_samples
 from nann.errors import ArtifactError
-from nann.samples import load_histories, load_items, load_samples
 from nann.steps.convert import convert
 from ops.data_library import load_data_library
 

@@ -10,11 +10,11 @@ import pytest
 
 from nann.artifacts import open_artifact
 from nann.config import EvaluateConfig
+from nann.dataset import load_histories, load_items, load_samples
 from nann.errors import ArtifactError
 from nann.index import load_embeddings
 from nann.models import load_max_length, load_model
 from nann.retrieval import HistoryScorer
-from nann.samples import load_histories, load_items, load_samples
 from nann.steps.evaluate import evaluate
 
 BASELINES = ("popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn", "sequential_rules")

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from nann.artifacts import open_artifact
 from nann.config import GateConfig, PublishConfig
+from nann.dataset import Samples
 from nann.errors import ArtifactError
 from nann.evaluation.gate import check_candidate
-from nann.samples import Samples
 from nann.service.shelf import Shelf
 from nann.steps.gate import _contestant, gate
 from nann.steps.in_service import in_service, read_version

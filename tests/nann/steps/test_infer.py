@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from nann.config import InferConfig
+from nann.dataset import load_items
 from nann.errors import ArtifactError, NannError
-from nann.samples import load_items
 from nann.steps.infer import infer
 
 REPOSITORY = Path(__file__).parents[3]

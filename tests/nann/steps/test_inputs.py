@@ -19,6 +19,7 @@ from nann.config import (
     TrainConfig,
     TuneConfig,
 )
+from nann.dataset import load_items, load_samples
 from nann.errors import ArtifactError, NannError
 from nann.evaluation.scan import exact_scan
 from nann.export import load_corpus, load_frozen_scorer, open_graph, served_inputs
@@ -26,7 +27,6 @@ from nann.index import load_embeddings, load_graph
 from nann.models import load_max_length, load_model
 from nann.retrieval import HistoryScorer, plan_walk
 from nann.retrieval.reference import reference_walk
-from nann.samples import load_items, load_samples
 from nann.steps.benchmark import benchmark
 from nann.steps.build_index import build_index
 from nann.steps.convert import convert

@@ -8,10 +8,10 @@ import pytest
 
 from data_prep.config import ConvertConfig
 from nann.config import BuildIndexConfig, ExtractConfig, RewriteConfig, TrainConfig
+from nann.dataset import load_items, load_samples
+from nann.dataset.inputs import load_features
 from nann.errors import ArtifactError
 from nann.export import load_corpus, load_frozen_scorer, open_graph
-from nann.inputs import load_features
-from nann.samples import load_items, load_samples
 from nann.steps.build_index import build_index
 from nann.steps.convert import convert
 from nann.steps.extract import extract

@@ -12,10 +12,10 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from nann.artifacts import open_artifact
+from nann.dataset import load_histories, load_items, load_samples
 from nann.evaluation.scan import exact_scan
 from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, open_graph
 from nann.memory.table import load_memory
-from nann.samples import load_histories, load_items, load_samples
 from nann.training.memory import divide_users, held_out_positions
 from ops import retrieval, scoring
 from pipelines.cli import main

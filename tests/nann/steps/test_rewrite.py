@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from nann.artifacts import ArtifactWriter, open_artifact
 from nann.config import BuildIndexConfig, EvaluateConfig, ExtractConfig, RewriteConfig, TrainConfig
+from nann.dataset import load_histories, load_items, load_samples
 from nann.errors import ArtifactError
 from nann.export import load_corpus, load_frozen_scorer, open_portable
 from nann.index import load_embeddings, load_graph
 from nann.models import build_model, load_max_length, load_model, save_model
 from nann.retrieval import BeamRetriever, HistoryScorer
-from nann.samples import load_histories, load_items, load_samples
 from nann.steps.build_index import build_index
 from nann.steps.evaluate import evaluate
 from nann.steps.extract import extract

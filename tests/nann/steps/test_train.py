@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from nann.artifacts import open_artifact
 from nann.config import ExtractConfig, TrainConfig
+from nann.dataset import load_items, load_samples
 from nann.errors import ArtifactError, TrainingError
 from nann.evaluation.metrics import recall
 from nann.models import load_model
-from nann.samples import load_items, load_samples
 from nann.steps.extract import extract
 from nann.steps.train import train
 from nann.training.validation import RecallProbe, newest
@@ -116,7 +116,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pathlib import Path
 from nann.config import TrainConfig
-from nann.samples import load_histories, load_items
+from nann.dataset import load_histories, load_items
 from nann.training.batches import BatchSource, NoiseSampler
 from nann.training.loop import train_scorer
 import tempfile

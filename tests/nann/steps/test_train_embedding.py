@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from nann.artifacts import open_artifact
 from nann.config import BuildIndexConfig, EvaluateConfig, ExtractConfig, RewriteConfig, TrainConfig
+from nann.dataset import load_histories, load_items
 from nann.errors import ArtifactError
 from nann.models import build_model, load_model
-from nann.samples import load_histories, load_items
 from nann.steps.build_index import build_index
 from nann.steps.evaluate import evaluate
 from nann.steps.extract import extract

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from nann.config import BuildIndexConfig, EvaluateConfig, ExtractConfig, RewriteConfig, TrainConfig
+from nann.dataset import load_items
 from nann.export import load_frozen_graph
 from nann.index import load_embeddings
 from nann.models import load_model
-from nann.samples import load_items
 from nann.steps.build_index import build_index
 from nann.steps.evaluate import evaluate
 from nann.steps.extract import extract
@@ -75,7 +75,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from pathlib import Path
 from nann.config import TrainConfig
 from nann.neighborhood import NeighborhoodShape, NeighborSampler, build_graph
-from nann.samples import load_histories, load_items
+from nann.dataset import load_histories, load_items
 from nann.training.batches import BatchSource, NoiseSampler
 from nann.training.loop import train_scorer
 dataset = Path({str(small_dataset)!r})

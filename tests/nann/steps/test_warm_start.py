@@ -11,10 +11,10 @@ from data_prep.config import ConvertConfig, GenerateConfig
 from data_prep.generate import generate_log
 from nann.artifacts import open_artifact
 from nann.config import TrainConfig
+from nann.dataset import load_histories, load_items
 from nann.errors import ArtifactError, TrainingError
 from nann.memory.table import load_memory
 from nann.models import load_model
-from nann.samples import load_histories, load_items
 from nann.steps.convert import convert
 from nann.steps.train import train
 from nann.training.warm_start import load_earlier_model

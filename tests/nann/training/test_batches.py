@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nann.config import TrainConfig
-from nann.inputs import FeatureLists
+from nann.dataset import Histories
+from nann.dataset.inputs import FeatureLists
 from nann.neighborhood import NeighborhoodShape, NeighborSampler, build_graph
-from nann.samples import Histories
 from nann.training.batches import BatchSource, NoiseSampler
 
 

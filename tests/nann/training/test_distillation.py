@@ -7,9 +7,9 @@ import tensorflow as tf
 from data_prep.config import ConvertConfig
 from nann.artifacts import open_artifact
 from nann.config import TrainConfig
+from nann.dataset import load_histories, load_items, load_samples
 from nann.errors import ArtifactError
 from nann.models import load_model
-from nann.samples import load_histories, load_items, load_samples
 from nann.steps.convert import convert
 from nann.steps.train import train
 from nann.training.distillation import Teacher, distillation_loss

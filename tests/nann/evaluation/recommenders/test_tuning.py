@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from nann.dataset import Samples
 from nann.evaluation.recommenders.tuning import Settings, TunedMethod
-from nann.samples import Samples
 
 USERS = 100
 SAMPLES = Samples(np.zeros((USERS, 1), np.int32), np.ones(USERS, np.int32), np.arange(USERS))

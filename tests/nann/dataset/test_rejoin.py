@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from nann.rejoin import Rejoiner
+from nann.dataset.rejoin import Rejoiner
 
 
 def samples_of(histories: list[list[int]], first: int, max_length: int) -> list[tuple[int, list[int], int]]:

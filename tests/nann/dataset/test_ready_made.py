@@ -12,7 +12,7 @@ import tensorflow as tf
 from data_prep import DataError
 from data_prep.config import ConvertConfig
 from nann.artifacts import open_artifact
-from nann.samples import load_histories, load_items, load_meta, load_samples
+from nann.dataset import load_histories, load_items, load_meta, load_samples
 from nann.steps.convert import convert
 
 READY = ConvertConfig(input_format="tfrecord")

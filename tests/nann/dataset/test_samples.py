@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep.config import ConvertConfig
-from nann.samples import load_histories, load_items, load_meta, load_samples
+from nann.dataset import load_histories, load_items, load_meta, load_samples
 from nann.steps.convert import convert
 
 

@@ -10,7 +10,6 @@ with every request, as the arrays of `Samples.inputs` and of `nann.training.batc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from nann.dataset.meta import load_meta
 from nann.errors import ArtifactError
 
 TIME, BEHAVIOR = "time", "behavior"
+INPUT_PREFIX = "input_"  # before an input's name among tensors that have other names, too
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ Features: TypeAlias = Mapping[str, Feature]
 
 def describe_inputs(dataset: Path) -> dict[str, dict[str, Any]]:
     """Name -> description of all inputs of a dataset, see `data_prep.convert.ConvertReport`."""
-    meta = json.loads((dataset / "meta.json").read_text(encoding="utf-8"))
-    return dict(meta.get("inputs", {}))
+    return dict(load_meta(dataset).get("inputs", {}))
 
 
 def choose_inputs(dataset: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.config import ConvertConfig
+from nann.dataset import load_histories, load_items, load_samples
+from nann.dataset.inputs import FeatureLists, RequestInput, describe_inputs, load_features
 from nann.errors import ArtifactError
-from nann.inputs import FeatureLists, RequestInput, describe_inputs, load_features
-from nann.samples import load_histories, load_items, load_samples
 from nann.steps.convert import convert
 
 KINDS = ("buy", "fav")

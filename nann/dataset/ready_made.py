@@ -26,8 +26,8 @@ from data_prep.config import ConvertConfig
 from data_prep.convert import ConvertReport
 from data_prep.errors import DataError
 from data_prep.shards import SPLITS, shard_path
-from nann.record_batches import Column, record_batches
-from nann.rejoin import Rejoiner
+from nann.dataset.record_batches import Column, record_batches
+from nann.dataset.rejoin import Rejoiner
 
 DTYPES = {"item_ids": tf.int64, "cate_ids": tf.int64, "gt_item_id": tf.int64, "gt_cate_id": tf.int64, "weight_tag": tf.float32}
 ONE_VALUE = ("gt_item_id", "gt_cate_id", "weight_tag")

@@ -1,0 +1,59 @@
+"""The catalogue of a dataset, ``items.parquet``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from nann.dataset.meta import load_meta
+from nann.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class Items:
+    """The catalogue (N items); arrays of size N + 1 are indexed by item row and hold a neutral entry at row 0.
+
+    Attributes:
+        item_ids: [N + 1] catalogue ids (int64, or str objects); entry 0 is 0 or "".
+        category_rows: [N + 1] int32; 0 where the category is missing.
+        weights: [N + 1] float64 share of all events.
+        train_counts: [N + 1] int64 events of training users.
+        num_categories: C, category rows are 1..C.
+    """
+
+    item_ids: npt.NDArray[Any]
+    category_rows: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float64]
+    train_counts: npt.NDArray[np.int64]
+    num_categories: int
+
+
+def load_items(dataset: Path) -> Items:
+    """Reads ``items.parquet``.
+
+    Raises:
+        ArtifactError: its rows are not 1..N in order.
+    """
+    table = pq.read_table(dataset / "items.parquet")
+    rows = table["item_row"].to_numpy()
+    if not np.array_equal(rows, np.arange(1, len(rows) + 1)):
+        raise ArtifactError(f"{dataset / 'items.parquet'} must hold item rows 1..{len(rows)} in order; run `nann convert` again")
+
+    def column(name: str, neutral: Any) -> npt.NDArray[Any]:
+        values = np.asarray(table[name].to_numpy(zero_copy_only=False))
+        return np.concatenate([np.asarray([neutral], dtype=values.dtype), values])
+
+    item_ids = table["item_id"]
+    neutral_id: int | str = "" if str(item_ids.type) in {"string", "large_string"} else 0
+    return Items(
+        item_ids=column("item_id", neutral_id),
+        category_rows=column("category_row", 0).astype(np.int32),
+        weights=column("weight", 0.0),
+        train_counts=column("train_count", 0),
+        num_categories=int(load_meta(dataset)["num_categories"]),
+    )
