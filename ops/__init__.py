@@ -7,14 +7,14 @@ from typing import Any
 
 # Imported on first use: `ops.records` and the loader are needed where TensorFlow is not.
 _LAZY = {
-    "CBFFilter": "ops.embedding_variable",
-    "CounterFilter": "ops.embedding_variable",
-    "EmbeddingVariable": "ops.embedding_variable",
-    "EmbeddingVariableOption": "ops.embedding_variable",
-    "GlobalStepEvict": "ops.embedding_variable",
-    "InitializerOption": "ops.embedding_variable",
-    "L2WeightEvict": "ops.embedding_variable",
-    "StorageOption": "ops.embedding_variable",
+    "CBFFilter": "ops.embedding.variable",
+    "CounterFilter": "ops.embedding.variable",
+    "EmbeddingVariable": "ops.embedding.variable",
+    "EmbeddingVariableOption": "ops.embedding.variable",
+    "GlobalStepEvict": "ops.embedding.variable",
+    "InitializerOption": "ops.embedding.variable",
+    "L2WeightEvict": "ops.embedding.variable",
+    "StorageOption": "ops.embedding.variable",
     "fused_embedding_lookup_sparse": "ops.embedding",
     "fused_embedding_lookup_sparse_v2": "ops.embedding",
     "fused_safe_embedding_lookup_sparse": "ops.embedding",

@@ -56,7 +56,7 @@ def build_model(config: TrainConfig, *, num_items: int, num_categories: int, fea
 def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_length: int, keep_moments: bool = False) -> None:
     """Writes ``config.json`` and the checkpoint ``weights.*`` of a trained scorer into a directory.
 
-    Tables that grow are written as `ops.embedding_variable.snapshot` says: their keys are item rows and category rows. With
+    Tables that grow are written as `ops.embedding.variable.snapshot` says: their keys are item rows and category rows. With
     ``keep_moments`` the optimizer's moments of their rows are there, too; those of all other variables never are.
     """
     if not keep_moments:

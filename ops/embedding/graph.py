@@ -12,11 +12,10 @@ import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from ops import lookup as positions
-from ops.embedding import composite
+from ops.embedding import composite, positions
 from ops.embedding.features import Group, handle_of
 from ops.embedding.grouped import LOOKUP, LOOKUP_RESOURCE
-from ops.embedding_variable.stock import FrozenKeys
+from ops.embedding.variable.frozen_keys import FrozenKeys
 from ops.graphdef import functions
 from ops.graphdef.editing import consumers, rename_inputs, with_nodes
 from ops.graphdef.names import is_control, node_of

@@ -15,9 +15,10 @@ import tensorflow as tf
 from tensorflow.python.trackable.base import no_automatic_dependency_tracking
 
 from ops.embedding import composite
-from ops.embedding.features import Feature, Group, is_variable, make_group
+from ops.embedding.features import Feature, Group, make_group
 from ops.embedding.grouped import native_library
-from ops.embedding_variable import OWNER
+from ops.embedding.row_updates import adam_correction, option_vector, update_rows
+from ops.embedding.slots import make_slot, saved_by_optimizer
 
 
 class FusedOptimizer(tf.Module, abc.ABC):
@@ -34,23 +35,14 @@ class FusedOptimizer(tf.Module, abc.ABC):
     def __init__(self, variables: Sequence[tf.Variable], learning_rate: Any) -> None:
         super().__init__(name=f"fused_{self.NAME}")
         self.learning_rate = learning_rate
-        made = [[self._make_slot(slot, variable) for variable in variables] for slot in self.INITIAL_SLOTS]
-        # An EmbeddingVariable saves the slots of its table itself, as they move and grow with its rows.
-        self._owned = [[slot for slot, variable in zip(slots, variables, strict=True) if not hasattr(variable, OWNER)] for slots in made]
+        made = [[make_slot(variable, slot, self._initial(slot)) for variable in variables] for slot in self.INITIAL_SLOTS]
+        self._owned = [saved_by_optimizer(slots, variables) for slots in made]
         self._set_variables(list(variables), made)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
 
     @no_automatic_dependency_tracking
     def _set_variables(self, variables: list[tf.Variable], slots: list[list[tf.Variable]]) -> None:
         self._variables, self._slots = variables, slots
-
-    def _make_slot(self, name: str, variable: tf.Variable) -> tf.Variable:
-        value = tf.fill(tf.shape(variable), tf.cast(self._initial(name), variable.dtype))
-        slot = tf.Variable(value, trainable=False, name=name, shape=variable.shape)
-        owner = getattr(variable, OWNER, None)
-        if owner is not None:
-            owner.attach_slot(variable, slot)
-        return slot
 
     def _initial(self, slot: str) -> float:
         return 0.0
@@ -72,9 +64,7 @@ class FusedOptimizer(tf.Module, abc.ABC):
 
     def _option_vector(self) -> tf.Tensor:
         rate = tf.cast(tf.convert_to_tensor(self.learning_rate), tf.float64)
-        given = self._options(rate)
-        names = ("learning_rate", "beta_1", "beta_2", "epsilon", "decay", "decay_rate", "l1", "l2", "power", "reserved")
-        return tf.stack([tf.cast(given.get(name, 0.0), tf.float64) for name in names])
+        return option_vector(**self._options(rate))
 
     def apply(self, features: Sequence[Feature], gradients: tf.Tensor | Sequence[tf.Tensor], *, concat: bool = False) -> None:
         """One step from the gradients of `grouped_lookup`'s outputs for the same features.
@@ -132,58 +122,6 @@ class FusedOptimizer(tf.Module, abc.ABC):
         options = self._option_vector()
         for gradient, variable in gradients:
             update_rows(self.NAME, variable, self.slots_of(variable), gradient, options)
-
-
-def update_rows(optimizer: str, table: Any, slots: Sequence[Any], gradient: tf.IndexedSlices, options: tf.Tensor) -> None:
-    """One step of the rows of one variable that have a gradient, by the native op where it is there.
-
-    Args:
-        optimizer: "sgd", "adagrad", "adam" or "ftrl".
-        table: variable [rows, dim].
-        slots: of ``table``'s shape; none for sgd, one for adagrad, two for the others.
-        gradient: values [n, dim] at indices [n], repeated ones are summed.
-        options: [10] float64, see the op ``Nann>FusedEmbeddingUpdateRows``.
-    """
-    library = native_library([table]) if is_variable(table) else None
-    if library is not None:
-        library.nann_fused_embedding_update_rows(
-            table=table.handle,
-            slots=[slot.handle for slot in slots],
-            indices=gradient.indices,
-            values=gradient.values,
-            options=options,
-            optimizer=optimizer,
-        )
-        return
-    _update_rows_composite(optimizer, table, list(slots), gradient, options)
-
-
-def _update_rows_composite(optimizer: str, table: Any, slots: list[Any], gradient: tf.IndexedSlices, options: tf.Tensor) -> None:
-    rows, positions = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows))
-    wide = tf.float64 if table.dtype == tf.float64 else tf.float32
-    rate, beta_1, beta_2, epsilon, decay, decay_rate, l1, l2, power, _ = tf.unstack(tf.cast(options, wide))
-    values = tf.cast(values, wide)
-    old = tf.cast(tf.gather(table, rows), wide)
-    state = [tf.cast(tf.gather(slot, rows), wide) for slot in slots]
-    if optimizer == "sgd":
-        new = old - rate * values
-    elif optimizer == "adagrad":
-        state[0] += values**2
-        new = old - rate * values / (tf.sqrt(state[0]) + epsilon)
-    elif optimizer == "adam":
-        state[0] += (1 - beta_1) * (values - state[0])
-        state[1] += (1 - beta_2) * (values**2 - state[1])
-        new = old - (rate * state[0] / (tf.sqrt(state[1]) + epsilon) + decay_rate * decay * old)
-    else:
-        before = state[0]
-        state[0] = before + values**2
-        strength = state[0] ** -power
-        state[1] += values - (strength - before**-power) / rate * old
-        shrunk = tf.sign(state[1]) * l1 - state[1]
-        new = tf.where(tf.abs(state[1]) > l1, shrunk / (strength / rate + 2 * l2), tf.zeros_like(old))
-    for variable, value in zip([table, *slots], [new, *state], strict=True):
-        variable.scatter_update(tf.IndexedSlices(tf.cast(value, variable.dtype), rows))
 
 
 class FusedSgd(FusedOptimizer):
@@ -248,10 +186,8 @@ class FusedLazyAdamW(FusedOptimizer):
 
     def _options(self, rate: tf.Tensor) -> dict[str, Any]:
         count = tf.cast(self.step.read_value(), tf.float64)
-        # arXiv 1412.6980, end of section 2: both bias corrections folded into the step size
-        correction = tf.sqrt(1.0 - tf.constant(self._beta_2, tf.float64) ** count) / (1.0 - tf.constant(self._beta_1, tf.float64) ** count)
         return {
-            "learning_rate": rate * correction,
+            "learning_rate": rate * adam_correction(self._beta_1, self._beta_2, count),
             "beta_1": self._beta_1,
             "beta_2": self._beta_2,
             "epsilon": self._epsilon,

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ops.embedding import Feature, grouped_lookup
-from ops.embedding import update as update_module
+from ops.embedding import Feature, grouped_lookup, row_updates
 from ops.embedding.update import FusedAdagrad, FusedFtrl, FusedLazyAdamW, FusedSgd
 
 STEPS = 5
@@ -108,7 +107,7 @@ def test_row_gradients_and_the_stock_form_agree(name, monkeypatch):
         gradient = tf.IndexedSlices(tf.constant(rng.normal(size=(5, 4))), tf.constant(rng.integers(0, 7, 5)))
         optimizers[0].apply_rows([(gradient, tables[0])])
         with monkeypatch.context() as patch:
-            patch.setattr(update_module, "native_library", lambda tables: None)
+            patch.setattr(row_updates, "native_library", lambda tables: None)
             optimizers[1].apply_rows([(gradient, tables[1])])
     np.testing.assert_allclose(tables[0], tables[1], rtol=1e-6)
 

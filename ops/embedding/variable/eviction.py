@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ops.embedding_variable import snapshot
-from ops.embedding_variable.options import GlobalStepEvict, L2WeightEvict
-
-if TYPE_CHECKING:
-    from ops.embedding_variable.variable import EmbeddingVariable
-
-_ENTRIES, _ROWS, _EVICTED, _LOOKUPS = 0, 1, 4, 5
+from ops.embedding.variable import snapshot
+from ops.embedding.variable.options import GlobalStepEvict, L2WeightEvict
+from ops.embedding.variable.storage import ENTRIES, ENTRY_FIELDS, EVICTED, LOOKUPS, ROWS, Storage
 
 
 def kept(held: dict[str, np.ndarray], option: GlobalStepEvict | L2WeightEvict, step: int) -> np.ndarray:
@@ -25,7 +21,7 @@ def kept(held: dict[str, np.ndarray], option: GlobalStepEvict | L2WeightEvict, s
         step: now; below 0: the number of lookups.
     """
     if isinstance(option, GlobalStepEvict):
-        now = step if step >= 0 else int(held["state"][_LOOKUPS])
+        now = step if step >= 0 else int(held["state"][LOOKUPS])
         return np.asarray(now - held["versions"] <= option.steps_to_live)
     if isinstance(option, L2WeightEvict):
         norms = np.linalg.norm(held["values"].astype(np.float64), axis=1)
@@ -44,11 +40,11 @@ def without(held: dict[str, np.ndarray], stay: np.ndarray) -> tuple[dict[str, np
     new_number[remaining] = np.arange(len(remaining))
     state = held["state"].copy()
     gone = len(held["values"]) - len(remaining)
-    state[_ENTRIES], state[_ROWS] = int(stay.sum()), len(remaining)
-    state[_EVICTED] += gone
+    state[ENTRIES], state[ROWS] = int(stay.sum()), len(remaining)
+    state[EVICTED] += gone
     smaller = {
         **held,
-        **{name: held[name][stay] for name in ("keys", "frequencies", "versions")},
+        **{name: held[name][stay] for name in ENTRY_FIELDS},
         "rows": new_number[old_rows],
         "values": held["values"][remaining],
         "slots": held["slots"][:, remaining],
@@ -57,25 +53,25 @@ def without(held: dict[str, np.ndarray], stay: np.ndarray) -> tuple[dict[str, np
     return smaller, gone
 
 
-def evict(variable: EmbeddingVariable, option: Any, *, step: tf.Tensor, session: Any) -> int:
+def evict(storage: Storage, option: Any, *, step: tf.Tensor, session: Any) -> int:
     """See `EmbeddingVariable.evict`."""
-    if not variable.graph_mode:
-        held = {name: tensor.numpy() for name, tensor in snapshot.take(variable).items()}
+    if not storage.graph_mode:
+        held = {name: tensor.numpy() for name, tensor in snapshot.take(storage).items()}
         stay = kept(held, option, int(step))
         if stay.all():
             return 0
         smaller, gone = without(held, stay)
-        snapshot.restore(variable, {name: tf.constant(array) for name, array in smaller.items()})
+        snapshot.restore(storage, {name: tf.constant(array) for name, array in smaller.items()})
         return gone
     if session is None:
         raise ValueError("eviction in a TF1 graph needs the session; pass session=")
     with session.graph.as_default():
-        taken = snapshot.take(variable)
+        taken = snapshot.take(storage)
         held, now = session.run([taken, step])
         stay = kept(held, option, int(now))
         if stay.all():
             return 0
         smaller, gone = without(held, stay)
         feeds = {name: tf.compat.v1.placeholder(tensor.dtype, [None] * tensor.shape.rank) for name, tensor in taken.items()}
-        session.run(snapshot.restore(variable, feeds), {feeds[name]: smaller[name] for name in feeds})
+        session.run(snapshot.restore(storage, feeds), {feeds[name]: smaller[name] for name in feeds})
     return gone

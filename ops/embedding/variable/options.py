@@ -25,7 +25,7 @@ class CounterFilter:
 
     A key has a row from the lookup on in which its count reaches ``filter_freq``. Every occurrence in a training lookup counts, those of
     that lookup first: a key that occurs ``filter_freq`` times in one batch has its row in this batch already. Counts of keys without a row
-    are kept, 40 bytes a key and the index's 8 to 24.
+    are kept: 32 bytes for an int64 key, 48 for a string (and those of its text above 22), and the index's 8 to 24.
 
     Attributes:
         filter_freq: occurrences needed; 0 and 1 admit every key at once.

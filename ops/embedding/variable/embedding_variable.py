@@ -1,29 +1,26 @@
 """A table of rows for arbitrary keys: a key that is admitted gets a row, and the table grows when it is full.
 
-Ordinary variables hold everything: the table [capacity, dim], in one part or in several, and for every key met an entry of ``keys``,
-``rows``, ``frequencies`` and ``versions``. So gradients, optimizers, and in TF1 graphs `tf.compat.v1.train.Saver`, need nothing special.
-Optimizer slots grow along: those of `ops.embedding.update` and `ops.optimizers`, and in TF1 graphs those of `tf.compat.v1.train`.
+Ordinary variables hold everything, see `Storage`. So gradients, optimizers, and in TF1 graphs `tf.compat.v1.train.Saver`, need nothing
+special. Optimizer slots grow along: those of `ops.embedding.update` and `ops.optimizers`, and in TF1 graphs those of
+`tf.compat.v1.train`.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.trackable.base import Trackable, no_automatic_dependency_tracking
 
 from ops import native
-from ops.embedding.features import handle_of
-from ops.embedding_variable import eviction, snapshot, stock
-from ops.embedding_variable.options import CBFFilter, EmbeddingVariableOption
-
-OWNER = "_nann_embedding_variable"
-STATE_SIZE = 6
-ENTRIES, ROWS, STAMP, ADMITTED, EVICTED, LOOKUPS = range(STATE_SIZE)
+from ops.embedding.variable import eviction, snapshot
+from ops.embedding.variable.graph_slots import GraphSlots
+from ops.embedding.variable.native_index import NativeIndex
+from ops.embedding.variable.options import CBFFilter, EmbeddingVariableOption
+from ops.embedding.variable.stock_index import StockIndex
+from ops.embedding.variable.storage import ADMITTED, ENTRIES, EVICTED, ROWS, STATE_SIZE, Storage
 
 
 class Export(NamedTuple):
@@ -66,6 +63,8 @@ class EmbeddingVariable(tf.Module):
         RuntimeError: the option needs the native library, and it is not there.
     """
 
+    storage: Storage
+
     @no_automatic_dependency_tracking
     def __init__(
         self,
@@ -89,95 +88,68 @@ class EmbeddingVariable(tf.Module):
             raise ValueError(f"partition_num must be at least 1, got {partition_num}; None for one part")
         super().__init__(name=name.replace("/", "_").replace(".", "_"))
         self.dim, self.dtype, self.key_dtype = dim, tf.as_dtype(dtype), tf.as_dtype(key_dtype)
-        self.option = option or EmbeddingVariableOption()
-        self.partition_num, self.initial_capacity = partition_num or 1, initial_capacity
-        self.graph_mode = not tf.executing_eagerly()
+        self.option, self.partition_num = option or EmbeddingVariableOption(), partition_num or 1
         self._initializer = initializer or self.option.init_option.initializer or tf.random_uniform_initializer(-(dim**-0.5), dim**-0.5)
         self._global_step = global_step
-        self._library = native.load_library()
-        self.slots: list[tuple[int, tf.Variable]] = []  # part, and a slot of it
-        self.pending_slots: np.ndarray | None = None  # [kinds, n, dim], restored before the optimizer was there
-        self._slot_names: list[str] = []
-        self._lookups: list[Any] = []
-        rows = -(-initial_capacity // self.partition_num)
-        names = [name] if self.partition_num == 1 else [f"{name}/part_{part}" for part in range(self.partition_num)]
-        self.tables = [self._variable(tf.zeros([rows, dim], self.dtype), part, trainable) for part in names]
-        empty = tf.zeros([initial_capacity], tf.int64)
-        no_keys = empty if self.key_dtype == tf.int64 else tf.fill([initial_capacity], "")
-        self.keys = self._variable(no_keys, f"{name}_keys", False)
-        self.rows = self._variable(empty, f"{name}_rows", False)
-        self.frequencies = self._variable(empty, f"{name}_frequencies", False)
-        self.versions = self._variable(empty, f"{name}_versions", False)
-        self.state = self._variable(tf.zeros([STATE_SIZE], tf.int64), f"{name}_state", False)
-        self.bloom = None
-        if isinstance(self.option.filter_option, CBFFilter):
-            if self._library is None:
-                raise RuntimeError("CBFFilter needs the native library; run `make install`, or take CounterFilter")
-            self.bloom = self._variable(tf.zeros([self.option.filter_option.num_counters], tf.int32), f"{name}_bloom", False)
-        self._stock = stock.StockIndex(self) if self._library is None else None
+        bloom, library = self.option.filter_option, native.load_library()
+        if isinstance(bloom, CBFFilter) and library is None:
+            raise RuntimeError("CBFFilter needs the native library; run `make install`, or take CounterFilter")
+        self.storage = Storage(
+            dim,
+            dtype=self.dtype,
+            key_dtype=self.key_dtype,
+            num_counters=bloom.num_counters if isinstance(bloom, CBFFilter) else 0,
+            initial_capacity=initial_capacity,
+            partition_num=self.partition_num,
+            trainable=trainable,
+            name=name,
+        )
+        graph_slots = GraphSlots(self.storage) if self.graph_mode else None
+        self._index: NativeIndex | StockIndex = (
+            StockIndex(self.storage, self.option.filter_frequency)
+            if library is None
+            else NativeIndex(library, self.storage, self.option, graph_slots)
+        )
         self._track_trackable(_Content(self), name="content")
-        for table in self.tables:
-            setattr(table, OWNER, self)
-        if self.graph_mode:
-            self._watch_slots()
-
-    def _variable(self, value: tf.Tensor, name: str, trainable: bool) -> tf.Variable:
-        if self.graph_mode:  # optimizers of TF1 want a known shape, though the table may outgrow it
-            return tf.compat.v1.Variable(value, trainable=trainable, use_resource=True, name=name)
-        return tf.Variable(value, trainable=trainable, name=name, shape=[None, *value.shape[1:]])
-
-    def _watch_slots(self) -> None:
-        """Slots are made when gradients are applied, after the lookups; their names are then put into the lookups' nodes."""
-        graph = tf.compat.v1.get_default_graph()
-        prefixes = [f"{table.op.name}/" for table in self.tables]
-
-        def creator(next_creator: Any, **kwargs: Any) -> Any:
-            variable = next_creator(**kwargs)
-            for part, prefix in enumerate(prefixes):
-                if variable.op.name.startswith(prefix) and variable.shape == self.tables[part].shape:
-                    self.slots.append((part, variable))
-                    self._slot_names.append(variable.op.name)
-                    for lookup in self._lookups:
-                        names = attr_value_pb2.AttrValue.ListValue(s=[name.encode() for name in self._slot_names])
-                        lookup._set_attr("slot_names", attr_value_pb2.AttrValue(list=names))
-                    variable._read_variable_op = self._after_lookups(variable._read_variable_op)
-            return variable
-
-        graph._variable_creator_stack = [*graph._variable_creator_stack, (0, creator)]
-
-    def _after_lookups(self, read: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-        """A slot's read which in an optimizer's update (Adam's decays all moments) waits until the step's lookups have grown the slot."""
-
-        def in_turn(*args: Any, **kwargs: Any) -> tf.Tensor:
-            inside = any(scope.startswith("update_") for scope in tf.compat.v1.get_default_graph().get_name_scope().split("/"))
-            with tf.control_dependencies(self._lookups if inside else []):
-                return read(*args, **kwargs)
-
-        return in_turn
 
     @property
     def table(self) -> Any:
         """The table: its variable, or the list of the variables of its parts."""
-        return self.tables[0] if self.partition_num == 1 else self.tables
+        return self.tables[0] if len(self.tables) == 1 else self.tables
 
-    @no_automatic_dependency_tracking
-    def attach_slot(self, table: tf.Variable, slot: tf.Variable) -> None:
-        """Lets an optimizer's slot grow, shrink and be saved with the table; checkpoints of the optimizer need not hold it.
+    @property
+    def tables(self) -> list[tf.Variable]:
+        """The variables of the table's parts."""
+        return self.storage.tables
 
-        Args:
-            table: the part of the table it belongs to.
-            slot: variable of shape [None, dim], as many rows as the part.
-        """
-        part = next(number for number, known in enumerate(self.tables) if known is table)
-        kind = sum(known == part for known, _ in self.slots)
-        self.slots.append((part, slot))
-        if self.pending_slots is not None and kind < len(self.pending_slots):
-            snapshot.restore_slot(self, slot, part, tf.constant(self.pending_slots[kind]))
+    @property
+    def keys(self) -> tf.Variable:
+        """[capacity] key of every entry, see `Storage`."""
+        return self.storage.keys
 
-    @no_automatic_dependency_tracking
+    @property
+    def rows(self) -> tf.Variable:
+        """[capacity] int64 row of every entry, see `Storage`."""
+        return self.storage.rows
+
+    @property
+    def state(self) -> tf.Variable:
+        """[6] int64 counts, see `ops.embedding.variable.storage`."""
+        return self.storage.state
+
+    @property
+    def slots(self) -> list[tuple[int, tf.Variable]]:
+        """The optimizers' slots that grow with the table, each with the number of its part."""
+        return self.storage.slots
+
+    @property
+    def graph_mode(self) -> bool:
+        """Whether the variables belong to a TF1 graph."""
+        return self.storage.graph_mode
+
     def forget_slots(self) -> None:
         """Checkpoints from now on hold no slots; for a model that is done with training."""
-        self.slots, self.pending_slots = [], None
+        self.storage.forget_slots()
 
     def rows_of(
         self,
@@ -205,50 +177,14 @@ class EmbeddingVariable(tf.Module):
         if ids.dtype not in ((tf.string,) if self.key_dtype == tf.string else (tf.int32, tf.int64)):
             raise ValueError(f"ids must be of the key dtype {self.key_dtype.name}, got {ids.dtype.name}")
         if not insert:
-            found = self._find(self.rows, ids, prune)
+            found = self._index.find(self.rows, ids, prune=prune)
             return found if mask is None else tf.where(tf.equal(tf.reshape(mask, tf.shape(found)), 1), found, -tf.ones_like(found))
-        if self._stock is not None:
-            rows, new_rows, positions = self._stock.insert(ids, prune=prune, mask=mask, step=self._step())
-        else:
-            rows, new_rows, positions = self._insert(ids, prune, mask)
+        rows, new_rows, positions = self._index.insert(ids, prune=prune, mask=mask, step=self._step())
         if start is None:
             values = self._initializer(tf.stack([tf.size(new_rows), self.dim]), self.dtype)
         else:
             values = tf.stop_gradient(start(positions))
-        if self._stock is not None:
-            return self._stock.start(new_rows, values, rows)
-        handles = [table.handle for table in self.tables]
-        return self._library.nann_embedding_variable_start(tables=handles, new_rows=new_rows, values=values, rows=rows)
-
-    def _insert(self, ids: tf.Tensor, prune: bool, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        bloom = self.option.filter_option
-        made = self._library.nann_embedding_variable_rows(
-            tables=[table.handle for table in self.tables],
-            keys=self.keys.handle,
-            rows=self.rows.handle,
-            frequencies=self.frequencies.handle,
-            versions=self.versions.handle,
-            state=self.state.handle,
-            bloom=[] if self.bloom is None else [self.bloom.handle],
-            slots=[] if self.graph_mode else [slot.handle for _, slot in self.slots],
-            ids=ids,
-            mask=[] if mask is None else [tf.cast(mask, tf.int32)],
-            step=self._step(),
-            filter_frequency=self.option.filter_frequency,
-            hashes=bloom.num_hashes if isinstance(bloom, CBFFilter) else 1,
-            prune=prune,
-            slot_names=self._slot_names,
-        )
-        if self.graph_mode:
-            self._lookups.append(made.found.op)
-        return made.found, made.new_rows, made.positions
-
-    def _find(self, values: tf.Variable, ids: tf.Tensor, prune: bool = False) -> tf.Tensor:
-        if self._stock is not None:
-            return self._stock.find(values, ids, prune=prune)
-        return self._library.nann_embedding_variable_find(
-            keys=handle_of(self.keys), values=handle_of(values), state=handle_of(self.state), ids=ids, prune=prune
-        )
+        return self._index.start(new_rows, values, rows)
 
     def _step(self) -> tf.Tensor:
         """The step now; -1: the number of lookups."""
@@ -274,26 +210,24 @@ class EmbeddingVariable(tf.Module):
     def counts(self) -> dict[str, int]:
         """``admitted`` and ``evicted``: rows ever given out and taken back; ``rows`` in use; ``size_bytes`` of table and entries."""
         state = self.state.numpy()
-        per_key = 32 if self.key_dtype == tf.int64 else 24 + 16
-        table = sum(int(tf.size(part)) for part in self.tables) * self.dtype.size
         return {
             "admitted": int(state[ADMITTED]),
             "evicted": int(state[EVICTED]),
             "rows": int(state[ROWS]),
-            "size_bytes": table + per_key * int(tf.size(self.rows)),
+            "size_bytes": self.storage.size_bytes,
         }
 
     def get_frequency(self, ids: tf.Tensor) -> tf.Tensor:
         """In how many places of training lookups each id stood, int64; 0 for keys not met (or only counted by a Bloom filter)."""
-        return tf.maximum(self._find(self.frequencies, tf.convert_to_tensor(ids)), 0)
+        return tf.maximum(self._index.find(self.storage.frequencies, tf.convert_to_tensor(ids), prune=False), 0)
 
     def get_version(self, ids: tf.Tensor) -> tf.Tensor:
         """The step of the last training lookup each id was in, int64; -1 for keys not met."""
-        return self._find(self.versions, tf.convert_to_tensor(ids))
+        return self._index.find(self.storage.versions, tf.convert_to_tensor(ids), prune=False)
 
     def export(self) -> Export:
         """The admitted keys with their rows, versions and frequencies; in eager mode."""
-        held = {name: tensor.numpy() for name, tensor in snapshot.take(self).items()}
+        held = {name: tensor.numpy() for name, tensor in snapshot.take(self.storage).items()}
         entries = np.flatnonzero(held["rows"] >= 0)
         entries = entries[np.argsort(held["rows"][entries])]
         return Export(held["keys"][entries], held["values"], held["versions"][entries], held["frequencies"][entries])
@@ -314,20 +248,16 @@ class EmbeddingVariable(tf.Module):
         option = option or self.option.evict_option
         if option is None:
             return 0
-        return eviction.evict(self, option, step=self._step(), session=session)
+        return eviction.evict(self.storage, option, step=self._step(), session=session)
 
     def take_over(self, other: EmbeddingVariable) -> None:
         """Makes keys, rows, counts and slots those of another variable, of any capacity and partition count; in eager mode.
 
         Rows given out and taken back (`counts`) are counted anew.
         """
-        taken = snapshot.take(other)
+        taken = snapshot.take(other.storage)
         kept = tf.constant([number not in (ADMITTED, EVICTED) for number in range(STATE_SIZE)])
-        snapshot.restore(self, {**taken, "state": tf.where(kept, taken["state"], tf.zeros_like(taken["state"]))})
-
-    def new_stamp(self) -> int:
-        """A number no keys were stamped with before: the index is then built anew from the keys."""
-        return secrets.randbits(62) | 1
+        snapshot.restore(self.storage, {**taken, "state": tf.where(kept, taken["state"], tf.zeros_like(taken["state"]))})
 
     def _trackable_children(self, save_type: str = "checkpoint", **options: Any) -> dict[str, Any]:
         """A checkpoint holds the logical content; a SavedModel the variables that its functions read, without slots."""
@@ -335,10 +265,8 @@ class EmbeddingVariable(tf.Module):
         if save_type != "savedmodel":
             return children
         del children["content"]
-        own = {name: getattr(self, name) for name in ("keys", "rows", "frequencies", "versions", "state", "bloom")}
         parts = {f"table_{part}": table for part, table in enumerate(self.tables)}
-        index = {} if self._stock is None else self._stock.resources
-        return {**children, **parts, **index, **{name: variable for name, variable in own.items() if variable is not None}}
+        return {**children, **parts, **self._index.resources, **self.storage.fields}
 
 
 class _Content(Trackable):
@@ -350,7 +278,7 @@ class _Content(Trackable):
     def _serialize_to_tensors(self) -> dict[str, tf.Tensor]:
         if tf.executing_eagerly():
             self._variable.evict()
-        return snapshot.take(self._variable)
+        return snapshot.take(self._variable.storage)
 
     def _restore_from_tensors(self, restored: dict[str, tf.Tensor]) -> Any:
-        return snapshot.restore(self._variable, restored)
+        return snapshot.restore(self._variable.storage, restored)
