@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +107,26 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", without_code(page)):
         if "://" not in target and not target.startswith("mailto:"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def python_names() -> set[str]:
+    """Dotted names of `ops` that the pages tell a reader to use: in running text, and in what their Python code imports."""
+    names = set()
+    for page in PAGES:
+        text = page.read_text()
+        names |= set(re.findall(r"`(ops(?:\.\w+)+)", text))
+        for module, imported in re.findall(r"(?m)(?<!\w)from (ops[\w.]*) import (\([^)]*\)|[\w, ]+)", text):
+            names |= {f"{module}.{name}" for name in re.findall(r"\w+", imported)}
+    return names
+
+
+def test_documented_python_names_exist() -> None:
+    names = sorted(python_names())
+    assert {"ops.EmbeddingVariable", "ops.lookup.lookup_positions", "ops.v1.feature_column_ops"} <= set(names)
+    code = "import pkgutil, sys; [pkgutil.resolve_name(name) for name in sys.argv[1:]]"
+    for chosen in ([name for name in names if ".v1" not in name], [name for name in names if ".v1" in name]):
+        done = subprocess.run([sys.executable, "-c", code, *chosen], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr.splitlines()[-1]
 
 
 def test_make_help_lists_every_verb() -> None:

@@ -202,3 +202,9 @@ def test_refusals(ones):
     variable.state.assign([9, 1, 1, 1, 0, 1])
     with pytest.raises(tf.errors.DataLossError, match="restore all variables"):
         variable.rows_of(tf.constant([1]))
+
+
+@pytest.mark.parametrize(("key_dtype", "entry_bytes"), [(tf.int64, 32), (tf.string, 48)])
+def test_the_size_counts_the_table_and_an_entry_per_key(key_dtype, entry_bytes):
+    variable = EmbeddingVariable(3, key_dtype=key_dtype, initial_capacity=10, partition_num=2)
+    assert variable.counts()["size_bytes"] == 10 * 3 * 4 + 10 * entry_bytes
