@@ -5,7 +5,15 @@ One page view gives one user and many items. A model is written for rows of (use
 """
 
 # Importing the rules registers them; every way to the analysis goes through this file.
-from ops.graph_optimizer import rules_arrays, rules_elementwise, rules_loops, rules_products, rules_sparse
+from ops.graph_optimizer import (
+    rules_arrays,
+    rules_elementwise,
+    rules_loops,
+    rules_picking,
+    rules_products,
+    rules_reductions,
+    rules_sparse,
+)
 from ops.graph_optimizer.compression import compress
 from ops.graph_optimizer.enabling import apply, compressed, enable_sample_awared_graph_compression, freeze
 from ops.graph_optimizer.errors import GraphCompressionError
@@ -14,7 +22,7 @@ from ops.graph_optimizer.precompute import PrecomputeReport, precompute_items
 from ops.graph_optimizer.report import CompressionReport
 from ops.graph_optimizer.session import session_config
 
-RULE_MODULES = (rules_arrays, rules_elementwise, rules_loops, rules_products, rules_sparse)
+RULE_MODULES = (rules_arrays, rules_elementwise, rules_loops, rules_picking, rules_products, rules_reductions, rules_sparse)
 
 __all__ = [
     "CompressionReport",
