@@ -25,8 +25,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
-from build import build, example_inputs
 
+from build import build, example_inputs
 from nann.export import load_frozen_scorer
 
 

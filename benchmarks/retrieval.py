@@ -33,7 +33,7 @@ from nann.evaluation.scan import CompiledScorer
 from nann.export import FrozenScorer, lower_frozen
 from nann.export.passes import optimize_scorer, precompute
 from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw
-from nann.retrieval import BeamRetriever, ExactRetriever, FusedScorer, NativeWalk, StockWalk
+from nann.retrieval import BeamRetriever, ExactRetriever, FusedSearch, NativeWalk, OpSearch, StockWalk
 from nann.retrieval.walk import COMPILED_WIDTHS
 
 LENGTH, DIM = 50, 64
@@ -148,14 +148,8 @@ class CheapScorer:
         return tf.linalg.matvec(items, user_state[0])
 
 
-class CheapProgram:
-    """The same as a program."""
-
-    program = "param matrix\nmatmul r1 r0 p0 - -\nresult r1\n"
-
-    @staticmethod
-    def parameters(user: tf.Tensor) -> list[tf.Tensor]:
-        return [user[:, :, tf.newaxis]]
+# the same as a program
+CHEAP_PROGRAM = FusedSearch("param matrix\nmatmul r1 r0 p0 - -\nresult r1\n", lambda user: [user[:, :, tf.newaxis]])
 
 
 def measure(variants: dict[str, Callable[[int], Any]], repetitions: int, users: int) -> dict[str, np.ndarray]:
@@ -204,30 +198,30 @@ def main() -> None:
     ahead_def, wide, report = precompute(passed_def, plain, max_table_bytes=2**32)
     print("items' part computed ahead:", report["reason"] or report["flops_per_item"], "FLOPs per item before and after")
     verbatim, passed, ahead = FrozenScorer(verbatim_def), FrozenScorer(passed_def), FrozenScorer(ahead_def)
-    fused, fused_ahead = FusedScorer(passed, lower_frozen(passed_def)), FusedScorer(ahead, lower_frozen(ahead_def))
+    fused, fused_ahead = (FusedSearch(low.program, low.parameters) for low in (lower_frozen(passed_def), lower_frozen(ahead_def)))
     histories = rng.integers(1, arguments.items + 1, size=(256, LENGTH))
     ones = np.ones_like(histories)
 
-    def beam(scorer: Any, embeddings: Embeddings, walk: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        retriever = BeamRetriever(scorer, embeddings, graph, walk=walk, **SEARCH)
+    def beam(scorer: Any, embeddings: Embeddings, search: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        retriever = BeamRetriever(scorer, embeddings, graph, search=search, **SEARCH)
         return lambda h, c: retriever(h, c).item_rows
 
     retrieve: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
         "reference form": ReferenceForm(verbatim, plain, graph),
-        "native walk, verbatim scorer": beam(verbatim, plain, NativeWalk()),
-        "stock walk, rewritten scorer": beam(passed, plain, StockWalk()),
-        "native walk, rewritten scorer": beam(passed, plain, NativeWalk()),
-        "native walk, items' part ahead": beam(ahead, wide, NativeWalk()),
-        "native walk, rewritten scorer, XLA": beam(CompiledScorer(passed), plain, NativeWalk(COMPILED_WIDTHS)),
-        "native walk, items' part ahead, XLA": beam(CompiledScorer(ahead), wide, NativeWalk(COMPILED_WIDTHS)),
-        "fused, rewritten scorer": beam(fused, plain, None),
-        "fused, items' part ahead": beam(fused_ahead, wide, None),
+        "native walk, verbatim scorer": beam(verbatim, plain, OpSearch(NativeWalk())),
+        "stock walk, rewritten scorer": beam(passed, plain, OpSearch(StockWalk())),
+        "native walk, rewritten scorer": beam(passed, plain, OpSearch(NativeWalk())),
+        "native walk, items' part ahead": beam(ahead, wide, OpSearch(NativeWalk())),
+        "native walk, rewritten scorer, XLA": beam(CompiledScorer(passed), plain, OpSearch(NativeWalk(COMPILED_WIDTHS))),
+        "native walk, items' part ahead, XLA": beam(CompiledScorer(ahead), wide, OpSearch(NativeWalk(COMPILED_WIDTHS))),
+        "fused, rewritten scorer": beam(passed, plain, fused),
+        "fused, items' part ahead": beam(ahead, wide, fused_ahead),
     }
     cheap = CheapScorer(verbatim)
     walks = {
-        "stock walk alone": beam(cheap, plain, StockWalk()),
-        "native walk alone": beam(cheap, plain, NativeWalk()),
-        "fused walk alone": beam(FusedScorer(cheap, CheapProgram()), plain, None),
+        "stock walk alone": beam(cheap, plain, OpSearch(StockWalk())),
+        "native walk alone": beam(cheap, plain, OpSearch(NativeWalk())),
+        "fused walk alone": beam(cheap, plain, CHEAP_PROGRAM),
     }
     for size in (1, arguments.batch):
         calls = {
@@ -242,12 +236,12 @@ def main() -> None:
         print_table(f"{size} user(s) per call", measure(calls, arguments.repetitions, size), answers)
 
     scans = {
-        "verbatim": ExactRetriever(verbatim, plain, top_k=200, block=2048),
-        "rewritten": ExactRetriever(passed, plain, top_k=200, block=2048),
-        "rewritten, XLA": ExactRetriever(CompiledScorer(passed), plain, top_k=200, block=2048),
-        "items' part ahead, XLA": ExactRetriever(CompiledScorer(ahead), wide, top_k=200, block=2048),
-        "fused": ExactRetriever(fused, plain, top_k=200),
-        "fused, items' part ahead": ExactRetriever(fused_ahead, wide, top_k=200),
+        "verbatim": ExactRetriever(verbatim, plain, top_k=200, search=OpSearch(block=2048)),
+        "rewritten": ExactRetriever(passed, plain, top_k=200, search=OpSearch(block=2048)),
+        "rewritten, XLA": ExactRetriever(CompiledScorer(passed), plain, top_k=200, search=OpSearch(block=2048)),
+        "items' part ahead, XLA": ExactRetriever(CompiledScorer(ahead), wide, top_k=200, search=OpSearch(block=2048)),
+        "fused": ExactRetriever(passed, plain, top_k=200, search=fused),
+        "fused, items' part ahead": ExactRetriever(ahead, wide, top_k=200, search=fused_ahead),
     }
     calls = {
         name: (lambda number, scan=scan: scan(histories[number : number + 1], ones[number : number + 1])) for name, scan in scans.items()

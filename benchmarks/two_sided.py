@@ -31,7 +31,7 @@ from nann.config import RewriteConfig
 from nann.dataset import load_items, load_samples
 from nann.export import load_corpus, load_frozen_scorer
 from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw
-from nann.retrieval import BeamRetriever, ExactRetriever, FusedScorer
+from nann.retrieval import BeamRetriever, ExactRetriever, FusedSearch
 from nann.retrieval.inner_product import is_inner_product
 
 K = 200
@@ -48,14 +48,8 @@ class UserVector:
         return tf.linalg.matvec(items, user_state[0])
 
 
-class InnerProduct:
-    """The same as a program."""
-
-    program = "param matrix\nmatmul r1 r0 p0 - -\nresult r1\n"
-
-    @staticmethod
-    def parameters(user: tf.Tensor) -> list[tf.Tensor]:
-        return [user[:, :, tf.newaxis]]
+# the same as a program
+INNER_PRODUCT = FusedSearch("param matrix\nmatmul r1 r0 p0 - -\nresult r1\n", lambda user: [user[:, :, tf.newaxis]])
 
 
 def ours(retriever: Any) -> Search:
@@ -130,11 +124,11 @@ def main() -> None:
     vectors, users, graph = corpus(arguments)
     print(f"{len(vectors):,} items, {len(users)} users, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} CPUs\n")
     embeddings = Embeddings(item_rows=np.arange(1, len(vectors) + 1), vectors=vectors)
-    fused, defaults = FusedScorer(UserVector(), InnerProduct()), RewriteConfig()
+    scorer, defaults = UserVector(), RewriteConfig()
     walk: dict[str, Any] = {"ef": defaults.ef, "rounds": defaults.rounds, "top_k": K}
     makers: dict[str, Callable[[], Search]] = {
-        "exact scan (fused)": lambda: ours(ExactRetriever(fused, embeddings, top_k=K)),
-        "walk (fused), the defaults": lambda: ours(BeamRetriever(fused, embeddings, graph, **walk)),
+        "exact scan (fused)": lambda: ours(ExactRetriever(scorer, embeddings, top_k=K, search=INNER_PRODUCT)),
+        "walk (fused), the defaults": lambda: ours(BeamRetriever(scorer, embeddings, graph, search=INNER_PRODUCT, **walk)),
         "hnswlib, M 32, ef 400": lambda: with_hnswlib(vectors, 400),
         "hnswlib, M 32, ef 1000": lambda: with_hnswlib(vectors, 1000),
         "faiss, flat": lambda: with_faiss(vectors, "Flat"),

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from nann.evaluation import metrics as m
 from nann.evaluation.lists import Lists, Retrieve, collect_lists
-from nann.evaluation.scan import as_retrieve, exact_scan, fused_scorer
+from nann.evaluation.scan import as_retrieve, exact_scan, fastest_walk
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
 from nann.memory.table import CorpusMemory
-from nann.retrieval import BeamRetriever, NativeWalk, SearchParameters, StockWalk, UserScorer
-from ops import retrieval as native_ops
+from nann.retrieval import BeamRetriever, SearchParameters, UserScorer
 
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
 
@@ -65,9 +64,9 @@ def measure_curve(
 
     exact = lists_of(exact_scan(scorer, embeddings, top_k=width, memory=memory), "curve, exact scan")
     points = []
-    walk = NativeWalk() if native_ops.available() else StockWalk()
-    fastest = fused_scorer(scorer) or scorer
-    retriever = BeamRetriever(fastest, embeddings, graph, ef=tuple(ef), rounds=tuple(rounds), top_k=width, walk=walk, memory=memory)
+    retriever = BeamRetriever(
+        scorer, embeddings, graph, ef=tuple(ef), rounds=tuple(rounds), top_k=width, search=fastest_walk(scorer), memory=memory
+    )
     for scale in sorted(scales):
         scaled = tuple(max(1, round(level * scale)) for level in ef)
         retriever.parameters = SearchParameters(ef=scaled, rounds=tuple(rounds), top_k=width)

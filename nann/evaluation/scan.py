@@ -14,8 +14,9 @@ from nann.evaluation.lists import Retrieve
 from nann.export import FrozenScorer, lower_frozen, open_graph
 from nann.index.embeddings import Embeddings
 from nann.memory.table import CorpusMemory
-from nann.retrieval import BeamRetriever, ExactRetriever, FusedScorer, UserScorer
+from nann.retrieval import BeamRetriever, ExactRetriever, FusedSearch, NativeWalk, OpSearch, Search, StockWalk, UserScorer
 from nann.retrieval.beam import UserState
+from ops import retrieval as native_ops
 from ops import scoring
 from ops.scoring_program import LoweringError
 
@@ -45,25 +46,35 @@ class CompiledScorer:
         return self._score(user_state, items)
 
 
-def fused_scorer(scorer: UserScorer) -> FusedScorer | None:
-    """The scorer as a program for the native ops; None without these, or where it has an operation that a program has no form of."""
+def fused(scorer: UserScorer) -> FusedSearch | None:
+    """A search with the scorer as a program for the native ops; None without these, or where it has an operation that a program has no
+    form of."""
     if not isinstance(scorer, FrozenScorer) or not scoring.available():
         return None
     try:
-        return FusedScorer(scorer, lower_frozen(scorer.graph_def))
+        lowered = lower_frozen(scorer.graph_def)
     except LoweringError as error:
         logger.info("scoring with the scorer's own ops: %s", error)
         return None
+    return FusedSearch(lowered.program, lowered.parameters)
 
 
-def best_scorer(scorer: UserScorer) -> FusedScorer | CompiledScorer:
-    """The scorer as a native program where that is possible, else compiled."""
-    return fused_scorer(scorer) or CompiledScorer(scorer)
+def fastest_walk(scorer: UserScorer) -> Search:
+    """Walk and scoring in one native op where that is possible, else the native walk, else the stock one."""
+    return fused(scorer) or OpSearch(NativeWalk() if native_ops.available() else StockWalk())
+
+
+def exact_retriever(scorer: UserScorer, embeddings: Embeddings, *, top_k: int, memory: CorpusMemory | None = None) -> ExactRetriever:
+    """The scan of the whole corpus, as a native program where that is possible, else with the scorer compiled."""
+    search = fused(scorer)
+    if search is None:
+        return ExactRetriever(CompiledScorer(scorer), embeddings, top_k=top_k, search=OpSearch(block=2048), memory=memory)
+    return ExactRetriever(scorer, embeddings, top_k=top_k, search=search, memory=memory)
 
 
 def exact_scan(scorer: UserScorer, embeddings: Embeddings, *, top_k: int, memory: CorpusMemory | None = None) -> Retrieve:
-    """The scan of the whole corpus, as a native program where that is possible, else with the scorer compiled."""
-    return as_retrieve(ExactRetriever(best_scorer(scorer), embeddings, top_k=top_k, block=2048, memory=memory))
+    """`exact_retriever` without its scores."""
+    return as_retrieve(exact_retriever(scorer, embeddings, top_k=top_k, memory=memory))
 
 
 def exported_graph(converted_model: Path, form: GraphForm) -> Retrieve:

@@ -124,7 +124,7 @@ def load_frozen_scorer(graph_file: Path) -> FrozenScorer:
 
 
 def lower_frozen(graph_def: tf.compat.v1.GraphDef) -> LoweredScorer:
-    """The item side of a frozen scorer as a program for `nann.retrieval.FusedScorer`; the user states are what it takes of the user.
+    """The item side of a frozen scorer as a program for `nann.retrieval.FusedSearch`; the user states are what it takes of the user.
 
     Raises:
         LoweringError: it has an operation that a program has no form of.

@@ -32,16 +32,25 @@ from nann.export.saved_model import write_saved_model
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
 from nann.memory.table import CorpusMemory
-from nann.retrieval import HistoryScorer, NativeWalk, SearchInputs, SearchParameters, SearchTables, StockWalk, Walk, beam_search
-from nann.retrieval.beam import Found, UserState
-from nann.retrieval.fused import fused_search
+from nann.retrieval import (
+    FusedSearch,
+    HistoryScorer,
+    NativeWalk,
+    OpSearch,
+    Query,
+    Search,
+    SearchInputs,
+    SearchParameters,
+    SearchTables,
+    StockWalk,
+)
+from nann.retrieval.beam import UserState
 from nann.retrieval.memory import MemoryTables
 from nann.retrieval.retrievers import rows_at
 from nann.retrieval.walk import COMPILED_WIDTHS, WIDTHS
 from ops import retrieval as native_ops
 from ops import scoring
 from ops.graphdef.importing import output_types
-from ops.scoring import UserMemory
 from ops.scoring_program import LoweredScorer, LoweringError
 
 META_NAME = "0.meta"
@@ -135,14 +144,14 @@ def write_retrieval_graph(directory: Path, parts: RetrievalParts) -> None:
         parts: see `RetrievalParts`.
     """
     prefix = directory / "0"
-    meta = _export(parts, StockWalk(), checkpoint=prefix)
+    meta = _export(parts, OpSearch(), checkpoint=prefix)
     (directory / META_NAME).write_bytes(meta.SerializeToString(deterministic=True))
     widths = COMPILED_WIDTHS if parts.compiled else WIDTHS
     if parts.compiled:
-        meta = _export(parts, StockWalk(widths), compiled=True)
+        meta = _export(parts, OpSearch(StockWalk(widths)), compiled=True)
     write_saved_model(directory / PORTABLE, meta, prefix)
     if native_ops.available():
-        write_saved_model(directory / NATIVE, _export(parts, NativeWalk(widths), compiled=parts.compiled), prefix)
+        write_saved_model(directory / NATIVE, _export(parts, OpSearch(NativeWalk(widths)), compiled=parts.compiled), prefix)
     if parts.table_precision != "float32":
         logger.warning("%s is left out: it reads item vectors in float32, they are stored in %s", FUSED, parts.table_precision)
     elif scoring.available():
@@ -151,12 +160,10 @@ def write_retrieval_graph(directory: Path, parts: RetrievalParts) -> None:
         except LoweringError as error:
             logger.warning("%s is left out: %s", FUSED, error)
         else:
-            write_saved_model(directory / FUSED, _export(parts, lowered), prefix)
+            write_saved_model(directory / FUSED, _export(parts, _fused(lowered)), prefix)
 
 
-def _export(
-    parts: RetrievalParts, walk: Walk | LoweredScorer, *, compiled: bool = False, checkpoint: Path | None = None
-) -> tf.compat.v1.MetaGraphDef:
+def _export(parts: RetrievalParts, search: Search, *, compiled: bool = False, checkpoint: Path | None = None) -> tf.compat.v1.MetaGraphDef:
     """Builds the graph, writes its variables into a checkpoint if one is named, and returns the MetaGraph with its signatures."""
     history, lookup = TracedHistory(parts.scorer.scorer, precision=parts.table_precision), CatalogueLookup(parts.catalogue)
     networks = cut_networks(parts.frozen)
@@ -170,15 +177,10 @@ def _export(
         item_ids, cate_ids = _inputs(lookup)
         memory = None if parts.memory is None else MemoryTables.create(parts.memory, variables.make)
         inputs = _model_inputs(parts.scorer.scorer.request_inputs, item_ids)
-        search = _search_inputs(parts.search)
+        parameters = _search_inputs(parts.search)
         sequence, mask = history.import_into(variables.make, *parts.scorer.prepare(item_ids, cate_ids, **inputs))
         user_state, score = _import_networks(networks, state_shapes, sequence, mask, compiled=compiled)
-        if isinstance(walk, LoweredScorer):
-            recalled = None if memory is None else memory.native(item_ids, cate_ids)
-            found = _fused(walk, user_state, tables, search, recalled, memory)
-        else:
-            recalled = None if memory is None else memory.stock(item_ids, cate_ids)
-            found = beam_search(score, user_state, tables, search, walk, memory=recalled, memory_entries=_entries(memory))
+        found = search.walk(score, Query(item_ids, cate_ids, user_state), tables, parameters, memory)
         rows = tf.identity(rows_at(tables.item_rows, found.positions), name="top_k_item_ids")
         tf.identity(found.scores, name="top_k_scores")
         tf.identity(found.items_scored, name="items_scored")
@@ -247,31 +249,19 @@ def _import_networks(
     return user_state, lambda state, items: call(SCORE, (*state, items), [tf.TensorShape([None, None])])[0]
 
 
-def _entries(memory: MemoryTables | None) -> tf.Tensor | int:
-    return 0 if memory is None else tf.convert_to_tensor(memory.of["entries"])
-
-
-def _fused(
-    lowered: LoweredScorer,
-    user_state: UserState,
-    tables: SearchTables,
-    search: SearchInputs,
-    recalled: UserMemory | None,
-    memory: MemoryTables | None,
-) -> Found:
+def _fused(lowered: LoweredScorer) -> FusedSearch:
     """Walk and scoring in one op; the program's parameters are computed by a function of the graph's library."""
-    networks = tf.compat.v1.GraphDef()
-    function_def = networks.library.function.add()
-    function_def.CopyFrom(lowered.parameters.function_def)
-    function_def.signature.name = PARAMETERS
-    tf.import_graph_def(networks, name="")
-    types = [tf.float32] * len(function_def.signature.output_arg)
-    parameters = tf.raw_ops.PartitionedCall(args=list(user_state), Tout=types, f=PARAMETERS, name=PARAMETERS)
-    found, microseconds = fused_search(
-        lowered.program, parameters, user_state, tables, search, memory=recalled, memory_entries=_entries(memory)
-    )
-    tf.identity(microseconds, name=MICROSECONDS)
-    return found
+
+    def parameters(*user_state: tf.Tensor) -> list[tf.Tensor]:
+        networks = tf.compat.v1.GraphDef()
+        function_def = networks.library.function.add()
+        function_def.CopyFrom(lowered.parameters.function_def)
+        function_def.signature.name = PARAMETERS
+        tf.import_graph_def(networks, name="")
+        types = [tf.float32] * len(function_def.signature.output_arg)
+        return list(tf.raw_ops.PartitionedCall(args=list(user_state), Tout=types, f=PARAMETERS, name=PARAMETERS))
+
+    return FusedSearch(lowered.program, parameters, timing=MICROSECONDS)
 
 
 def _signatures(graph: tf.Graph, model_inputs: Iterable[str]) -> dict[str, tf.compat.v1.SignatureDef]:

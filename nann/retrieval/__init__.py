@@ -1,11 +1,12 @@
-"""Retrieval: the beam walk over the graph, the exact scan of the corpus behind the same interface, and a plain reference of the walk."""
+"""Retrieval: the beam walk over the graph, and the exact scan of the corpus behind the same interface."""
 
 from nann.retrieval.beam import Found, SearchInputs, beam_search
 from nann.retrieval.exact import exact_search
 from nann.retrieval.history import prepare_history
 from nann.retrieval.native_walk import NativeWalk
 from nann.retrieval.plan import AS_BUILT, SearchParameters, WalkLevel, WalkPlan, plan_walk
-from nann.retrieval.retrievers import BeamRetriever, ExactRetriever, FusedScorer, HistoryScorer, Retrieved, UserScorer
+from nann.retrieval.retrievers import BeamRetriever, ExactRetriever, HistoryScorer, Retrieved, UserScorer
+from nann.retrieval.search import FusedSearch, OpSearch, Query, Search
 from nann.retrieval.stock_walk import StockWalk
 from nann.retrieval.tables import SearchTables
 from nann.retrieval.walk import Walk
@@ -15,10 +16,13 @@ __all__ = [
     "BeamRetriever",
     "ExactRetriever",
     "Found",
-    "FusedScorer",
+    "FusedSearch",
     "HistoryScorer",
     "NativeWalk",
+    "OpSearch",
+    "Query",
     "Retrieved",
+    "Search",
     "SearchInputs",
     "SearchParameters",
     "SearchTables",

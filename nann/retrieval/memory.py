@@ -60,6 +60,10 @@ class MemoryTables:
             max_length=memory.max_length,
         )
 
+    def entries(self) -> tf.Tensor:
+        """[] number of a user's best items that a walk starts from."""
+        return self._tensor("entries")
+
     def _tensor(self, name: str) -> tf.Tensor:
         return tf.convert_to_tensor(self.of[name])
 

@@ -13,17 +13,12 @@ from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
 from nann.memory.table import CorpusMemory
 from nann.models import Scorer
-from nann.retrieval.beam import SearchInputs, UserState, beam_search
-from nann.retrieval.exact import exact_search
-from nann.retrieval.fused import fused_scan, fused_search
+from nann.retrieval.beam import SearchInputs, UserState
 from nann.retrieval.history import prepare_history
 from nann.retrieval.memory import MemoryTables
 from nann.retrieval.plan import AS_BUILT, SearchParameters
-from nann.retrieval.stock_walk import StockWalk
+from nann.retrieval.search import OpSearch, Query, Search
 from nann.retrieval.tables import SearchTables
-from nann.retrieval.walk import Walk
-from ops.scoring import UserMemory
-from ops.scoring_program import LoweredScorer
 
 
 class UserScorer(Protocol):
@@ -77,31 +72,6 @@ class HistoryScorer:
         return self.scorer.score(user_state, items)
 
 
-class FusedScorer:
-    """A scorer that `BeamRetriever` and `ExactRetriever` run as a program, in one native op; see `nann.retrieval.fused`.
-
-    Args:
-        scorer: the same as a `UserScorer`.
-        lowered: its program and parameters; of `nann.export.lower_frozen`.
-    """
-
-    def __init__(self, scorer: UserScorer, lowered: LoweredScorer) -> None:
-        self._scorer = scorer
-        self.lowered = lowered
-
-    def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> UserState:
-        """The user state of raw histories [B, L] int64."""
-        return self._scorer.user_state(item_rows, cate_rows, **inputs)
-
-    def score(self, user_state: UserState, items: tf.Tensor) -> tf.Tensor:
-        """Logits [B, n] of items [B, n, D] or [1, n, D], by the scorer's own ops."""
-        return self._scorer.score(user_state, items)
-
-    def parameters(self, user_state: UserState) -> list[tf.Tensor]:
-        """The program's parameters."""
-        return list(self.lowered.parameters(*user_state))
-
-
 class Retrieved(NamedTuple):
     """Items per user, best first.
 
@@ -148,18 +118,6 @@ def rows_at(item_rows: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
     return tf.where(positions >= 0, tf.gather(item_rows, tf.maximum(positions, 0)), 0)
 
 
-class _Recall:
-    """A user's part of a memory: by a native op beside a program, else by stock ops; None without a memory."""
-
-    def __init__(self, memory: CorpusMemory | None, native: bool) -> None:
-        self._tables, self._native = None if memory is None else MemoryTables.create(memory), native
-
-    def __call__(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> UserMemory | None:
-        if self._tables is None:
-            return None
-        return self._tables.native(item_rows, cate_rows) if self._native else self._tables.stock(item_rows, cate_rows)
-
-
 class BeamRetriever:
     """The walk with given search parameters, for measurements and curves; the exported graph holds the same walk.
 
@@ -171,7 +129,7 @@ class BeamRetriever:
         rounds: see `SearchParameters`.
         top_k: K.
         start_level: see `SearchParameters`.
-        walk: the operations; by default the stock ones. A `FusedScorer` brings its own.
+        search: how the walk is done; None: by the scorer's own ops and stock operations.
         memory: of the same corpus, joined with the scores; None: none.
 
     Attributes:
@@ -188,37 +146,22 @@ class BeamRetriever:
         rounds: tuple[int, ...],
         top_k: int,
         start_level: int = AS_BUILT,
-        walk: Walk | None = None,
+        search: Search | None = None,
         memory: CorpusMemory | None = None,
     ) -> None:
         self.parameters = SearchParameters(ef=tuple(ef), rounds=tuple(rounds), top_k=top_k, start_level=start_level)
         tables = SearchTables.create(embeddings, graph, max_levels=len(ef))
-        operations = walk or StockWalk()
-        recall = _Recall(memory, isinstance(scorer, FusedScorer))
-        entries = 0 if memory is None else memory.entries
+        by, remembered = search or OpSearch(), None if memory is None else MemoryTables.create(memory)
 
         def retrieve(
-            item_rows: tf.Tensor, cate_rows: tf.Tensor, inputs: dict[str, tf.Tensor], search: SearchInputs
+            item_rows: tf.Tensor, cate_rows: tf.Tensor, inputs: dict[str, tf.Tensor], parameters: SearchInputs
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            user_state = scorer.user_state(item_rows, cate_rows, **inputs)
-            if isinstance(scorer, FusedScorer):
-                found, _ = fused_search(
-                    scorer.lowered.program,
-                    scorer.parameters(user_state),
-                    user_state,
-                    tables,
-                    search,
-                    memory=recall(item_rows, cate_rows),
-                    memory_entries=entries,
-                )
-            else:
-                recalled = recall(item_rows, cate_rows)
-                found = beam_search(scorer.score, user_state, tables, search, operations, memory=recalled, memory_entries=entries)
+            query = Query(item_rows, cate_rows, scorer.user_state(item_rows, cate_rows, **inputs))
+            found = by.walk(scorer.score, query, tables, parameters, remembered)
             return rows_at(tables.item_rows, found.positions), found.scores, found.items_scored
 
         levels = tf.TensorSpec([len(ef)], tf.int64)
-        search = SearchInputs(levels, levels, tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
-        self._call = _ByInputs(retrieve, search)
+        self._call = _ByInputs(retrieve, SearchInputs(levels, levels, tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64)))
 
     def __call__(self, item_rows: np.ndarray, cate_rows: np.ndarray, **inputs: np.ndarray) -> Retrieved:
         """Retrieves for histories [B, L] of item rows and category rows, oldest first, zeros anywhere, and by name what else is read."""
@@ -232,25 +175,26 @@ class ExactRetriever:
         scorer: the model.
         embeddings: the corpus.
         top_k: K.
-        block: items scored at a time; a `FusedScorer` has its own.
+        search: how the scan is done; None: by the scorer's own ops.
         memory: of the same corpus, joined with the scores; None: none.
     """
 
     def __init__(
-        self, scorer: UserScorer, embeddings: Embeddings, *, top_k: int, block: int = 4096, memory: CorpusMemory | None = None
+        self,
+        scorer: UserScorer,
+        embeddings: Embeddings,
+        *,
+        top_k: int,
+        search: Search | None = None,
+        memory: CorpusMemory | None = None,
     ) -> None:
-        recall = _Recall(memory, isinstance(scorer, FusedScorer))
+        by, remembered = search or OpSearch(), None if memory is None else MemoryTables.create(memory)
         item_embs = tf.Variable(embeddings.vectors, trainable=False)
         all_rows = tf.Variable(embeddings.item_rows, trainable=False)
 
         def retrieve(item_rows: tf.Tensor, cate_rows: tf.Tensor, inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            user_state = scorer.user_state(item_rows, cate_rows, **inputs)
-            if isinstance(scorer, FusedScorer):
-                parameters, recalled = scorer.parameters(user_state), recall(item_rows, cate_rows)
-                found = fused_scan(scorer.lowered.program, parameters, user_state, item_embs, top_k=top_k, memory=recalled)
-            else:
-                recalled = recall(item_rows, cate_rows)
-                found = exact_search(scorer.score, user_state, item_embs, top_k=top_k, block=block, memory=recalled)
+            query = Query(item_rows, cate_rows, scorer.user_state(item_rows, cate_rows, **inputs))
+            found = by.scan(scorer.score, query, item_embs, top_k=top_k, memory=remembered)
             return rows_at(all_rows, found.positions), found.scores, found.items_scored
 
         self._call = _ByInputs(retrieve)

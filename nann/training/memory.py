@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data_prep.parallel import worker_count
 from nann.dataset import Histories, Items, Samples
-from nann.evaluation.scan import best_scorer
+from nann.evaluation.scan import exact_retriever
 from nann.export.freeze import FrozenScorer, freeze_scorer
 from nann.index.embeddings import Embeddings
 from nann.memory.calibration import Examples, fit_calibration
@@ -26,7 +26,7 @@ from nann.memory.search import VALUES, choose_options
 from nann.memory.table import Calibration, MemoryTable
 from nann.models import ItemEncoder, Scorer
 from nann.neighborhood import InteractionGraph
-from nann.retrieval import ExactRetriever, HistoryScorer
+from nann.retrieval import HistoryScorer
 from ops.pair_counts import PairCounter, PairCounts
 
 logger = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ def make_examples(
     encode = ItemEncoder(scorer, items.category_rows, graph)
     vectors = np.concatenate([encode(pool[first : first + 8192]).numpy() for first in range(0, len(pool), 8192)])
     frozen = FrozenScorer(freeze_scorer(HistoryScorer(scorer, max_length=encoder_length)))
-    exact = ExactRetriever(best_scorer(frozen), Embeddings(pool.astype(np.int64), vectors), top_k=min(BEST_BY_SCORE, len(pool)), block=2048)
+    exact = exact_retriever(frozen, Embeddings(pool.astype(np.int64), vectors), top_k=min(BEST_BY_SCORE, len(pool)))
     state_of = tf.function(lambda rows, cates, inputs: frozen.user_state(rows, cates, **inputs), reduce_retracing=True)
     score = tf.function(frozen.score, reduce_retracing=True)
     found: list[tuple[NDArray[Any], ...]] = []

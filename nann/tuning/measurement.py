@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from nann.evaluation import metrics as m
 from nann.evaluation.lists import Lists, collect_lists
-from nann.evaluation.scan import as_retrieve, fused_scorer
+from nann.evaluation.scan import as_retrieve, fastest_walk
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
 from nann.memory.table import CorpusMemory
-from nann.retrieval import BeamRetriever, NativeWalk, SearchParameters, StockWalk, UserScorer
-from ops import retrieval as native_ops
+from nann.retrieval import BeamRetriever, SearchParameters, UserScorer
 
 logger = logging.getLogger(__name__)
 
@@ -71,14 +70,12 @@ def measure_searches(
         Per search its parameters, ``items_scored_mean``, ``items_scored_share``, ``coverage@K``, ``coverage_se@K``, ``recall@K``,
         ``recall_se@K``, ``recall_delta@K`` (None where the exact recall is 0) and ``p50_ms``.
     """
-    first, walk = searches[0], NativeWalk() if native_ops.available() else StockWalk()
-    fastest = fused_scorer(scorer) or scorer
-    retriever = BeamRetriever(fastest, embeddings, graph, ef=first.ef, rounds=first.rounds, top_k=first.top_k, walk=walk, memory=memory)
+    retriever = BeamRetriever(scorer, embeddings, graph, **vars(searches[0]), search=fastest_walk(scorer), memory=memory)
     retrieve, relevant = as_retrieve(retriever), np.asarray(users.targets)[:, None]
     exact_recall = float(m.recall(users.exact.item_rows, relevant, k).mean())
     points = []
-    for number, search in enumerate(searches):
-        retriever.parameters = search
+    for number, parameters in enumerate(searches):
+        retriever.parameters = parameters
         label = f"search {number + 1} of {len(searches)}"
         found = collect_lists(
             retrieve, users.histories, users.category_rows, width=k, batch_size=batch_size, label=label, inputs=users.inputs
@@ -87,7 +84,7 @@ def measure_searches(
         scored = float(found.items_scored.mean())
         points.append(
             {
-                **{name: list(value) if isinstance(value, tuple) else value for name, value in vars(search).items()},
+                **{name: list(value) if isinstance(value, tuple) else value for name, value in vars(parameters).items()},
                 "items_scored_mean": scored,
                 "items_scored_share": scored / len(embeddings),
                 f"coverage@{k}": float(coverage.mean()),
@@ -98,7 +95,7 @@ def measure_searches(
                 "p50_ms": _median_latency_ms(retriever, users, latency_users),
             }
         )
-        logger.info("%s: coverage %.4f, %.0f items scored, %.1f ms", search, points[-1][f"coverage@{k}"], scored, points[-1]["p50_ms"])
+        logger.info("%s: coverage %.4f, %.0f items scored, %.1f ms", parameters, points[-1][f"coverage@{k}"], scored, points[-1]["p50_ms"])
     return points
 
 

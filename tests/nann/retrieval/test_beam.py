@@ -9,8 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nann.index import Graph, NeighborLists
-from nann.retrieval import BeamRetriever, ExactRetriever, FusedScorer, NativeWalk, SearchParameters, StockWalk, Walk, plan_walk
-from nann.retrieval.reference import reference_walk
+from nann.retrieval import (
+    BeamRetriever,
+    ExactRetriever,
+    FusedSearch,
+    NativeWalk,
+    OpSearch,
+    Search,
+    SearchParameters,
+    StockWalk,
+    Walk,
+    plan_walk,
+)
 from ops import retrieval as native_ops
 from ops import scoring
 
@@ -24,18 +34,22 @@ def walk(request: pytest.FixtureRequest) -> Walk:
     return WALKS[request.param]()
 
 
-def check_against_reference(walk: Walk, corpus: Any, histories: np.ndarray, graph: Graph, **search: Any) -> np.ndarray:
-    retrieved = BeamRetriever(corpus.scorer, corpus.embeddings, graph, walk=walk, **search)(histories, np.zeros_like(histories))
-    plan = plan_walk(graph, **search)
-    top_k = search["top_k"]
-    assert retrieved.item_rows.shape == retrieved.scores.shape == (len(histories), top_k)
-    for user, vector in enumerate(corpus.user_vectors(histories)):
-        positions, scores, scored = reference_walk(lambda p, v=vector: (corpus.vectors[p] @ v).tolist(), graph, plan)
-        missing = top_k - len(positions)
-        assert retrieved.item_rows[user].tolist() == [p + 1 for p in positions] + [0] * missing
-        assert retrieved.scores[user].tolist() == scores + [-np.inf] * missing
-        assert retrieved.items_scored[user] == scored
-    return retrieved.items_scored
+@pytest.fixture
+def check_against_reference(reference_walk: Any) -> Any:
+    def check(search_by: Search, corpus: Any, histories: np.ndarray, graph: Graph, **search: Any) -> np.ndarray:
+        retrieved = BeamRetriever(corpus.scorer, corpus.embeddings, graph, search=search_by, **search)(histories, np.zeros_like(histories))
+        plan = plan_walk(graph, **search)
+        top_k = search["top_k"]
+        assert retrieved.item_rows.shape == retrieved.scores.shape == (len(histories), top_k)
+        for user, vector in enumerate(corpus.user_vectors(histories)):
+            positions, scores, scored = reference_walk(lambda p, v=vector: (corpus.vectors[p] @ v).tolist(), graph, plan)
+            missing = top_k - len(positions)
+            assert retrieved.item_rows[user].tolist() == [p + 1 for p in positions] + [0] * missing
+            assert retrieved.scores[user].tolist() == scores + [-np.inf] * missing
+            assert retrieved.items_scored[user] == scored
+        return retrieved.items_scored
+
+    return check
 
 
 @pytest.mark.parametrize("users", [1, 5])
@@ -51,21 +65,23 @@ def check_against_reference(walk: Walk, corpus: Any, histories: np.ndarray, grap
         {"ef": (20, 10), "rounds": (4, 2), "top_k": 10, "start_level": 99},
     ],
 )
-def test_equals_the_reference(walk: Walk, make_corpus: Any, users: int, search: dict) -> None:
+def test_equals_the_reference(check_against_reference: Any, walk: Walk, make_corpus: Any, users: int, search: dict) -> None:
     corpus = make_corpus(600)
-    items_scored = check_against_reference(walk, corpus, corpus.histories(users), corpus.graph, **search)
+    items_scored = check_against_reference(OpSearch(walk), corpus, corpus.histories(users), corpus.graph, **search)
     assert items_scored.max() < 600
 
 
-def test_rounds_wider_than_one_step_of_padding_equal_the_reference(walk: Walk, make_corpus: Any) -> None:
+def test_rounds_wider_than_one_step_of_padding_equal_the_reference(check_against_reference: Any, walk: Walk, make_corpus: Any) -> None:
     corpus = make_corpus(2500)
-    scored = check_against_reference(walk, corpus, corpus.histories(2), corpus.graph, ef=(400, 100), rounds=(3, 1), top_k=50)
+    scored = check_against_reference(OpSearch(walk), corpus, corpus.histories(2), corpus.graph, ef=(400, 100), rounds=(3, 1), top_k=50)
     assert scored.min() > 3 * 256
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), count=st.integers(1, 40), users=st.integers(1, 4), top_k=st.integers(1, 50))
-def test_equals_the_reference_on_random_graphs(walk: Walk, make_corpus: Any, data: Any, count: int, users: int, top_k: int) -> None:
+def test_equals_the_reference_on_random_graphs(
+    check_against_reference: Any, walk: Walk, make_corpus: Any, data: Any, count: int, users: int, top_k: int
+) -> None:
     corpus = make_corpus(count, dim=2, seed=count)
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
 
@@ -76,21 +92,21 @@ def test_equals_the_reference_on_random_graphs(walk: Walk, make_corpus: Any, dat
 
     entries = np.flatnonzero(rng.random(count) < 0.2)
     graph = Graph(enter_points=entries if len(entries) else np.array([0]), levels=(random_lists(0.1), random_lists(0.05)))
-    check_against_reference(walk, corpus, corpus.histories(users), graph, ef=(6, 4), rounds=(3, 1), top_k=top_k)
+    check_against_reference(OpSearch(walk), corpus, corpus.histories(users), graph, ef=(6, 4), rounds=(3, 1), top_k=top_k)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 30])
-def test_small_corpora_are_padded(walk: Walk, make_corpus: Any, count: int) -> None:
+def test_small_corpora_are_padded(check_against_reference: Any, walk: Walk, make_corpus: Any, count: int) -> None:
     corpus = make_corpus(count, start_level=0)
     histories = corpus.histories(3)
-    scored = check_against_reference(walk, corpus, histories, corpus.graph, ef=(400, 400, 200), rounds=(8, 2, 1), top_k=200)
+    scored = check_against_reference(OpSearch(walk), corpus, histories, corpus.graph, ef=(400, 400, 200), rounds=(8, 2, 1), top_k=200)
     assert scored.tolist() == [count] * 3
 
 
 def test_a_user_alone_and_in_a_batch_gets_the_same(walk: Walk, make_corpus: Any) -> None:
     corpus = make_corpus(500)
     histories = corpus.histories(6)
-    retriever = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, ef=(30, 20), rounds=(4, 1), top_k=20, walk=walk)
+    retriever = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, ef=(30, 20), rounds=(4, 1), top_k=20, search=OpSearch(walk))
     together = retriever(histories, np.zeros_like(histories))
     for user in range(6):
         alone = retriever(histories[user : user + 1], np.zeros((1, 3), np.int64))
@@ -100,7 +116,7 @@ def test_a_user_alone_and_in_a_batch_gets_the_same(walk: Walk, make_corpus: Any)
 
 def test_no_users_give_no_rows(walk: Walk, make_corpus: Any) -> None:
     corpus = make_corpus(300)
-    retriever = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, ef=(30, 20), rounds=(4, 1), top_k=20, walk=walk)
+    retriever = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, ef=(30, 20), rounds=(4, 1), top_k=20, search=OpSearch(walk))
     retrieved = retriever(np.zeros((0, 3), np.int64), np.zeros((0, 3), np.int64))
     assert retrieved.item_rows.shape == (0, 20)
     assert retrieved.items_scored.shape == (0,)
@@ -115,11 +131,11 @@ def test_other_embeddings_than_the_graph_are_refused(make_corpus: Any) -> None:
 def test_parameters_may_change_between_calls(walk: Walk, make_corpus: Any) -> None:
     corpus = make_corpus(500)
     histories = corpus.histories(3)
-    retriever = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, ef=(30, 20), rounds=(4, 1), top_k=20, walk=walk)
+    retriever = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, ef=(30, 20), rounds=(4, 1), top_k=20, search=OpSearch(walk))
     for parameters in (SearchParameters((5, 9), (2, 0), 30), SearchParameters((40, 9), (1, 1), 3, start_level=1)):
         retriever.parameters = parameters
         found = retriever(histories, np.zeros_like(histories))
-        fresh = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, walk=walk, **vars(parameters))
+        fresh = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, search=OpSearch(walk), **vars(parameters))
         for a, b in zip(found, fresh(histories, np.zeros_like(histories)), strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -133,8 +149,8 @@ def test_both_forms_are_equal_in_every_bit(make_corpus: Any, widths: tuple[int, 
     histories = corpus.histories(7)
     search: dict[str, Any] = {"ef": (100, 50), "rounds": (4, 2), "top_k": 60}
     stock, native = (
-        BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, walk=walk(widths), **search)(histories, np.zeros_like(histories))
-        for walk in (StockWalk, NativeWalk)
+        BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, search=by, **search)(histories, np.zeros_like(histories))
+        for by in (OpSearch(StockWalk(widths)), OpSearch(NativeWalk(widths)))
     )
     for a, b in zip(stock, native, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -155,14 +171,8 @@ class MlpScorer:
         return tf.linalg.matvec(tf.tanh(tf.matmul(items, self.first)), user_state[0])
 
 
-class FusedDotScorer:
-    """The corpus' scorer with its inner product as a program."""
-
-    program = "param matrix\nmatmul r1 r0 p0 - -\nresult r1\n"
-
-    @staticmethod
-    def parameters(user: tf.Tensor) -> list[tf.Tensor]:
-        return [user[:, :, tf.newaxis]]
+# the inner product of the corpus' scorer as a program
+FUSED_DOT = FusedSearch("param matrix\nmatmul r1 r0 p0 - -\nresult r1\n", lambda user: [user[:, :, tf.newaxis]])
 
 
 @pytest.mark.parametrize("users", [1, 5])
@@ -177,16 +187,14 @@ class FusedDotScorer:
         {"ef": (400, 100), "rounds": (3, 1), "top_k": 600},
     ],
 )
-def test_the_fused_walk_equals_the_reference(make_corpus: Any, users: int, search: dict) -> None:
+def test_the_fused_walk_equals_the_reference(check_against_reference: Any, make_corpus: Any, users: int, search: dict) -> None:
     if not scoring.available():
         pytest.skip("the native library is not built; run `make install`")
     corpus = make_corpus(700)
-    corpus.fused = FusedScorer(corpus.scorer, FusedDotScorer())  # type: ignore[arg-type]
-    plain, corpus.scorer = corpus.scorer, corpus.fused
-    corpus.user_vectors = lambda histories: plain.table.numpy()[histories].sum(axis=1)
-    check_against_reference(NativeWalk(), corpus, corpus.histories(users), corpus.graph, **search)
+    histories = corpus.histories(users)
+    check_against_reference(FUSED_DOT, corpus, histories, corpus.graph, **search)
     histories = corpus.histories(users, seed=9)
-    exact = ExactRetriever(corpus.fused, corpus.embeddings, top_k=30)(histories, np.zeros_like(histories))
-    expected = ExactRetriever(plain, corpus.embeddings, top_k=30)(histories, np.zeros_like(histories))
+    exact = ExactRetriever(corpus.scorer, corpus.embeddings, top_k=30, search=FUSED_DOT)(histories, np.zeros_like(histories))
+    expected = ExactRetriever(corpus.scorer, corpus.embeddings, top_k=30)(histories, np.zeros_like(histories))
     for a, b in zip(exact, expected, strict=True):
         np.testing.assert_array_equal(a, b)

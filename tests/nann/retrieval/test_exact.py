@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nann.retrieval import BeamRetriever, ExactRetriever
+from nann.retrieval import BeamRetriever, ExactRetriever, OpSearch
 
 
 @pytest.mark.parametrize(("count", "block", "top_k"), [(1, 8, 5), (50, 7, 10), (300, 64, 300), (300, 300, 12), (300, 1000, 400)])
 def test_equals_a_full_sort(make_corpus: Any, count: int, block: int, top_k: int) -> None:
     corpus = make_corpus(count)
     histories = corpus.histories(4)
-    retrieved = ExactRetriever(corpus.scorer, corpus.embeddings, top_k=top_k, block=block)(histories, np.zeros_like(histories))
+    retriever = ExactRetriever(corpus.scorer, corpus.embeddings, top_k=top_k, search=OpSearch(block=block))
+    retrieved = retriever(histories, np.zeros_like(histories))
     scores = corpus.user_vectors(histories) @ corpus.vectors.T
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
     missing = top_k - order.shape[1]

@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from nann.retrieval import SearchInputs, SearchParameters, SearchTables, plan_walk
 from nann.retrieval.fused import fused_scan, fused_search
-from nann.retrieval.reference import reference_walk
 from ops import scoring
 
 pytestmark = pytest.mark.skipif(not scoring.available(), reason="the native library is not built; run `make install`")
@@ -44,7 +43,7 @@ def adjusted(logits: np.ndarray, memory: scoring.UserMemory) -> np.ndarray:
 
 
 @pytest.mark.parametrize("users", [1, 6])
-def test_walk_and_scan_with_a_memory(make_corpus: Any, users: int) -> None:
+def test_walk_and_scan_with_a_memory(reference_walk, make_corpus: Any, users: int) -> None:
     corpus = make_corpus(COUNT)
     histories = corpus.histories(users)
     histories[-1] = 0  # nobody's: an empty memory

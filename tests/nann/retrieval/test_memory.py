@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nann.memory.rules import RuleOptions
 from nann.memory.table import AGE_KNOTS, COUNT_KNOTS, Calibration, CorpusMemory, MemoryTable
-from nann.retrieval import BeamRetriever, ExactRetriever, NativeWalk, StockWalk
+from nann.retrieval import BeamRetriever, ExactRetriever, NativeWalk, OpSearch, StockWalk
 from nann.retrieval.memory import MemoryTables, best_entries, memory_arrays, memory_of_arrays
 from ops import retrieval, scoring
 
@@ -126,7 +126,7 @@ def test_scan_and_walk_return_the_best_of_the_joined_score(make_corpus, walk) ->
     memory, categories = some_memory(150, seed=5, max_length=6)
     histories = corpus.histories(6, length=8)
     cates = categories[histories]
-    scan = ExactRetriever(corpus.scorer, corpus.embeddings, top_k=20, block=64, memory=memory)(histories, cates)
+    scan = ExactRetriever(corpus.scorer, corpus.embeddings, top_k=20, search=OpSearch(block=64), memory=memory)(histories, cates)
     for user, history in enumerate(histories):
         beside = by_hand(memory, history.tolist(), categories)
         scores = memory.item_scale * (corpus.vectors @ corpus.user_vectors(histories)[user]) + memory.item_prior
@@ -136,7 +136,7 @@ def test_scan_and_walk_return_the_best_of_the_joined_score(make_corpus, walk) ->
         np.testing.assert_allclose(scan.scores[user], scores[order], rtol=1e-4, atol=1e-3)
         np.testing.assert_allclose(scores[scan.item_rows[user] - 1], scores[order], rtol=1e-4, atol=1e-3)
     wide = {"ef": (150, 150), "rounds": (150, 3), "top_k": 20}
-    found = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, walk=walk(), memory=memory, **wide)(histories, cates)
+    found = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, search=OpSearch(walk()), memory=memory, **wide)(histories, cates)
     np.testing.assert_allclose(found.scores, scan.scores, rtol=1e-4, atol=1e-3)
 
 
@@ -147,7 +147,7 @@ def test_the_walk_starts_at_the_best_of_the_memory(make_corpus, walk) -> None:
     memory, categories = some_memory(150, seed=5, max_length=6)
     histories = corpus.histories(4, length=8)
     search = {"ef": (1, 1), "rounds": (0, 0), "top_k": 150}
-    found = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, walk=walk(), memory=memory, **search)(
+    found = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, search=OpSearch(walk()), memory=memory, **search)(
         histories, categories[histories]
     )
     for user, history in enumerate(histories):

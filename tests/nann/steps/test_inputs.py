@@ -26,7 +26,6 @@ from nann.export import load_corpus, load_frozen_scorer, open_graph, served_inpu
 from nann.index import load_embeddings, load_graph
 from nann.models import load_max_length, load_model
 from nann.retrieval import HistoryScorer, plan_walk
-from nann.retrieval.reference import reference_walk
 from nann.steps.benchmark import benchmark
 from nann.steps.build_index import build_index
 from nann.steps.convert import convert
@@ -136,7 +135,7 @@ def requests(dataset, count=8):
     return rows, load_items(dataset).category_rows[rows].astype(np.int64), dict(samples.inputs)
 
 
-def test_every_form_answers_as_the_reference_in_python(dataset, run):
+def test_every_form_answers_as_the_reference_in_python(reference_walk, dataset, run):
     rows, categories, inputs = requests(dataset)
     forms = ["portable", "meta", *(["native"] if native_ops.available() else []), *(["fused"] if scoring.available() else [])]
     graphs = {form: open_graph(run["converted_model"], form) for form in forms}

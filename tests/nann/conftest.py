@@ -1,14 +1,22 @@
-"""The walk of `nann.retrieval.beam` for one user in plain Python: slow, obvious, and the oracle of its tests."""
+"""The walk of `nann.retrieval.beam` for one user in plain Python: slow, obvious, and what the tests of both forms compare with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from nann.index.graph import Graph
 from nann.retrieval.plan import WalkPlan
 
 
-def reference_walk(score: Callable[[list[int]], list[float]], graph: Graph, plan: WalkPlan) -> tuple[list[int], list[float], int]:
+@pytest.fixture(scope="session")
+def reference_walk() -> Callable[..., Any]:
+    return walk_in_python
+
+
+def walk_in_python(score: Callable[[list[int]], list[float]], graph: Graph, plan: WalkPlan) -> tuple[list[int], list[float], int]:
     """Positions and scores of the best `plan.top_k` items scored, and how many were.
 
     Args:
