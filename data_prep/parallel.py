@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from data_prep.cores import available_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -14,7 +15,7 @@ Result = TypeVar("Result")
 
 def worker_count(requested: int) -> int:
     """``requested`` threads; for 0 one per core that this process may use."""
-    return requested or len(os.sched_getaffinity(0))
+    return requested or available_cores()
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:

@@ -39,11 +39,11 @@ class TrainConfig(StepConfig):
     """Options of `nann train`."""
 
     scorer: str = Field(
-        "nann",
+        "sequence",
         description=", ".join(f"{name} ({family.summary})" for name, family in FAMILIES.items())
         + ", or a class of your own as my_package.module:MyModel",
     )
-    emb_dim: int = Field(32, ge=1, description="size of the item embedding and of the category embedding")
+    emb_dim: int = Field(64, ge=1, description="size of the item embedding and of the category embedding")
     embedding: Literal["static", "ev", "adaptive"] = Field(
         "static",
         description="static (a row per item and category), ev (rows for those met often enough, zeros for the others), or adaptive (these, "
@@ -60,7 +60,7 @@ class TrainConfig(StepConfig):
         "features of items and of users; default: none",
     )
 
-    max_length: int = Field(20, ge=0, description="newest history items the model reads; 0: as many as converted")
+    max_length: int = Field(50, ge=0, description="newest history items the model reads; 0: as many as converted")
     num_neg: int = Field(128, ge=1, description="sampled negatives: per sample, or per batch when shared")
     negatives: Literal["per-sample", "shared"] = Field(
         "shared", description="draw negatives for each sample, or once per batch, which then also scores the batch's other targets"
@@ -72,10 +72,15 @@ class TrainConfig(StepConfig):
     graph_users: int = Field(4, ge=1, description="graph: user neighbours sampled per item")
     graph_user_items: int = Field(4, ge=1, description="graph: items sampled per user neighbour, and per user similar to that one")
     adv_eps: float = Field(0.0, ge=0, description="size of the adversarial perturbation of the item vector; 0: none")
-    batch_size: int = Field(128, ge=1, description="samples per replica and step")
-    epochs: float = Field(3, ge=0, description="passes over the training samples; 0: none, to carry a model over with --warm-start")
+    batch_size: int = Field(
+        128, ge=1, description="samples per replica and step; sequence: rows of 64 events and more, one for every 8 of it"
+    )
+    epochs: float = Field(4, ge=0, description="passes over the training samples; 0: none, to carry a model over with --warm-start")
     max_steps: int = Field(
-        20_000, ge=0, description="stop after this many steps, with the default scorer some 20 minutes on two cores; 0: no limit"
+        6_000, ge=0, description="stop after this many steps, with the default scorer some 6 minutes on two cores; 0: no limit"
+    )
+    max_minutes: float = Field(
+        0, ge=0, description="end after this time: as many steps as fit in, counted once their speed is known and recorded; 0: no limit"
     )
     learning_rate: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
     teacher: Path | None = Field(None, description="directory of a trained model of the same dataset, whose scores this one learns too")
@@ -83,11 +88,15 @@ class TrainConfig(StepConfig):
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate after warm-up: constant, or a cosine to 0")
     warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
+    dropout: float = Field(0.1, ge=0, lt=1, description="sequence: share of what a block reads and adds that is left out in training")
+    id_dropout: float = Field(
+        0.1, ge=0, lt=1, description="sequence: share of a history's items that training knows by their category and features alone"
+    )
     mixed_precision: bool = Field(False, description="compute the networks in bfloat16 (GPU and recent CPUs)")
     xla: bool = Field(True, description="compile the networks' part of the step with XLA")
     fused: bool = Field(True, description="look up and update embedding rows with the fused native ops; otherwise with stock ops")
     log_steps: int = Field(100, ge=1, description="steps between records of the loss")
-    validate_users: int = Field(500, ge=0, description="validation users whose recall is measured during training; 0: none")
+    validate_users: int = Field(2000, ge=0, description="validation users whose recall is measured during training; 0: none")
     validations: int = Field(4, ge=0, description="how often recall is measured, the last time at the end")
     keep: Literal["best", "last"] = Field(
         "best", description="weights to end with: those with the best recall of validation users during training, or the last ones"

@@ -19,6 +19,7 @@ class Family:
 
 
 FAMILIES = {
+    "sequence": Family("nann.models.causal:SequenceScorer", "a causal transformer over the history, inner product"),
     "nann": Family("nann.models.attention:AttentionScorer", "attention over the history"),
     "nann-pool": Family("nann.models.pool:PoolScorer", "a network over a weighted mean of the history"),
     "two-sided": Family("nann.models.two_sided:TwoSidedScorer", "inner product"),

@@ -3,14 +3,12 @@
 Trained together, the embeddings would know their training users by heart, while the rules, with the user's own pairs left out, would not:
 every weight would come out for users that do not exist. So the scorer is trained alone, and about forty numbers are fitted afterwards.
 
-First a softmax over the candidates of each example, then a smooth recall, the mean over some K of sigmoid(logit of the target - K-th
-highest logit of the others), started there. L-BFGS (Byrd, Lu, Nocedal and Zhu, SIAM Journal on Scientific Computing 1995), in scipy.
+A softmax over the candidates of each example, by L-BFGS (Byrd, Lu, Nocedal and Zhu, SIAM Journal on Scientific Computing 1995), in scipy.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +22,7 @@ from nann.memory.table import AGE_KNOTS, AGES, COUNT_KNOTS, Calibration, between
 logger = logging.getLogger(__name__)
 
 KS = (20, 50, 100, 200)
-SOFTMAX_STEPS, RECALL_STEPS = 60, 40
+STEPS = 60
 LEAST_EXAMPLES = 50
 SMOOTHNESS, PULL = 1e-3, 0.05  # of the penalty: of steps from knot to knot, and of the distance from the beginning beside it
 NAMES = {"log_tau": len(COUNT_KNOTS), "log_gain": len(COUNT_KNOTS), "prior": len(COUNT_KNOTS), "own": len(AGE_KNOTS), "log_c": 1}
@@ -72,9 +70,7 @@ def fit_calibration(
         logger.warning("%d examples are too few to fit the memory's weights to; they keep their first values", report["reachable"])
         return calibration, report
     first = np.concatenate([np.atleast_1d(np.array(value, np.float64)) for value in asdict(calibration).values()])
-    fitted = fitting.minimize(fitting.softmax, first, SOFTMAX_STEPS)
-    if not examples.log_share:  # the place of a target is not known from a part of the catalogue
-        fitted = fitting.minimize(fitting.recall, fitted, RECALL_STEPS)
+    fitted = fitting.minimize(first)
     values: dict[str, Any] = {name: tuple(float(value) for value in fitted[places]) for name, places in PLACES.items()}
     report |= {"scorer": fitting.recalls(None), "fitted": fitting.recalls(fitted)}
     logger.info(
@@ -111,36 +107,28 @@ class _Fitting:
         scores = self.joint(numbers) + self._offset
         return tf.reduce_mean(self._reachable * (tf.reduce_logsumexp(scores, axis=1) - scores[:, 0]))
 
-    def recall(self, numbers: tf.Tensor) -> tf.Tensor:
-        """Smooth recall, negative."""
-        scores = self.joint(numbers)
-        ks = [min(k, scores.shape[1] - 1) for k in KS]
-        best = tf.math.top_k(scores[:, 1:], max(ks)).values
-        each = [tf.reduce_mean(self._reachable * tf.sigmoid(scores[:, 0] - best[:, k - 1])) for k in ks]
-        return -tf.reduce_mean(each)
-
     def recalls(self, numbers: NDArray[np.float64] | None) -> dict[str, float]:
         """Recall@K of the joined scores; None: of the scorer's logits."""
         scores = (self._logits if numbers is None else self.joint(tf.constant(numbers, tf.float32))).numpy()
         above = np.sum(scores[:, 1:] > scores[:, :1], axis=1)
         return {f"recall@{k}": float(np.mean((above < k) & (self._reachable.numpy() > 0))) for k in KS}
 
-    def minimize(self, loss: Callable[[tf.Tensor], tf.Tensor], first: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-        """Where a loss and the penalty are least."""
+    def minimize(self, first: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where cross entropy and penalty are least."""
         beginning = tf.constant(np.concatenate([np.atleast_1d(value) for value in asdict(Calibration()).values()]), tf.float32)
 
         @tf.function(autograph=False)
         def with_gradient(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
                 tape.watch(numbers)
-                value = loss(numbers) + _penalty(numbers, beginning)
+                value = self.softmax(numbers) + _penalty(numbers, beginning)
             return value, tape.gradient(value, numbers)
 
         def evaluate(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             value, gradient = with_gradient(tf.constant(numbers, tf.float32))
             return float(value), gradient.numpy().astype(np.float64)
 
-        found = scipy.optimize.minimize(evaluate, first, jac=True, method="L-BFGS-B", options={"maxiter": steps})
+        found = scipy.optimize.minimize(evaluate, first, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
         return np.asarray(found.x, np.float64)
 
 

@@ -32,6 +32,7 @@ class ItemEmbedding(tf.Module):
         emb_dim: size of a row of either id table, and of each feature's embedding.
         seeds: of the initial values.
         features: by name what is read beside items and categories.
+        causal: whether what stands at a position of a history may only depend on it and those before.
 
     Attributes:
         item_table: rows by item row.
@@ -41,7 +42,16 @@ class ItemEmbedding(tf.Module):
         parts: what stands where in a sequence; ``parts.item`` is E.
     """
 
-    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seeds: Seeds, features: Features | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        num_items: int,
+        num_categories: int,
+        emb_dim: int,
+        seeds: Seeds,
+        features: Features | None = None,
+        causal: bool = False,
+    ) -> None:
         super().__init__(name="item_embedding")
         self._num_items, self._num_categories, self._emb_dim, self._seeds = num_items, num_categories, emb_dim, seeds
         of_items = {name: entry for name, entry in (features or {}).items() if isinstance(entry, FeatureLists)}
@@ -49,7 +59,7 @@ class ItemEmbedding(tf.Module):
         self.item_table: Table = StaticTable(num_items, emb_dim, seeds.next(), "item_table")
         self.category_table: Table = StaticTable(num_categories, emb_dim, seeds.next(), "category_table")
         self.features = [FeatureEmbedding(lists, emb_dim, seeds, name=name) for name, lists in of_items.items()]
-        self.request = RequestEmbedding(of_request, emb_dim, seeds)
+        self.request = RequestEmbedding(of_request, emb_dim, seeds, causal=causal)
         self.parts = SequenceParts((2 + len(of_items)) * emb_dim, self.request.event_dim, self.request.user_dim)
 
     def items(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tf.Tensor:
@@ -58,18 +68,21 @@ class ItemEmbedding(tf.Module):
         embedded = functools.reduce(tf.add, [lookup_positions((items, categories), rows) for items, categories, rows in levels])
         return tf.concat([embedded, *(feature(item_rows) for feature in self.features)], axis=-1) if self.features else embedded
 
-    def history(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `nann.models.Scorer.history`."""
+    def history(
+        self, item_rows: tf.Tensor, cate_rows: tf.Tensor, *, segments: tf.Tensor | None = None, **inputs: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `nann.models.Scorer.history`; with ``segments`` as `RequestEmbedding.events` says."""
         for name in self.request.inputs:
             if name not in inputs:
                 raise ValueError(f"the model reads the input {name!r}, which is not given; give it, 0 where it is unknown")
         sequence, mask = self.items(item_rows, cate_rows), tf.not_equal(item_rows, 0)
         more = []
         if self.parts.event:
-            more.append(self.request.events(item_rows, inputs))
+            more.append(self.request.events(item_rows, inputs, segments))
         if self.parts.user:
-            user = self.request.user(inputs)[:, tf.newaxis, :]
-            more.append(tf.broadcast_to(user, tf.concat([tf.shape(item_rows), [self.parts.user]], axis=0)))
+            user = self.request.user(inputs)
+            of_positions = user if segments is not None else user[:, tf.newaxis, :]
+            more.append(tf.broadcast_to(of_positions, tf.concat([tf.shape(item_rows), [self.parts.user]], axis=0)))
         return (tf.concat([sequence, *more], axis=-1) if more else sequence), mask
 
     @property

@@ -31,12 +31,14 @@ class RequestEmbedding(tf.Module):
     """Embeddings of a request's inputs.
 
     Of an event's time come the seconds from it to the newest event of the history and to the one after it, each as a row per half octave:
-    the end of the history is the one moment that training and serving have in common.
+    the end of the history is the one moment that training and serving have in common. A causal scorer must not look ahead: of an event's
+    time come the seconds since the one before.
 
     Args:
         inputs: by name.
         dim: of the embedding of a user's feature.
         seeds: of the initial values.
+        causal: whether an event's part may only depend on it and those before.
 
     Attributes:
         inputs: as given.
@@ -45,9 +47,9 @@ class RequestEmbedding(tf.Module):
         tables: all variables.
     """
 
-    def __init__(self, inputs: Mapping[str, RequestInput], dim: int, seeds: Seeds) -> None:
+    def __init__(self, inputs: Mapping[str, RequestInput], dim: int, seeds: Seeds, *, causal: bool = False) -> None:
         super().__init__(name="request_inputs")
-        self.inputs = dict(inputs)
+        self.inputs, self._causal = dict(inputs), causal
         self._event_tables: list[tf.Variable] = []
         self._user_tables: list[tf.Variable] = []
 
@@ -59,14 +61,18 @@ class RequestEmbedding(tf.Module):
             if entry.side == "user":
                 self._user_tables.append(table(entry.num_values or 0, dim, name))
             elif entry.num_values is None:
-                self._event_tables += [table(len(SPANS) + 1, EVENT_DIM, f"{name}_{span}") for span in ("to_newest", "to_next")]
+                spans = ("since_last",) if causal else ("to_newest", "to_next")
+                self._event_tables += [table(len(SPANS) + 1, EVENT_DIM, f"{name}_{span}") for span in spans]
             else:
                 self._event_tables.append(table(entry.num_values, EVENT_DIM, name))
         self.tables = (*self._event_tables, *self._user_tables)
         self.event_dim, self.user_dim = EVENT_DIM * len(self._event_tables), dim * len(self._user_tables)
 
-    def events(self, item_rows: tf.Tensor, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """[B, L, event_dim] of the events of histories [B, L] padded at the end; zeros where no item stands, or nothing is known."""
+    def events(self, item_rows: tf.Tensor, values: Mapping[str, tf.Tensor], segments: tf.Tensor | None = None) -> tf.Tensor:
+        """[B, L, event_dim] of the events of histories [B, L] padded at the end; zeros where no item stands, or nothing is known.
+
+        With ``segments`` [B, L] int32 a row holds the events of several users, those of equal numbers of one.
+        """
         present = tf.not_equal(item_rows, 0)
         rows: list[tf.Tensor] = []
         for name, entry in self.inputs.items():
@@ -74,22 +80,35 @@ class RequestEmbedding(tf.Module):
                 continue
             given = tf.where(present, tf.cast(values[name], tf.int64), 0)
             if entry.num_values is None:
-                known = given > 0
-                following = tf.concat([given[:, 1:], tf.zeros_like(given[:, :1])], axis=1)
-                newest = tf.reduce_max(given, axis=1, keepdims=True)
-                rows.append(tf.where(known, span_rows(newest - given), 0))
-                rows.append(tf.where(tf.logical_and(known, following > 0), span_rows(following - given), 0))
+                rows += self._spans(given, segments)
             else:
                 rows.append(_known(given, entry.num_values))
         return lookup_positions(self._event_tables, rows)
 
+    def _spans(self, given: tf.Tensor, segments: tf.Tensor | None) -> list[tf.Tensor]:
+        """Rows [B, L] of spans of time between events at times [B, L], 0 where one of the two is not known."""
+        known, none = given > 0, tf.zeros_like(given[:, :1])
+        if self._causal:
+            before = tf.concat([none, given[:, :-1]], axis=1)
+            if segments is not None:
+                same = tf.equal(segments, tf.concat([tf.zeros_like(segments[:, :1]), segments[:, :-1]], axis=1))
+                before = tf.where(same, before, 0)
+            return [tf.where(tf.logical_and(known, before > 0), span_rows(given - before), 0)]
+        following = tf.concat([given[:, 1:], none], axis=1)
+        newest = tf.reduce_max(given, axis=1, keepdims=True)
+        to_next = tf.where(tf.logical_and(known, following > 0), span_rows(following - given), 0)
+        return [tf.where(known, span_rows(newest - given), 0), to_next]
+
     def user(self, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """[B, user_dim]: per feature the mean of its values' rows, zeros without any."""
+        """[..., user_dim] of values [..., V]: per feature the mean of its values' rows, zeros without any."""
         of_user = [(name, entry) for name, entry in self.inputs.items() if entry.side == "user"]
         means = []
         for (name, entry), table in zip(of_user, self._user_tables, strict=True):
             given = _known(tf.cast(values[name], tf.int64), entry.num_values or 0)
-            means.append(lookup_bags(table, tf.ragged.boolean_mask(given, given > 0)))
+            shape = tf.shape(given)
+            flat = tf.reshape(given, [-1, shape[-1]])
+            mean = lookup_bags(table, tf.ragged.boolean_mask(flat, flat > 0))
+            means.append(tf.reshape(mean, tf.concat([shape[:-1], [table.shape[1]]], axis=0)))
         return tf.concat(means, axis=-1)
 
     def describe(self) -> dict[str, dict[str, Any]]:

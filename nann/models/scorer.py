@@ -53,10 +53,12 @@ class Scorer(tf.Module, abc.ABC):
         seeds: of the layers' initial values, in the order the layers are made.
         compiles: whether XLA may compile its training step.
         neighborhood: the neighbours that `embed_items` wants beside each item in training and extraction; None: none.
+        causal: whether it says something after every event of a history, see `nann.models.causal.CausalScorer`.
     """
 
     neighborhood: NeighborhoodShape | None = None
     compiles: bool = True
+    causal: bool = False
 
     def __init__(
         self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, name: str, features: Features | None = None
@@ -66,7 +68,12 @@ class Scorer(tf.Module, abc.ABC):
         self.item_dim = NETWORK_SIZE
         self.seeds = Seeds(seed)
         self.item_embedding = ItemEmbedding(
-            num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seeds=self.seeds, features=features
+            num_items=num_items,
+            num_categories=num_categories,
+            emb_dim=emb_dim,
+            seeds=self.seeds,
+            features=features,
+            causal=self.causal,
         )
         self.parts = self.item_embedding.parts
         self.embedded_dim, self.history_dim = self.parts.item, self.parts.total

@@ -6,13 +6,16 @@ the future; among candidates of its own hour it has to learn who prefers what. H
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.neighborhood import NeighborSampler
 from nann.replay.log import ReplayLog, windows_before
-from nann.training.batches import Batch
+from nann.training.batches import Batch, parts_of
 
 SPREAD = 4  # negatives come from this many batches on either side in time
 JITTER_SECONDS = 3600.0
@@ -33,7 +36,6 @@ class TimedBatches:
         self._log, self._config = log, config
         self._positions = positions
         self.neighbors: NeighborSampler | None = None
-        self.inputs: tuple[str, ...] = ()
         self.max_length = max_length
         self.num_samples = len(positions)
         self.batch_size = max(1, min(config.batch_size, self.num_samples))
@@ -60,6 +62,16 @@ class TimedBatches:
             targets=self._log.item_rows[positions],
             negatives=self._log.item_rows[drawn][np.newaxis],
         )
+
+    @property
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """Shapes and types of `parts`."""
+        shapes = {"histories": [None, self.max_length], "targets": [None], "negatives": [None, self._config.num_neg]}
+        return {name: tf.TensorSpec(shape, tf.int32) for name, shape in shapes.items()}
+
+    def parts(self, step: int) -> dict[str, npt.NDArray[Any]]:
+        """The batch of a step by names."""
+        return parts_of(self.batch(step), shared_by=1)
 
 
 def training_positions(

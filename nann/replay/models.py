@@ -18,7 +18,7 @@ from nann.dataset import Items
 from nann.models import Scorer, save_model
 from nann.replay.batches import TimedBatches, training_positions
 from nann.replay.log import ReplayLog
-from nann.training.loop import train_scorer
+from nann.training.loop import TrainingData, train_scorer
 from nann.training.records import remove_leftovers
 from nann.training.warm_start import load_earlier_model, save_optimizer
 
@@ -102,16 +102,13 @@ def make_model(
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    # Candidates of the same hour, drawn as they were read: what is left to learn is who prefers what, not how much is read of each.
+    noise = np.zeros(num_items + 1, np.float32)
     trained = train_scorer(
-        batches,
-        items,
-        None,
-        # Candidates of the same hour, drawn as they were read: what is left to learn is who prefers what, not how much is read of each.
-        log_probability=np.zeros(num_items + 1, np.float32),
-        max_length=config.max_length,
-        config=options,
-        strategy=tf.distribute.get_strategy(),
-        directory=partial,
+        TrainingData(batches, items, noise, config.max_length),
+        options,
+        tf.distribute.get_strategy(),
+        partial,
         earlier=None if earlier is None else load_earlier_model(earlier),
     )
     save_model(trained.scorer, partial, config=options, max_length=config.max_length, keep_moments=True)

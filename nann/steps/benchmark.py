@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from data_prep.cores import available_cores
 from data_prep.json_text import write_json
 from nann.artifacts import StepResult, open_artifact, require_same_ancestor
 from nann.benchmarking.load import Load, join_loads, run_load, summarize
@@ -93,7 +93,7 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
             "batch_size": config.batch_size,
             "requests_per_s": config.requests_per_s,
             "num_histories": len(histories),
-            "cpus": len(os.sched_getaffinity(0)),
+            "cpus": available_cores(),
         }
         graphs = {form: {**_figures(converted_model, joined[form], config), **common, **forms[form].figures()} for form in forms}
         first = config.graphs[0]

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from data_prep.cores import limit_thread_pools
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -90,7 +92,9 @@ class Step:
         return f"{self.module}_config"
 
     def load_function(self, name: str = "") -> Callable[..., Any]:
-        """Imports the step function (and with it, for most steps, TensorFlow), or another function of its module."""
+        """Imports the step function (and with it, for most steps, TensorFlow, with threads for the cores it may use), or another function
+        of its module."""
+        limit_thread_pools()
         function: Callable[..., Any] = load_object(f"nann.steps.{self.module}:{name or self.module}")
         return function
 

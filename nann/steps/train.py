@@ -21,8 +21,9 @@ from nann.neighborhood import NeighborSampler, build_graph
 from nann.steps.table import TRAIN
 from nann.training.batches import BatchSource, HistoryWindows, NoiseSampler
 from nann.training.distillation import Teacher
-from nann.training.loop import train_scorer
+from nann.training.loop import TrainingData, train_scorer
 from nann.training.memory import Divided, divide_users, held_out_positions, make_memory
+from nann.training.packing import PackedBatches
 from nann.training.records import remove_leftovers
 from nann.training.warm_start import load_earlier_model, require_continuation, save_optimizer
 
@@ -94,15 +95,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
         )
     try:
         sampler = NoiseSampler(items.train_counts)
-        source = BatchSource(
-            histories,
-            max_length=max_length,
-            sampler=sampler,
-            config=config,
-            replicas=strategy.num_replicas_in_sync,
-            neighbors=_neighbor_sampler(histories, config, num_items=len(items.item_ids) - 1),
-            inputs=asked,
-        )
+        source = _batches(histories, asked, config, sampler=sampler, max_length=max_length, replicas=strategy.num_replicas_in_sync)
     except ValueError as error:
         raise TrainingError(f"{dataset}: {error}; convert a longer log, or with a smaller --train-min-length") from error
     logger.info(
@@ -122,16 +115,12 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             f"{source.wanted_steps:,}",
         )
     with writer as directory:
+        data = TrainingData(source, items, sampler.log_probability, max_length, features, _validation_samples(dataset, config))
         trained = train_scorer(
-            source,
-            items,
-            _validation_samples(dataset, config),
-            log_probability=sampler.log_probability,
-            max_length=max_length,
-            config=config,
-            strategy=strategy,
-            directory=directory,
-            features=features,
+            data,
+            config,
+            strategy,
+            directory,
             earlier=None if warm_start is None else load_earlier_model(warm_start),
             teacher=Teacher(config.teacher, items.category_rows, histories, compiled=config.xla) if config.teacher else None,
         )
@@ -205,6 +194,24 @@ def worker_position() -> tuple[int, int]:
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     workers = resolver.cluster_spec().as_dict().get("worker", [])
     return max(1, len(workers)), int(resolver.task_id or 0)
+
+
+def _batches(
+    histories: Histories, inputs: tuple[str, ...], config: TrainConfig, *, sampler: NoiseSampler, max_length: int, replicas: int
+) -> BatchSource | PackedBatches:
+    """One history per target, or packed rows for a scorer that says something after every event."""
+    if load_class(config.scorer).causal:
+        for option, value, needed in (("negatives", config.negatives, "shared"), ("teacher", config.teacher, None)):
+            if value != needed:
+                raise TrainingError(
+                    f"--scorer {config.scorer} learns from every event of a history at once, which goes without --{option} {value}; "
+                    "leave it out, or take --scorer nann"
+                )
+        return PackedBatches(histories, max_length=max_length, sampler=sampler, config=config, replicas=replicas, inputs=inputs)
+    neighbors = _neighbor_sampler(histories, config, num_items=len(sampler.log_probability) - 1)
+    return BatchSource(
+        histories, max_length=max_length, sampler=sampler, config=config, replicas=replicas, neighbors=neighbors, inputs=inputs
+    )
 
 
 def _neighbor_sampler(histories: Histories, config: TrainConfig, *, num_items: int) -> NeighborSampler | None:

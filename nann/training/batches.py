@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.dataset import Histories
-from nann.dataset.inputs import BEHAVIOR, TIME
+from nann.dataset.inputs import BEHAVIOR, INPUT_PREFIX, TIME
 from nann.neighborhood import NeighborSampler
 
 Int32Array = npt.NDArray[np.int32]
@@ -49,24 +50,41 @@ class Batches(Protocol):
     """What a training needs of its batches.
 
     Attributes:
-        max_length: L.
         num_samples: samples of an epoch.
-        batch_size: B, of the global batch.
+        batch_size: samples of the global batch; in the mean, where they vary.
         steps: batches of the whole training.
         neighbors: of the items' neighbourhoods, for a scorer that has them; None: batches without.
-        inputs: names of what the batches hold beside items.
     """
 
     neighbors: NeighborSampler | None
-    inputs: tuple[str, ...]
-    max_length: int
     num_samples: int
     batch_size: int
     steps: int
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, from 0 on; the same whenever it is asked for."""
+    @property
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """Shapes and types of `parts`."""
         ...
+
+    def parts(self, step: int) -> dict[str, npt.NDArray[Any]]:
+        """The batch of a step, from 0 on, by names; the same whenever it is asked for. Replicas split every part along its first axis."""
+        ...
+
+
+def parts_of(batch: Batch, *, shared_by: int) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a batch by the names of `Batch`, inputs after ``INPUT_PREFIX``; what all samples share stands there once for each of
+    ``shared_by`` replicas."""
+    names = ("histories", "targets", "negatives", "target_neighbors", "negative_neighbors")
+    parts = {name: part for name in names if (part := getattr(batch, name)) is not None}
+    parts |= {INPUT_PREFIX + name: values for name, values in batch.inputs.items()}
+    shared = len(batch.negatives) == 1
+    return {name: np.repeat(part, shared_by, axis=0) if shared and name.startswith("negative") else part for name, part in parts.items()}
+
+
+def signature_of(batch: Batch) -> dict[str, tf.TensorSpec]:
+    """Shapes and types of the parts of batches like this one."""
+    spec = {name: tf.TensorSpec([None, *part.shape[1:]], part.dtype) for name, part in parts_of(batch, shared_by=1).items()}
+    return {name: tf.TensorSpec([None, None], part.dtype) if name.startswith(INPUT_PREFIX) else part for name, part in spec.items()}
 
 
 class NoiseSampler:
@@ -126,14 +144,27 @@ class HistoryWindows:
         if not self._inputs:
             return {}
         places, inside = self._places(positions)
-        values = {}
-        for name in self._inputs:
-            if name in self._of_users and self._user_rows is not None:
-                values[name] = self._of_users[name].dense(self._user_rows[self.users(positions)]).astype(np.int64)
-            elif (of_events := self._of_events.get(name)) is not None:
-                values[name] = np.where(inside, of_events[places], 0).astype(np.int64)
-            else:
-                raise ValueError(f"the histories were read without the input {name!r}; read them with it")
+        of_user = self._of_user(positions)
+        return {
+            name: of_user[name] if name in of_user else np.where(inside, self._event_input(name)[places], 0).astype(np.int64)
+            for name in self._inputs
+        }
+
+    def of_positions(self, positions: Int64Array) -> dict[str, Int64Array]:
+        """The inputs at the given positions [n] themselves, by name: [n] of the events, [n, V] of their users."""
+        of_user = self._of_user(positions)
+        return {name: of_user[name] if name in of_user else self._event_input(name)[positions].astype(np.int64) for name in self._inputs}
+
+    def _of_user(self, positions: Int64Array) -> dict[str, Int64Array]:
+        if self._user_rows is None:
+            return {}
+        rows = self._user_rows[self.users(positions)]
+        return {name: lists.dense(rows).astype(np.int64) for name, lists in self._of_users.items() if name in self._inputs}
+
+    def _event_input(self, name: str) -> npt.NDArray[np.integer]:
+        values = self._of_events.get(name)
+        if values is None:
+            raise ValueError(f"the histories were read without the input {name!r}; read them with it")
         return values
 
     def users(self, positions: Int64Array) -> Int64Array:
@@ -175,7 +206,7 @@ class BatchSource:
         neighbors: NeighborSampler | None = None,
         inputs: Sequence[str] = (),
     ) -> None:
-        self.neighbors, self.inputs = neighbors, tuple(inputs)
+        self.neighbors, self.inputs, self._replicas = neighbors, tuple(inputs), replicas
         self.windows = HistoryWindows(histories, max_length=max_length, inputs=inputs)
         self._item_rows = histories.item_rows
         self.max_length, self._sampler, self._config = max_length, sampler, config
@@ -229,3 +260,12 @@ class BatchSource:
             near_negatives = self.neighbors.sample(rng, negatives)
         near = near_targets, near_negatives
         return Batch(self.windows.items(positions), targets, negatives, *near, self.windows.input_values(positions))
+
+    @property
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """Shapes and types of `parts`."""
+        return signature_of(self.batch(0))
+
+    def parts(self, step: int) -> dict[str, npt.NDArray[Any]]:
+        """The batch of a step by names."""
+        return parts_of(self.batch(step), shared_by=self._replicas)

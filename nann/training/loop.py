@@ -4,43 +4,34 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from nann.config import TrainConfig
 from nann.dataset import Items, Samples
-from nann.dataset.inputs import INPUT_PREFIX, Features
+from nann.dataset.inputs import Features
 from nann.errors import TrainingError
 from nann.models import Scorer, build_model
 from nann.training.batches import Batches
 from nann.training.checkpoints import Checkpoints
+from nann.training.clock import Clock
 from nann.training.distillation import Teacher
+from nann.training.feeding import feed
 from nann.training.records import BEST, CHECKPOINTS, VALIDATION_KS, BestWeights, Records
+from nann.training.schedule import StepPlan, learning_rate_at
 from nann.training.step import TrainingStep, trained_variables
 from nann.training.validation import RecallProbe
 from nann.training.warm_start import EarlierModel, carry_over
 from ops.optimizers import LazyAdamW
 
 logger = logging.getLogger(__name__)
-PROGRESS_SECONDS = 10.0
 # marks a tensor event as a scalar for TensorBoard, without needing its package for writing
 _SCALAR = tf.compat.v1.SummaryMetadata(plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"))
-
-
-def learning_rate_at(step: int, *, steps: int, config: TrainConfig) -> float:
-    """Learning rate of a step: linear warm-up, then constant or a half cosine that ends at 0 (arXiv 1608.03983, equation 5)."""
-    warmup = min(config.warmup_steps, steps // 10)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    if config.schedule == "constant":
-        return config.learning_rate
-    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
 @dataclass(frozen=True)
@@ -59,233 +50,193 @@ class Trained:
     summary: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training learns from.
+
+    Attributes:
+        batches: of the global batch of all replicas.
+        items: the catalogue.
+        log_probability: [N + 1] float32 log of the noise probability by item row.
+        max_length: history items the model reads.
+        features: by name what the scorer reads beside items and categories.
+        validation: held-out samples for recall during training, or None.
+    """
+
+    batches: Batches
+    items: Items
+    log_probability: NDArray[np.float32]
+    max_length: int
+    features: Features | None = None
+    validation: Samples | None = None
+
+
 def train_scorer(
-    source: Batches,
-    items: Items,
-    validation: Samples | None,
-    *,
-    log_probability: np.ndarray,
-    max_length: int,
+    data: TrainingData,
     config: TrainConfig,
     strategy: tf.distribute.Strategy,
     directory: Path,
-    features: Features | None = None,
+    *,
     earlier: EarlierModel | None = None,
     teacher: Teacher | None = None,
 ) -> Trained:
     """Trains a scorer, from the newest checkpoint in ``directory`` when there is one.
 
     Args:
-        source: the batches.
-        items: the catalogue.
-        validation: held-out samples for recall during training, or None.
-        log_probability: [N + 1] float32 log of the noise probability by item row.
-        max_length: history items the model reads.
+        data: what to learn from.
         config: the options.
-        strategy: where the replicas are; ``source`` must yield their global batch.
+        strategy: where the replicas are.
         directory: receives ``checkpoints/``, ``events/`` and ``training.jsonl``.
-        features: by name what the scorer reads beside items and categories; None: nothing.
         earlier: the model to go on from; None to begin with initial values.
         teacher: whose scores the scorer learns too, or None.
 
     Raises:
         TrainingError: a loss is not finite.
     """
-    records = Records(directory)
     with strategy.scope():
         scorer = build_model(
-            config,
-            num_items=len(items.category_rows) - 1,
-            num_categories=items.num_categories,
-            features=features,
+            config, num_items=len(data.items.category_rows) - 1, num_categories=data.items.num_categories, features=data.features
         )
         optimizer = LazyAdamW(trained_variables(scorer), weight_decay=config.weight_decay, fused=config.fused)
     if config.item_init != 1:
         scorer.item_embedding.item_table.scale(config.item_init)
     carried = {} if earlier is None else carry_over(earlier, scorer, optimizer)
-    steps_before = 0 if earlier is None else earlier.steps
-    checkpoints = Checkpoints(tf.train.Checkpoint(scorer=scorer, optimizer=optimizer), directory / CHECKPOINTS, strategy)
-    if checkpoints.restore():
-        logger.info("resuming from step %d of %d", int(optimizer.step.numpy()) - steps_before, source.steps)
-    start = int(optimizer.step.numpy()) - steps_before
-    records.truncate(start)
-
-    graph = None if source.neighbors is None else source.neighbors.graph
-    step_of = TrainingStep(
-        scorer,
-        optimizer,
-        config,
-        categories=tf.constant(items.category_rows),
-        log_probability=tf.constant(log_probability),
-        replicas=strategy.num_replicas_in_sync,
-        teacher=teacher,
-    )
-    distributed = _distributed(source, start, config, strategy)
-
-    @tf.function(autograph=False)
-    def train_step(batch: dict[str, Any], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        losses, divergences = strategy.run(step_of, args=(batch, learning_rate))
-        mean = tf.distribute.ReduceOp.MEAN
-        return strategy.reduce(mean, losses, axis=None), strategy.reduce(mean, divergences, axis=None)
-
-    probe = None
-    if validation is not None and len(validation.targets) and config.validations:
-        probe = RecallProbe(scorer, validation, categories=items.category_rows, max_length=max_length, graph=graph)
-    validate_at = {math.ceil(source.steps * (number + 1) / config.validations) for number in range(config.validations)} if probe else set()
-
-    best = BestWeights(tf.train.Checkpoint(scorer=scorer, optimizer=optimizer), directory / BEST, records)
-    writer = tf.summary.create_file_writer(str(directory / "events"))
-    clock = _Clock(start, source)
-    losses: list[tf.Tensor] = []
-    divergences: list[tf.Tensor] = []
-    for step in range(start, source.steps):
-        rate = learning_rate_at(step, steps=source.steps, config=config)
-        loss, divergence = train_step(next(distributed), tf.constant(rate, tf.float32))
-        losses.append(loss)
-        divergences.append(divergence)
-        done = step + 1
-        if done % config.log_steps and done != source.steps and done not in validate_at:
-            continue
-        record: dict[str, Any] = {
-            "step": done,
-            "epoch": done * source.batch_size / source.num_samples,
-            "loss": float(np.mean([value.numpy() for value in losses])),
-            "divergence": float(np.mean([value.numpy() for value in divergences])),
-            "learning_rate": rate,
-        }
-        losses, divergences = [], []
-        if not math.isfinite(record["loss"]):
-            raise TrainingError(
-                f"the loss is {record['loss']} within the {config.log_steps} steps up to step {done}; "
-                "lower --learning-rate, or look for extreme values in the input"
-            )
-        if probe and done in validate_at:
-            with clock.paused():
-                record.update(probe.recall(VALIDATION_KS))
-                if config.keep == "best":
-                    best.offer(record)
-        records.add(record, samples_per_s=clock.samples_per_s(done))
-        with writer.as_default(step=done):
-            for name in record.keys() - {"step"}:
-                tf.summary.write(name, tf.constant(record[name], tf.float32), metadata=_SCALAR)
-        clock.report(record, force=done == source.steps or done in validate_at)
-        if config.patience and len(records.since_best()) >= config.patience:
-            logger.info("ended after step %d: no better recall in the last %d measurements", done, config.patience)
-            break
-        if done < source.steps:
-            checkpoints.save(done, due=clock.checkpoint_due(config.checkpoint_seconds))
-    writer.close()
-    last = records.last()
-    done = int(last.get("step", start))
-    kept = best.take() if config.keep == "best" else done
-    records.finish()
+    loop = _Loop(data, config, strategy, directory, scorer, optimizer, steps_before=0 if earlier is None else earlier.steps)
+    last, kept = loop.run(teacher)
     if config.evict_after:
         scorer.item_embedding.evict(config.evict_after)
-    measured = {name: value for name, value in records.at(kept).items() if name.startswith("recall_all@")}
-    summary: dict[str, Any] = {
-        "steps": done,
-        "kept_step": kept,
-        "samples": done * source.batch_size,
-        "samples_per_epoch": source.num_samples,
-        **carried,
-        **scorer.item_embedding.counts(),
-        **{name: last[name] for name in ("loss", "divergence") if name in last},
-        **measured,
-    }
-    return Trained(scorer, optimizer, summary)
+    return Trained(scorer, optimizer, {**last, **carried, **scorer.item_embedding.counts(), **kept})
 
 
-def _distributed(source: Batches, start: int, config: TrainConfig, strategy: tf.distribute.Strategy) -> Iterator[dict[str, Any]]:
-    """Batches from a step on, by the names of `Batch`; made ahead of time in a thread, and split over the replicas."""
-    shared = config.negatives == "shared"
-    replicas = strategy.num_replicas_in_sync
-    shapes: dict[str, tuple[int, ...]] = {"histories": (source.max_length,), "targets": (), "negatives": (config.num_neg,)}
-    if source.neighbors is not None:
-        size = source.neighbors.shape.size
-        shapes.update(target_neighbors=(size,), negative_neighbors=(config.num_neg, size))
+class _Loop:
+    """One training: its records, its checkpoints and its steps."""
 
-    def generate() -> Iterator[dict[str, np.ndarray]]:
-        for step in range(start, source.steps):
-            batch = source.batch(step)
-            parts: dict[str, np.ndarray] = {name: getattr(batch, name) for name in shapes}
-            parts |= {INPUT_PREFIX + name: batch.inputs[name] for name in source.inputs}
-            if shared:
-                parts.update({name: np.repeat(part, replicas, axis=0) for name, part in parts.items() if name.startswith("negative")})
-            yield parts
+    def __init__(
+        self,
+        data: TrainingData,
+        config: TrainConfig,
+        strategy: tf.distribute.Strategy,
+        directory: Path,
+        scorer: Scorer,
+        optimizer: LazyAdamW,
+        *,
+        steps_before: int,
+    ) -> None:
+        self._data, self._config, self._strategy, self._directory = data, config, strategy, directory
+        self._scorer, self._optimizer = scorer, optimizer
+        self._records = Records(directory)
+        self._checkpoints = Checkpoints(tf.train.Checkpoint(scorer=scorer, optimizer=optimizer), directory / CHECKPOINTS, strategy)
+        self._plan = StepPlan(data.batches.steps, config, directory)
+        resumed = self._checkpoints.restore()
+        self._start = int(optimizer.step.numpy()) - steps_before
+        if resumed:
+            logger.info("resuming from step %d of %d", self._start, self._plan.steps)
+        self._records.truncate(self._start)
+        self._best = BestWeights(tf.train.Checkpoint(scorer=scorer, optimizer=optimizer), directory / BEST, self._records)
+        self._clock = Clock(self._start, data.batches)
+        self._probe = self._make_probe()
 
-    spec = {name: tf.TensorSpec([None, *shape], tf.int32) for name, shape in shapes.items()}
-    spec |= {INPUT_PREFIX + name: tf.TensorSpec([None, None], tf.int64) for name in source.inputs}
-    options = tf.data.Options()
-    # There is nothing to tune, and an iterator is only let go of after its tuning thread's next turn: up to as long as it has lived.
-    options.autotune.enabled = False
-    stream = tf.data.Dataset.from_generator(generate, output_signature=spec).prefetch(4).with_options(options)
-    if replicas == 1:
-        return iter(stream)
-    per_replica = [
-        stream.map(lambda parts, index=index: {name: tf.split(part, replicas)[index] for name, part in parts.items()})
-        for index in range(replicas)
-    ]
-    return _zip_replicas(per_replica, strategy)
+    def run(self, teacher: Teacher | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Takes all steps; says how many, and of the weights that are kept what was measured."""
+        train_step, batches = self._compiled_step(teacher), feed(self._data.batches, self._start, self._strategy)
+        writer = tf.summary.create_file_writer(str(self._directory / "events"))
+        pending: list[tuple[tf.Tensor, tf.Tensor]] = []
+        done = self._start
+        while done < self._plan.steps:
+            rate = learning_rate_at(done, steps=self._plan.steps, config=self._config)
+            pending.append(train_step(next(batches), tf.constant(rate, tf.float32)))
+            done += 1
+            self._measure_speed(done, pending)
+            measures = self._measures_after(done)
+            if done % self._config.log_steps and done != self._plan.steps and not measures:
+                continue
+            record = self._note(done, rate, pending, measures)
+            pending = []
+            with writer.as_default(step=done):
+                for name in record.keys() - {"step"}:
+                    tf.summary.write(name, tf.constant(record[name], tf.float32), metadata=_SCALAR)
+            if self._config.patience and len(self._records.since_best()) >= self._config.patience:
+                logger.info("ended after step %d: no better recall in the last %d measurements", done, self._config.patience)
+                break
+            if done < self._plan.steps:
+                self._checkpoints.save(done, due=self._clock.checkpoint_due(self._config.checkpoint_seconds))
+        writer.close()
+        return self._finish()
 
-
-def _zip_replicas(per_replica: list[tf.data.Dataset], strategy: tf.distribute.Strategy) -> Iterator[dict[str, Any]]:
-    for parts in zip(*per_replica, strict=True):
-        yield {
-            name: strategy.experimental_distribute_values_from_function(
-                lambda context, name=name: parts[context.replica_id_in_sync_group][name]  # noqa: B023 - used at once
-            )
-            for name in parts[0]
-        }
-
-
-class _Clock:
-    """Speed, progress lines and checkpoint times of this process; pauses (validation) do not count as training."""
-
-    def __init__(self, start: int, source: Batches) -> None:
-        self._start, self._source = start, source
-        self._began = self._reported = self._saved = time.monotonic()
-
-    def samples_per_s(self, done: int) -> float:
-        return (done - self._start) * self._source.batch_size / max(1e-9, time.monotonic() - self._began)
-
-    def paused(self) -> _Pause:
-        return _Pause(self)
-
-    def skip(self, seconds: float) -> None:
-        self._began += seconds
-
-    def report(self, record: dict[str, Any], *, force: bool) -> None:
-        now = time.monotonic()
-        if not force and now - self._reported < PROGRESS_SECONDS:
-            return
-        self._reported = now
-        speed = self.samples_per_s(record["step"])
-        left = (self._source.steps - record["step"]) * self._source.batch_size / max(speed, 1e-9)
-        recalls = "".join(f"  {name} {record[name]:.3f}" for name in record if name.startswith("recall"))
-        logger.info(
-            "step %d/%d  epoch %.2f  loss %.4f%s  %.0f samples/s  %d:%02d left",
-            record["step"],
-            self._source.steps,
-            record["epoch"],
-            record["loss"],
-            recalls,
-            speed,
-            *divmod(round(left), 60),
+    def _compiled_step(self, teacher: Teacher | None) -> Any:
+        """A function of a batch and a learning rate that takes a step, and returns its loss and its divergence."""
+        strategy = self._strategy
+        step_of = TrainingStep(
+            self._scorer,
+            self._optimizer,
+            self._config,
+            categories=tf.constant(self._data.items.category_rows),
+            log_probability=tf.constant(self._data.log_probability),
+            replicas=strategy.num_replicas_in_sync,
+            teacher=teacher,
         )
 
-    def checkpoint_due(self, seconds: float) -> bool:
-        if time.monotonic() - self._saved < seconds:
-            return False
-        self._saved = time.monotonic()
-        return True
+        @tf.function(autograph=False)
+        def train_step(batch: dict[str, Any], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            losses, divergences = strategy.run(step_of, args=(batch, learning_rate))
+            mean = tf.distribute.ReduceOp.MEAN
+            return strategy.reduce(mean, losses, axis=None), strategy.reduce(mean, divergences, axis=None)
 
+        return train_step
 
-class _Pause:
-    def __init__(self, clock: _Clock) -> None:
-        self._clock = clock
+    def _make_probe(self) -> RecallProbe | None:
+        data = self._data
+        if data.validation is None or not len(data.validation.targets) or not self._config.validations:
+            return None
+        graph = None if data.batches.neighbors is None else data.batches.neighbors.graph
+        return RecallProbe(self._scorer, data.validation, categories=data.items.category_rows, max_length=data.max_length, graph=graph)
 
-    def __enter__(self) -> None:
-        self._since = time.monotonic()
+    def _measures_after(self, done: int) -> bool:
+        """Whether recall is measured after so many steps."""
+        times = self._config.validations
+        return self._probe is not None and done in {math.ceil(self._plan.steps * (number + 1) / times) for number in range(times)}
 
-    def __exit__(self, *_: object) -> None:
-        self._clock.skip(time.monotonic() - self._since)
+    def _measure_speed(self, done: int, pending: list[tuple[tf.Tensor, tf.Tensor]]) -> None:
+        """Turns a limit of time into one of steps."""
+        if not self._plan.measured_at or done > self._plan.measured_at:
+            return
+        if done == self._start + 1 + (self._plan.measured_at - self._start) // 2:  # the first steps compile
+            pending[-1][0].numpy()
+            self._clock.mark(done)
+        elif done == self._plan.measured_at:
+            pending[-1][0].numpy()
+            self._plan.measure(done, self._clock.seconds(), self._clock.seconds_a_step(done))
+            logger.info("%g minutes are %d steps of this speed", self._config.max_minutes, self._plan.steps)
+
+    def _note(self, done: int, rate: float, pending: list[tuple[tf.Tensor, tf.Tensor]], measures: bool) -> dict[str, Any]:
+        """Adds a record of the steps since the last one.
+
+        Raises:
+            TrainingError: their loss is not finite.
+        """
+        batches = self._data.batches
+        loss, divergence = (float(np.mean([value.numpy() for value in values])) for values in zip(*pending, strict=True))
+        record: dict[str, Any] = {"step": done, "epoch": done * batches.batch_size / batches.num_samples}
+        record |= {"loss": loss, "divergence": divergence, "learning_rate": rate}
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} within the {self._config.log_steps} steps up to step {done}; "
+                "lower --learning-rate, or look for extreme values in the input"
+            )
+        if measures and self._probe is not None:
+            with self._clock.paused():
+                record.update(self._probe.recall(VALIDATION_KS))
+                if self._config.keep == "best":
+                    self._best.offer(record)
+        self._records.add(record, samples_per_s=self._clock.samples_per_s(done))
+        self._clock.report(record, steps=self._plan.steps, force=done == self._plan.steps or measures)
+        return record
+
+    def _finish(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        last, batches = self._records.last(), self._data.batches
+        done = int(last.get("step", self._start))
+        kept = self._best.take() if self._config.keep == "best" else done
+        self._records.finish()
+        steps = {"steps": done, "kept_step": kept, "samples": done * batches.batch_size, "samples_per_epoch": batches.num_samples}
+        measured = {name: value for name, value in self._records.at(kept).items() if name.startswith("recall_all@")}
+        return steps, {**{name: last[name] for name in ("loss", "divergence") if name in last}, **measured}

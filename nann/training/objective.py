@@ -6,10 +6,12 @@ log-expected-count correction: Jean et al., arXiv 1412.2007. Adversarial part: N
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import tensorflow as tf
 
 from nann.config import TrainConfig
-from nann.models import Scorer
+from nann.models import Scorer, UserState
 from nann.training.distillation import distillation_loss
 
 
@@ -60,17 +62,24 @@ def _over_replicas(gradient: tf.Tensor) -> tf.Tensor:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, gradient)
 
 
+def mean_of(values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+    """The mean of [B]; with weights [B], which add up to 1, the weighted one."""
+    return tf.reduce_mean(values) if weights is None else tf.reduce_sum(weights * values)
+
+
 def loss_and_gradients(
     scorer: Scorer,
     config: TrainConfig,
     *,
+    encode: Callable[..., UserState],
     sequence: tf.Tensor,
-    mask: tf.Tensor,
+    context: Mapping[str, tf.Tensor],
     embedded: tf.Tensor,
     log_expected: tf.Tensor,
     is_target: tf.Tensor,
     ignored: tf.Tensor,
     scale: tf.Tensor,
+    weights: tf.Tensor | None = None,
     teacher_logits: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...], tf.Tensor, tf.Tensor]:
     """One forward and backward pass over looked-up embeddings, so that it compiles as one XLA program of fixed shapes.
@@ -78,13 +87,15 @@ def loss_and_gradients(
     Args:
         scorer: its networks are used, its tables are not.
         config: loss kind, ``adv_eps``, precision.
-        sequence: [B, L, E] embedded histories.
-        mask: [B, L] bool.
+        encode: the user states, leading axis B, of the scorer, the sequence and, by name, ``context``.
+        sequence: [R, L, H] embedded histories; R is B, or B is R L where every position has a target.
+        context: what else the user states depend on.
         embedded: [B, n, E] embedded candidates, or [1, n, E] when the batch shares them.
         log_expected: [B or 1, n].
         is_target: [B, n] bool.
         ignored: [B, n] bool.
         scale: scalar the mean over B is multiplied by before differentiation (1 / replicas).
+        weights: [B] how much each sample counts, adding up to 1 (in the mean over the replicas); None: all alike.
         teacher_logits: [B, n] a teacher's scores of the candidates; ``teacher_weight`` of the loss is then the divergence from them.
 
     Returns:
@@ -95,20 +106,20 @@ def loss_and_gradients(
     variables = scorer.network_variables
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([sequence, embedded, *variables])
-        user_state = scorer.encode_user(tf.cast(sequence, compute), mask)
+        user_state = encode(scorer, tf.cast(sequence, compute), **context)
         items = scorer.item_network(tf.cast(embedded, compute), training=True)
         with tf.GradientTape(watch_accessed_variables=False) as inner:
             inner.watch(items)
             logits = tf.cast(scorer.score(user_state, items, training=True), tf.float32)
-            loss = tf.reduce_mean(candidate_loss(logits, log_expected, is_target, ignored, config.loss))
+            loss = mean_of(candidate_loss(logits, log_expected, is_target, ignored, config.loss), weights)
             if teacher_logits is not None:
-                distilled = tf.reduce_mean(distillation_loss(logits, teacher_logits, log_expected, ignored))
+                distilled = mean_of(distillation_loss(logits, teacher_logits, log_expected, ignored), weights)
                 loss = (1.0 - config.teacher_weight) * loss + config.teacher_weight * distilled
         total, divergence = loss, tf.zeros([])
         if config.adv_eps > 0:
             direction = tf.sign(tf.stop_gradient(_over_replicas(inner.gradient(loss, items))))
             perturbed = scorer.score(user_state, items + tf.cast(config.adv_eps, compute) * direction, training=True)
-            divergence = tf.reduce_mean(score_divergence(logits, tf.cast(perturbed, tf.float32)))
+            divergence = mean_of(score_divergence(logits, tf.cast(perturbed, tf.float32)), weights)
             total = loss + divergence
         total *= scale
     gradients = tape.gradient(total, [sequence, embedded, *variables], unconnected_gradients=tf.UnconnectedGradients.ZERO)

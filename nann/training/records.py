@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nann.training.schedule import PLAN
+
 logger = logging.getLogger(__name__)
 VALIDATION_KS = (50, 200)
 CHECKPOINTS, BEST, RUNNING_RECORD = "checkpoints", "best", "training.jsonl"
@@ -69,7 +71,8 @@ def remove_leftovers(directory: Path) -> None:
     """Removes what only a training that goes on needs: checkpoints, the best weights so far, and the running record."""
     for name in (CHECKPOINTS, BEST):
         shutil.rmtree(directory / name, ignore_errors=True)
-    (directory / RUNNING_RECORD).unlink(missing_ok=True)
+    for name in (RUNNING_RECORD, PLAN):
+        (directory / name).unlink(missing_ok=True)
 
 
 def recall_of(record: Mapping[str, Any]) -> float | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.dataset.inputs import INPUT_PREFIX
-from nann.models import Scorer
+from nann.models import Scorer, UserState
+from nann.models.causal import CausalScorer
 from nann.training.distillation import Teacher
 from nann.training.objective import loss_and_gradients
 from ops.lookup import stock_ops
@@ -47,6 +49,7 @@ class TrainingStep:
         # Replicas exchange batch statistics inside. TensorFlow 2.21 can do that in a nested function only under XLA, and under XLA only
         # where all replicas are GPUs (`_use_merge_call` of its strategies), which was not tried for want of one.
         alone = replicas == 1
+        self._at_every_position = functools.partial(_after_every_position, dropout=config.dropout)
         self._differentiate = (
             tf.function(loss_and_gradients, jit_compile=config.xla and scorer.compiles, autograph=False) if alone else loss_and_gradients
         )
@@ -55,9 +58,9 @@ class TrainingStep:
         """Trains on one batch.
 
         Args:
-            batch: the parts of a `nann.training.batches.Batch` by name: ``histories`` [B, L], ``targets`` [B] and ``negatives`` [B, S]
-                or [1, S] when shared, and where the scorer has a neighbourhood ``target_neighbors`` [B, R] and ``negative_neighbors``
-                [B or 1, S, R]; all int32; and the inputs by name after `INPUT_PREFIX`, int64.
+            batch: by name as `nann.training.batches.parts_of` gives it, ``histories`` [B, L], ``targets`` [B], ``negatives`` [B, S] or
+                [1, S] when shared, and where the scorer has a neighbourhood ``target_neighbors`` [B, R] and ``negative_neighbors``
+                [B or 1, S, R]; or as `nann.training.packing.PackedBatches.parts` does.
             learning_rate: scalar float32.
 
         Returns:
@@ -66,33 +69,56 @@ class TrainingStep:
         with contextlib.nullcontext() if self._config.fused else stock_ops():
             return self._train(batch, learning_rate)
 
+    def _seed(self) -> tf.Tensor:
+        """[2] int32 of what is left out in this step."""
+        return tf.stack([tf.constant(self._config.seed, tf.int32), tf.cast(self._optimizer.step.read_value(), tf.int32)])
+
+    def _of_all(self, part: tf.Tensor) -> tf.Tensor:
+        """The parts [B, ...] of all replicas, one after the other."""
+        if self._replicas == 1:
+            return part
+        return tf.distribute.get_replica_context().all_gather(tf.identity(part), axis=0)  # the copy has a device, the argument none
+
+    def _mean_of_all(self, value: tf.Tensor) -> tf.Tensor:
+        """The mean of a scalar over all replicas."""
+        if self._replicas == 1:
+            return value
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, value)
+
     def _train(self, parts: dict[str, tf.Tensor], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         scorer, embedding = self._scorer, self._scorer.item_embedding
         histories, targets, negatives = parts["histories"], parts["targets"], parts["negatives"]
         near_targets, near_negatives = parts.get("target_neighbors"), parts.get("negative_neighbors")
         inputs = {name.removeprefix(INPUT_PREFIX): part for name, part in parts.items() if name.startswith(INPUT_PREFIX)}
-        batch = tf.shape(targets)[0]
-        sampled = tf.shape(negatives)[1]
+        segments, weights = parts.get("segments"), None
+        if segments is not None:  # a target at every position of the rows
+            targets, segments, weights = (tf.reshape(part, [-1]) for part in (targets, segments, parts["weights"]))
+            weights /= tf.maximum(self._mean_of_all(tf.reduce_sum(weights)), 1e-9)
+        batch, sampled = tf.shape(targets)[0], tf.shape(negatives)[1]
         if self._config.negatives == "shared":
             # every sample scores all targets of the global batch and the shared negatives; its own target is at its own place
-            everyone, own = targets, tf.range(batch)
+            everyone, own = self._of_all(targets), tf.range(batch)
             if self._replicas > 1:
-                context = tf.distribute.get_replica_context()
-                everyone = context.all_gather(tf.identity(targets), axis=0)  # the copy has a device, the argument none
-                own += tf.cast(context.replica_id_in_sync_group, tf.int32) * batch
-                if near_targets is not None:
-                    near_targets = context.all_gather(tf.identity(near_targets), axis=0)
+                own += tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32) * batch
+                near_targets = None if near_targets is None else self._of_all(near_targets)
             candidates = tf.concat([everyone, negatives[0]], axis=0)[tf.newaxis, :]
             is_target = tf.one_hot(own, tf.size(everyone) + sampled, on_value=True, off_value=False, dtype=tf.bool)
-            expected = tf.size(everyone) - 1 + sampled
+            expected = tf.math.count_nonzero(everyone, dtype=tf.int32) - 1 + sampled
         else:
             candidates = tf.concat([targets[:, tf.newaxis], negatives], axis=1)
             is_target = tf.tile(tf.range(sampled + 1)[tf.newaxis, :] == 0, [batch, 1])
             expected = sampled
-        ignored = tf.logical_and(tf.equal(candidates, targets[:, tf.newaxis]), tf.logical_not(is_target))
+        ignored = tf.equal(candidates, targets[:, tf.newaxis])
+        if segments is not None:  # padding, and what the same user met before or after
+            whose = tf.concat([self._of_all(segments), tf.zeros([sampled], tf.int32)], axis=0)[tf.newaxis, :]
+            ignored = tf.logical_or(ignored, tf.logical_or(tf.equal(candidates, 0), tf.equal(whose, segments[:, tf.newaxis])))
+        ignored = tf.logical_and(ignored, tf.logical_not(is_target))
         log_expected = tf.gather(self._log_probability, candidates) + tf.math.log(tf.cast(expected, tf.float32))
         embedding.count(targets, tf.gather(self._categories, targets))
         history_categories = tf.gather(self._categories, histories)
+        if segments is not None and self._config.id_dropout:
+            drawn = tf.random.stateless_uniform(tf.shape(histories), self._seed())
+            histories = tf.where(drawn < self._config.id_dropout, tf.zeros_like(histories), histories)
         taught = None if self._teacher is None else self._teacher.logits(histories, history_categories, candidates, **inputs)
         if near_targets is not None:
             # each candidate, then its neighbours
@@ -101,18 +127,25 @@ class TrainingStep:
         candidate_categories = tf.gather(self._categories, candidates)
         with tf.GradientTape(watch_accessed_variables=False) as feature_tape:
             feature_tape.watch(embedding.small_tables)
-            sequence, mask = scorer.history(histories, history_categories, **inputs)
+            if segments is None:
+                sequence, mask = scorer.history(histories, history_categories, **inputs)
+                context = {"mask": mask}
+            else:
+                context = {"segments": parts["segments"], "seed": self._seed()}
+                sequence, _ = embedding.history(histories, history_categories, segments=parts["segments"], **inputs)
             embedded = scorer.embed_items(candidates, candidate_categories)
         loss, divergence, network_gradients, sequence_gradient, embedded_gradient = self._differentiate(
             scorer,
             self._config,
+            encode=_after_the_history if segments is None else self._at_every_position,
             sequence=sequence,
-            mask=mask,
+            context=context,
             embedded=embedded,
             log_expected=log_expected,
             is_target=is_target,
             ignored=ignored,
             scale=tf.constant(1.0 / self._replicas),
+            weights=weights,
             teacher_logits=taught,
         )
         gradients = [sequence_gradient, embedded_gradient]
@@ -122,6 +155,15 @@ class TrainingStep:
             table_gradients += feature_tape.gradient([sequence, embedded], embedding.small_tables, output_gradients=gradients)
         self._optimizer.apply([*table_gradients, *network_gradients], learning_rate)
         return loss, divergence
+
+
+def _after_the_history(scorer: Scorer, sequence: tf.Tensor, mask: tf.Tensor) -> UserState:
+    return scorer.encode_user(sequence, mask)
+
+
+def _after_every_position(scorer: CausalScorer, sequence: tf.Tensor, segments: tf.Tensor, seed: tf.Tensor, dropout: float) -> UserState:
+    vectors = scorer.encode_positions(sequence, segments, dropout=dropout, seed=seed)
+    return (tf.reshape(vectors, [-1, vectors.shape[-1]]),)
 
 
 def trained_variables(scorer: Scorer) -> list[tf.Variable]:

@@ -107,7 +107,14 @@ def test_killed_and_resumed_is_the_same_as_uninterrupted(small_dataset, tmp_path
     assert records[0] == records[1]
 
 
-def test_two_replicas_train_as_one_on_the_global_batch(small_dataset):
+@pytest.mark.parametrize(
+    ("batches", "options"),
+    [
+        ("BatchSource", {"scorer": "two-sided", "negatives": "per-sample"}),
+        ("PackedBatches", {"scorer": "sequence", "dropout": 0.0, "id_dropout": 0.0}),
+    ],
+)
+def test_two_replicas_train_as_one_on_the_global_batch(small_dataset, batches, options):
     """MirroredStrategy over two logical CPUs, against one replica with twice the batch."""
     code = f"""
 import sys; sys.path.insert(0, {str(REPOSITORY)!r})
@@ -118,19 +125,19 @@ from pathlib import Path
 from nann.config import TrainConfig
 from nann.dataset import load_histories, load_items
 from nann.training.batches import BatchSource, NoiseSampler
-from nann.training.loop import train_scorer
+from nann.training.loop import TrainingData, train_scorer
+from nann.training.packing import PackedBatches
 import tempfile
 dataset = Path({str(small_dataset)!r})
 items, histories = load_items(dataset), load_histories(dataset)
 sampler = NoiseSampler(items.train_counts)
 losses = []
 for strategy, batch in ((tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 16), (tf.distribute.get_strategy(), 32)):
-    config = TrainConfig(scorer="two-sided", emb_dim=8, num_neg=8, batch_size=batch, negatives="per-sample", max_steps=6, warmup_steps=0,
-                         max_length=10, xla=False, log_steps=1, validate_users=0)
-    source = BatchSource(histories, max_length=10, sampler=sampler, config=config, replicas=strategy.num_replicas_in_sync)
+    config = TrainConfig(emb_dim=8, num_neg=8, batch_size=batch, max_steps=6, warmup_steps=0, max_length=10, xla=False, log_steps=1,
+                         validate_users=0, **{options})
+    source = {batches}(histories, max_length=10, sampler=sampler, config=config, replicas=strategy.num_replicas_in_sync)
     with tempfile.TemporaryDirectory() as directory:
-        train_scorer(source, items, None, log_probability=sampler.log_probability, max_length=10, config=config, strategy=strategy,
-                     directory=Path(directory))
+        train_scorer(TrainingData(source, items, sampler.log_probability, 10), config, strategy, Path(directory))
         import json
         losses.append([record["loss"] for record in json.loads((Path(directory) / "training.json").read_text())])
 print(losses)

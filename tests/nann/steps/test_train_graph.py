@@ -77,7 +77,7 @@ from nann.config import TrainConfig
 from nann.neighborhood import NeighborhoodShape, NeighborSampler, build_graph
 from nann.dataset import load_histories, load_items
 from nann.training.batches import BatchSource, NoiseSampler
-from nann.training.loop import train_scorer
+from nann.training.loop import TrainingData, train_scorer
 dataset = Path({str(small_dataset)!r})
 items, histories = load_items(dataset), load_histories(dataset)
 sampler = NoiseSampler(items.train_counts)
@@ -89,8 +89,7 @@ for strategy, batch in ((tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 16)
     source = BatchSource(histories, max_length=10, sampler=sampler, config=config,
                          replicas=strategy.num_replicas_in_sync, neighbors=neighbors)
     with tempfile.TemporaryDirectory() as directory:
-        train_scorer(source, items, None, log_probability=sampler.log_probability, max_length=10, config=config, strategy=strategy,
-                     directory=Path(directory))
+        train_scorer(TrainingData(source, items, sampler.log_probability, 10), config, strategy, Path(directory))
         losses.append([record["loss"] for record in json.loads((Path(directory) / "training.json").read_text())])
 print(losses)
 """

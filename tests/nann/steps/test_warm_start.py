@@ -24,7 +24,7 @@ SMALL = {
     "memory": "none",
     "emb_dim": 8,
     "num_neg": 32,
-    "batch_size": 64,
+    "batch_size": 16,
     "max_length": 10,
     "xla": False,
     "validate_users": 0,

@@ -74,7 +74,7 @@ def test_divergence_is_zero_for_equal_scores_and_kullback_leibler_otherwise():
     np.testing.assert_allclose(score_divergence(clean, perturbed), (p * np.log(p / q)).sum(1), rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["nann", "nann-pool", "two-sided"])
+@pytest.mark.parametrize("kind", ["nann", "nann-pool", "two-sided", "sequence"])
 @pytest.mark.parametrize("loss", ["nce", "sampled-softmax"])
 def test_gradients_match_finite_differences(kind, loss):
     config = TrainConfig(scorer=kind, loss=loss, emb_dim=4, adv_eps=0.0)
@@ -89,8 +89,9 @@ def test_gradients_match_finite_differences(kind, loss):
         return loss_and_gradients(
             scorer,
             config,
+            encode=lambda scorer, sequence, mask: scorer.encode_user(sequence, mask),
             sequence=tf.constant(sequence),
-            mask=tf.constant(mask),
+            context={"mask": tf.constant(mask)},
             embedded=tf.constant(embedded),
             log_expected=tf.constant(log_expected),
             is_target=tf.constant(is_target),
@@ -123,8 +124,9 @@ def test_the_adversarial_part_adds_a_divergence_and_grows_with_epsilon():
                 loss_and_gradients(
                     scorer,
                     config,
+                    encode=lambda scorer, sequence, mask: scorer.encode_user(sequence, mask),
                     sequence=tf.constant(np.random.default_rng(8).normal(size=(3, 4, 8)).astype(np.float32)),
-                    mask=tf.ones([3, 4], tf.bool),
+                    context={"mask": tf.ones([3, 4], tf.bool)},
                     embedded=tf.constant(np.random.default_rng(9).normal(size=(1, 5, 8)).astype(np.float32)),
                     log_expected=tf.constant(log_expected),
                     is_target=tf.constant(is_target),
@@ -135,3 +137,33 @@ def test_the_adversarial_part_adds_a_divergence_and_grows_with_epsilon():
         )
     assert divergences[0] == 0
     assert 0 < divergences[1] < divergences[2]
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.05])
+def test_samples_of_no_weight_change_nothing(eps):
+    rng = np.random.default_rng(3)
+    config = TrainConfig(scorer="two-sided", emb_dim=4, adv_eps=eps)
+    scorer = build_model(config, num_items=10, num_categories=3)
+    sequence, logits_of = rng.normal(size=(4, 3, 8)).astype(np.float32), inputs(batch=4, count=5)
+    embedded = rng.normal(size=(1, 5, 8)).astype(np.float32)
+
+    def run(rows, weights):
+        _, log_expected, is_target, ignored = logits_of
+        found = loss_and_gradients(
+            scorer,
+            config,
+            encode=lambda scorer, sequence, mask: scorer.encode_user(sequence, mask),
+            sequence=tf.constant(sequence[rows]),
+            context={"mask": tf.ones([len(rows), 3], tf.bool)},
+            embedded=tf.constant(embedded),
+            log_expected=tf.constant(log_expected),
+            is_target=tf.constant(is_target[rows]),
+            ignored=tf.constant(ignored[rows]),
+            scale=tf.constant(1.0),
+            weights=None if weights is None else tf.constant(weights, tf.float32),
+        )
+        return [found[0], found[1], *found[2], found[3][:2], found[4]]
+
+    # the item network normalises over the candidates, which are the same in both
+    for whole, part in zip(run([0, 1, 2, 3], [0.5, 0.5, 0.0, 0.0]), run([0, 1], None), strict=True):
+        np.testing.assert_allclose(tf.convert_to_tensor(whole), tf.convert_to_tensor(part), rtol=1e-4, atol=1e-6)

@@ -14,8 +14,15 @@ ITEMS, CATEGORIES = 30, 4
 FUSED = {"Nann>FusedEmbeddingPositionsResource", "Nann>FusedEmbeddingPositionsGrad", "Nann>FusedEmbeddingUpdateRows"}
 
 
-def traced_ops(fused):
-    config = TrainConfig(emb_dim=8, xla=False, fused=fused)
+SHAPES = {
+    "samples": {"histories": [4, 5], "targets": [4], "negatives": [4, 6]},
+    "packed": {"histories": [4, 5], "segments": [4, 5], "targets": [4, 5], "negatives": [1, 6]},
+}
+kinds = pytest.mark.parametrize("kind", list(SHAPES))
+
+
+def traced_ops(kind, fused):
+    config = TrainConfig(scorer={"samples": "nann", "packed": "sequence"}[kind], emb_dim=8, xla=False, fused=fused)
     scorer = build_model(config, num_items=ITEMS, num_categories=CATEGORIES)
     optimizer = LazyAdamW(trained_variables(scorer), fused=fused)
     step = TrainingStep(
@@ -26,18 +33,21 @@ def traced_ops(fused):
         log_probability=tf.zeros([ITEMS + 1]),
         replicas=1,
     )
-    shapes = {"histories": [4, 5], "targets": [4], "negatives": [4, 6]}
-    batch = {name: tf.TensorSpec(shape, tf.int32, name=name) for name, shape in shapes.items()}
+    batch = {name: tf.TensorSpec(shape, tf.int32, name=name) for name, shape in SHAPES[kind].items()}
+    if kind == "packed":
+        batch["weights"] = tf.TensorSpec([4, 5], tf.float32, name="weights")
     graph = tf.function(step, autograph=False).get_concrete_function(batch, tf.TensorSpec([], tf.float32)).graph.as_graph_def()
     return {node.op for nodes in [graph.node, *(function.node_def for function in graph.library.function)] for node in nodes}
 
 
 @pytest.mark.skipif(native.load_library() is None, reason="the native library is not built; run `make install`")
-def test_a_step_looks_up_differentiates_and_updates_with_fused_ops():
-    found = traced_ops(fused=True)
+@kinds
+def test_a_step_looks_up_differentiates_and_updates_with_fused_ops(kind):
+    found = traced_ops(kind, fused=True)
     assert found >= FUSED
     assert not any(op.startswith("SparseSegment") for op in found)
 
 
-def test_without_fusion_a_step_holds_stock_ops_alone():
-    assert not any(op.startswith("Nann>") for op in traced_ops(fused=False))
+@kinds
+def test_without_fusion_a_step_holds_stock_ops_alone(kind):
+    assert not any(op.startswith("Nann>") for op in traced_ops(kind, fused=False))

@@ -1,0 +1,88 @@
+"""A causal scorer: what it says after an event depends on that user's events up to it, in packed rows as in serving."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nann.config import TrainConfig
+from nann.dataset.inputs import RequestInput
+from nann.models import build_model
+from nann.models.causal import CausalScorer
+
+ITEMS, CATEGORIES = 30, 5
+INPUTS = {"time": RequestInput("history"), "behavior": RequestInput("history", 3), "age": RequestInput("user", 4)}
+
+
+def model_of(inputs: tuple[str, ...] = ()) -> CausalScorer:
+    config = TrainConfig(scorer="sequence", emb_dim=8, inputs=inputs)
+    scorer = build_model(config, num_items=ITEMS, num_categories=CATEGORIES, features={name: INPUTS[name] for name in inputs})
+    assert isinstance(scorer, CausalScorer)
+    generator = np.random.default_rng(1)
+    for variable in scorer.trainable_variables:  # the initial values are small: what should differ would differ by little
+        variable.assign(generator.normal(0, 0.3, variable.shape))
+    return scorer
+
+
+def request(length: int, seed: int, inputs: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    items = rng.integers(1, ITEMS + 1, length)
+    values = {
+        "time": np.cumsum(rng.integers(1, 10_000, length)) + 10**9,
+        "behavior": rng.integers(1, 4, length),
+        "age": rng.integers(1, 5, 2),
+    }
+    return items, items % CATEGORIES + 1, {name: values[name] for name in inputs}
+
+
+@pytest.mark.parametrize("inputs", [(), ("time", "behavior", "age")])
+def test_every_position_of_a_packed_row_is_what_serving_says_of_that_prefix(inputs: tuple[str, ...]) -> None:
+    scorer = model_of(inputs)
+    users = [request(length, seed, inputs) for seed, length in enumerate((4, 1, 7))]
+    items, categories = (np.concatenate([user[part] for user in users])[np.newaxis] for part in (0, 1))
+    segments = np.repeat([3, 1, 2], [4, 1, 7]).astype(np.int32)[np.newaxis]
+    values = {}
+    for name in inputs:
+        parts = [user[2][name] if name != "age" else np.tile(user[2][name], (len(user[0]), 1)) for user in users]
+        values[name] = np.concatenate(parts)[np.newaxis]
+    pad = [[0, 0], [0, 4]]
+    segments, items, categories = (np.pad(part, pad) for part in (segments, items, categories))
+    values = {name: np.pad(part, pad + [[0, 0]] * (part.ndim - 2)) for name, part in values.items()}
+    sequence, _ = scorer.item_embedding.history(tf.constant(items), tf.constant(categories), segments=tf.constant(segments), **values)
+    packed = scorer.encode_positions(sequence, tf.constant(segments)).numpy()[0]
+    place = 0
+    for rows, cates, given in users:
+        for end in range(1, len(rows) + 1):
+            prefix = {name: (value if name == "age" else value[:end])[np.newaxis] for name, value in given.items()}
+            (vector,) = scorer.encode_user(
+                *scorer.history(tf.constant(rows[np.newaxis, :end]), tf.constant(cates[np.newaxis, :end]), **prefix)
+            )
+            np.testing.assert_allclose(packed[place], vector[0], rtol=1e-4, atol=1e-5)
+            place += 1
+
+
+def test_padding_and_later_users_change_nothing() -> None:
+    scorer = model_of()
+    items, categories, _ = request(5, 1, ())
+    alone = scorer.encode_user(*scorer.history(items[np.newaxis], categories[np.newaxis]))[0]
+    padded = scorer.encode_user(*scorer.history(np.pad(items, (0, 3))[np.newaxis], np.pad(categories, (0, 3))[np.newaxis]))[0]
+    np.testing.assert_allclose(alone, padded, rtol=1e-4, atol=1e-5)
+
+
+def test_an_empty_history_has_finite_scores() -> None:
+    scorer = model_of()
+    state = scorer.encode_user(*scorer.history(np.zeros((2, 3), np.int64), np.zeros((2, 3), np.int64)))
+    assert np.all(np.isfinite(scorer.score(state, scorer.encode_item(np.arange(1, 6), np.arange(5))[tf.newaxis])))
+
+
+def test_dropout_is_decided_by_the_seed() -> None:
+    scorer = model_of()
+    items, categories, _ = request(6, 2, ())
+    sequence, mask = scorer.history(items[np.newaxis], categories[np.newaxis])
+    segments = tf.cast(mask, tf.int32)
+
+    def vectors(*seed: int) -> np.ndarray:
+        return scorer.encode_positions(sequence, segments, dropout=0.3, seed=tf.constant(seed, tf.int32)).numpy()
+
+    np.testing.assert_array_equal(vectors(1, 2), vectors(1, 2))
+    assert np.any(vectors(1, 2) != vectors(1, 3))
+    assert np.any(vectors(1, 2) != scorer.encode_positions(sequence, segments).numpy())
