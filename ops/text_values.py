@@ -1,4 +1,4 @@
-"""Values of text columns: what kind of id each is, and times, natively (`ops/cc/data/text_values.cc`) or in Python.
+"""Values of text columns: what kind of id each is, and times, natively (`id_classes.cc` and `times.cc` in `ops/cc/data/`) or in Python.
 
 Values come as offsets ([n + 1] int32) and bytes (uint8): value i is data[offsets[i]:offsets[i + 1]].
 """

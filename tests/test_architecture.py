@@ -161,6 +161,12 @@ def test_no_module_is_called_utils() -> None:
     assert not [path for package in PACKAGES for path in modules(package) if path.stem in {"utils", "util", "helpers", "common"}]
 
 
+def test_modules_of_ops_are_small() -> None:
+    sources = [path for pattern in ("*.py", "*.cc", "*.h") for path in (ROOT / "ops").rglob(pattern)]
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources}
+    assert {path: count for path, count in lines.items() if count > 350} == {}, "cut it where its meaning changes"
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_tests_mirror_the_packages(package: str) -> None:
     assert list((ROOT / "tests" / package).rglob("test_*.py"))

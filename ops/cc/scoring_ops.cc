@@ -1,4 +1,5 @@
-// The ops that retrieve with a scorer given as a program, with shapes and documentation; their kernels are in scoring_kernels.cc.
+// The ops that retrieve with a scorer given as a program, with shapes and documentation; their kernels: beam_search_kernel.cc,
+// scan_items_kernel.cc.
 
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"

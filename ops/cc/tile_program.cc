@@ -1,8 +1,8 @@
+// Programs from their text.
+
 #include "ops/cc/tile_program.h"
 
-#include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <map>
 #include <sstream>
 
@@ -39,8 +39,6 @@ const std::map<std::string, Opcode>& Opcodes() {
                                                                        {"concat", Opcode::kConcat}};
   return *opcodes;
 }
-
-bool IsBinary(Opcode op) { return op >= Opcode::kAdd && op <= Opcode::kMin; }
 
 // How many operands follow the output; slices have two numbers behind theirs.
 int NumOperands(Opcode op) {
@@ -82,20 +80,6 @@ bool Fits(const Program& program, const Instruction& instruction) {
   if (instruction.op == Opcode::kPrelu) return is_register(instruction.a) && is_source(instruction.b);
   if (instruction.op == Opcode::kConcat) return is_register(instruction.a) && is_register(instruction.b);
   return is_register(instruction.a);
-}
-
-int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
-
-// [ceil(n / kPanel), k, kPanel] of a matrix [k, n], or [n, k] where transposed.
-void Pack(const float* matrix, int64_t k, int64_t n, bool transposed, float* panels) {
-  for (int64_t first = 0; first < n; first += kPanel, panels += k * kPanel) {
-    const int64_t count = std::min(kPanel, n - first);
-    for (int64_t i = 0; i < k; ++i) {
-      for (int64_t j = 0; j < kPanel; ++j) {
-        panels[i * kPanel + j] = j >= count ? 0.0f : transposed ? matrix[(first + j) * k + i] : matrix[i * n + first + j];
-      }
-    }
-  }
 }
 
 }  // namespace
@@ -151,208 +135,6 @@ Program Parse(const std::string& text) {
   }
   if (!ended) program.error = "the program has no result";
   return program;
-}
-
-std::string Scorer::Prepare(const Program& program, const std::vector<Parameter>& parameters, int64_t item_dim, int64_t batch,
-                            bool shared_items) {
-  program_ = &program;
-  kernels_ = &GetTileKernels();
-  item_dim_ = item_dim;
-  flops_ = 0;
-  const size_t count = parameters.size();
-  if (count != program.parameters.size()) {
-    return "the program has " + std::to_string(program.parameters.size()) + " parameters, got " + std::to_string(count);
-  }
-  user_strides_.assign(count, 0);
-  n_.assign(count, 0);
-  k_.assign(count, 0);
-  values_.assign(count, nullptr);
-  packed_.assign(count, {});
-  for (size_t i = 0; i < count; ++i) {
-    const Parameter& parameter = parameters[i];
-    if (parameter.rows != 1 && parameter.rows != batch) {
-      return "parameter " + std::to_string(i) + " has " + std::to_string(parameter.rows) + " rows for " + std::to_string(batch) +
-             " users";
-    }
-    k_[i] = parameter.k;
-    n_[i] = parameter.n;
-    int64_t stride = parameter.n;
-    if (program.parameters[i] == ParameterKind::kVector) {
-      values_[i] = parameter.values;
-    } else {
-      stride = RoundUp(parameter.n, kPanel) * parameter.k;
-      packed_[i].resize(stride * parameter.rows);
-      for (int64_t row = 0; row < parameter.rows; ++row) {
-        Pack(parameter.values + row * parameter.k * parameter.n, parameter.k, parameter.n,
-             program.parameters[i] == ParameterKind::kTransposed, packed_[i].data() + row * stride);
-      }
-      values_[i] = packed_[i].data();
-    }
-    user_strides_[i] = parameter.rows == 1 ? 0 : stride;
-  }
-
-  widths_.assign(program.num_registers, 0);
-  widths_[0] = item_dim;
-  std::vector<bool> per_user(program.num_registers, false);
-  steps_.clear();
-  const auto width_of = [&](const Operand& o) { return o.kind == Operand::kRegister ? widths_[o.index] : n_[o.index]; };
-  for (const Instruction& instruction : program.instructions) {
-    bool depends = !shared_items;
-    for (const Operand* o : {&instruction.a, &instruction.b, &instruction.c, &instruction.d}) {
-      depends |=
-          o->kind == Operand::kRegister ? per_user[o->index] : o->kind == Operand::kParameter && user_strides_[o->index] > 0;
-    }
-    int64_t width = width_of(instruction.a);
-    const auto widen = [&width](int64_t other) {
-      const bool fits = width == other || width == 1 || other == 1;
-      width = std::max(width, other);
-      return fits;
-    };
-    bool fits = true;
-    switch (instruction.op) {
-      case Opcode::kMatmul:
-        fits = width == k_[instruction.b.index];
-        width = n_[instruction.b.index];
-        flops_ += 2 * width * k_[instruction.b.index];
-        if (instruction.c.kind != Operand::kNone) fits &= width_of(instruction.c) == width || width_of(instruction.c) == 1;
-        if (instruction.d.kind == Operand::kParameter) fits &= width_of(instruction.d) == width;
-        break;
-      case Opcode::kReduceMax:
-      case Opcode::kReduceSum:
-        width = 1;
-        break;
-      case Opcode::kSlice:
-        fits = instruction.first >= 0 && instruction.width >= 1 && instruction.first + instruction.width <= width;
-        width = instruction.width;
-        break;
-      case Opcode::kConcat:
-        width += width_of(instruction.b);
-        break;
-      case Opcode::kPrelu:
-        fits = width_of(instruction.b) == width || width_of(instruction.b) == 1;
-        break;
-      default:
-        if (instruction.b.kind != Operand::kNone) fits &= widen(width_of(instruction.b));
-        if (instruction.c.kind != Operand::kNone) fits &= widen(width_of(instruction.c));
-    }
-    if (!fits) return "the operands of r" + std::to_string(instruction.out) + " do not fit together";
-    flops_ += 2 * width;
-    widths_[instruction.out] = width;
-    per_user[instruction.out] = depends;
-    steps_.push_back({instruction, depends});
-  }
-  if (widths_[program.result] != 1) return "the result is " + std::to_string(widths_[program.result]) + " wide, not a score";
-
-  // What all users share keeps its place; the rest is given the place of what is not needed any more.
-  std::vector<int> last_use(program.num_registers, -1);
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    for (const Operand* o : {&steps_[i].instruction.a, &steps_[i].instruction.b, &steps_[i].instruction.c}) {
-      if (o->kind == Operand::kRegister) last_use[o->index] = static_cast<int>(i);
-    }
-  }
-  last_use[program.result] = static_cast<int>(steps_.size());
-  offsets_.assign(program.num_registers, 0);
-  workspace_size_ = 0;
-  const auto append = [this](int64_t width) {
-    const int64_t offset = workspace_size_;
-    workspace_size_ += width * kTileItems;
-    return offset;
-  };
-  offsets_[0] = append(item_dim);
-  for (const Step& step : steps_) {
-    if (!step.per_user) offsets_[step.instruction.out] = append(widths_[step.instruction.out]);
-  }
-  std::vector<std::pair<int64_t, int64_t>> free;  // width, offset
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    if (!steps_[i].per_user) continue;
-    const int out = steps_[i].instruction.out;
-    auto best = free.end();
-    for (auto place = free.begin(); place != free.end(); ++place) {
-      if (place->first >= widths_[out] && (best == free.end() || place->first < best->first)) best = place;
-    }
-    int64_t size = widths_[out];
-    if (best != free.end()) {
-      size = best->first;
-      offsets_[out] = best->second;
-      free.erase(best);
-    } else {
-      offsets_[out] = append(size);
-    }
-    for (int r = 1; r < program.num_registers; ++r) {
-      if (last_use[r] == static_cast<int>(i) && per_user[r] && r != out) free.emplace_back(widths_[r], offsets_[r]);
-    }
-  }
-  return "";
-}
-
-void Scorer::Load(const float* const* rows, int64_t count, float* workspace) const {
-  const float* all[kTileItems];
-  for (int64_t i = 0; i < kTileItems; ++i) all[i] = rows[i < count ? i : 0];
-  kernels_->load(all, item_dim_, workspace + offsets_[0]);
-}
-
-void Scorer::RunShared(float* workspace) const {
-  for (const Step& step : steps_) {
-    if (!step.per_user) Run(step.instruction, 0, workspace);
-  }
-}
-
-const float* Scorer::RunUser(int64_t user, float* workspace) const {
-  for (const Step& step : steps_) {
-    if (step.per_user) Run(step.instruction, user, workspace);
-  }
-  return workspace + offsets_[program_->result];
-}
-
-const float* Scorer::At(const Operand& operand, int64_t user, const float* workspace) const {
-  if (operand.kind == Operand::kRegister) return workspace + offsets_[operand.index];
-  if (operand.kind == Operand::kParameter) return values_[operand.index] + user * user_strides_[operand.index];
-  return nullptr;
-}
-
-void Scorer::Run(const Instruction& instruction, int64_t user, float* workspace) const {
-  const auto source = [&](const Operand& o, int64_t width) {
-    const bool is_register = o.kind == Operand::kRegister;
-    const int64_t own = o.kind == Operand::kNone ? width : is_register ? widths_[o.index] : n_[o.index];
-    return Source{At(o, user, workspace), is_register, own == 1 && width != 1};
-  };
-  const float* const in = At(instruction.a, user, workspace);
-  float* const out = workspace + offsets_[instruction.out];
-  const int64_t width = widths_[instruction.out];
-  switch (instruction.op) {
-    case Opcode::kMatmul:
-      kernels_->matmul(in, k_[instruction.b.index], At(instruction.b, user, workspace), width, source(instruction.c, width),
-                       instruction.d.kind == Operand::kRelu, At(instruction.d, user, workspace), out);
-      break;
-    case Opcode::kPrelu:
-      kernels_->prelu(in, source(instruction.b, width), width, out);
-      break;
-    case Opcode::kSelect:
-      kernels_->select(source(instruction.a, width), source(instruction.b, width), source(instruction.c, width), width, out);
-      break;
-    case Opcode::kSoftmax:
-      kernels_->softmax(in, width, out);
-      break;
-    case Opcode::kReduceMax:
-    case Opcode::kReduceSum:
-      kernels_->reduce(instruction.op, in, widths_[instruction.a.index], out);
-      break;
-    case Opcode::kSlice:
-      std::memcpy(out, in + instruction.first * kTileItems, width * kTileItems * sizeof(float));
-      break;
-    case Opcode::kConcat: {
-      const int64_t first = widths_[instruction.a.index] * kTileItems;
-      std::memcpy(out, in, first * sizeof(float));
-      std::memcpy(out + first, At(instruction.b, user, workspace), (width * kTileItems - first) * sizeof(float));
-      break;
-    }
-    default:
-      if (IsBinary(instruction.op)) {
-        kernels_->binary(instruction.op, source(instruction.a, width), source(instruction.b, width), width, out);
-      } else {
-        kernels_->unary(instruction.op, in, width, out);
-      }
-  }
 }
 
 }  // namespace tile

@@ -4,9 +4,8 @@
 // A program is text, a line per parameter or instruction. Register r0 holds the items; every register is written once.
 //
 //   param matrix | matrix_t | vector     p0, p1, ...: [R, k, n], [R, n, k] and [R, w], one per user (R = B) or for all (R = 1)
-//   matmul r1 r0 p0 INIT ACTIVATION      r1 = ACTIVATION(INIT + r0 x p0); INIT: -, a vector or a register; ACTIVATION: -, relu,
-//   or a
-//                                        vector of slopes below 0 (PReLU)
+//   matmul r1 r0 p0 INIT ACTIVATION      r1 = ACTIVATION(INIT + r0 x p0); INIT: -, a vector or a register;
+//                                        ACTIVATION: -, relu, or a vector of slopes below 0 (PReLU)
 //   add|sub|mul|div|max|min r2 A B       element by element; A and B registers or vectors, of one width or of width 1
 //   relu|exp|log|log1p|softplus|sigmoid|tanh|sqrt|rsqrt|neg|square|isfinite r3 r2
 //   prelu r3 r2 p1                       max(r2, 0) + p1 min(r2, 0)
@@ -35,6 +34,8 @@ struct Operand {
   enum Kind { kNone, kRegister, kParameter, kRelu } kind = kNone;
   int index = 0;
 };
+
+inline bool IsBinary(Opcode op) { return op >= Opcode::kAdd && op <= Opcode::kMin; }
 
 struct Instruction {
   Opcode op;
