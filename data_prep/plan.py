@@ -26,7 +26,7 @@ _TRAIN, _VALIDATE, _TEST = 0, 1, 2
 
 @dataclass(frozen=True)
 class LogFacts:
-    """Numbers for the report (`data_prep.convert.ConvertReport`) that do not come from the shards."""
+    """Numbers for the report (`data_prep.report.ConvertReport`) that do not come from the shards."""
 
     num_rows: int
     headers: list[bool]

@@ -72,7 +72,7 @@ Features: TypeAlias = Mapping[str, Feature]
 
 
 def describe_inputs(dataset: Path) -> dict[str, dict[str, Any]]:
-    """Name -> description of all inputs of a dataset, see `data_prep.convert.ConvertReport`."""
+    """Name -> description of all inputs of a dataset, see `data_prep.report.ConvertReport`."""
     return dict(load_meta(dataset).get("inputs", {}))
 
 

@@ -23,8 +23,8 @@ import pyarrow.parquet
 import tensorflow as tf
 
 from data_prep.config import ConvertConfig
-from data_prep.convert import ConvertReport
 from data_prep.errors import DataError
+from data_prep.report import ConvertReport
 from data_prep.shards import SPLITS, shard_path
 from nann.dataset.record_batches import Column, record_batches
 from nann.dataset.rejoin import Rejoiner

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from data_prep.config import RESOURCE_FIELDS, ConvertConfig
-from data_prep.convert import ConvertReport, convert_log
+from data_prep.convert import convert_log
 from data_prep.dry_run import dry_run as dry_run_log
 from data_prep.errors import DataError
 from data_prep.presets import resolve_format
+from data_prep.report import ConvertReport
 from data_prep.sources import expand_directories, find_records, require_files
 from nann.artifacts import ArtifactWriter, Inputs, StepResult, open_artifact, sha256_files
 from nann.steps.table import CONVERT

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.config import RESOURCE_FIELDS, ConvertConfig
-from data_prep.convert import make_plan, merge_shards
+from data_prep.convert import merge_shards
 from data_prep.plan import load_plan
+from data_prep.planning import make_plan
 from data_prep.presets import resolve_format
 from data_prep.shards import ShardWriter
 from data_prep.sources import expand_directories

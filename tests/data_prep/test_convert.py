@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from data_prep import DataError
 from data_prep.config import SPLIT_FIELDS, ConvertConfig
-from data_prep.convert import ConvertReport, convert_log
+from data_prep.convert import convert_log
+from data_prep.report import ConvertReport
 from data_prep.splits import draw_splits
 
 

@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from data_prep.config import ConvertConfig
-from data_prep.convert import make_plan
+from data_prep.planning import make_plan
 from nann.errors import ArtifactError
 from nann.steps.convert import convert
 from nann.steps.convert_parts import convert_shard, merge_conversion, plan_conversion

@@ -105,9 +105,9 @@ def test_a_failed_conversion_leaves_nothing(log: Path, tmp_path: Path) -> None:
     ("module", "function", "call"),
     [
         ("data_prep.log_reader", "parse_block", 1),
-        ("data_prep.convert", "count_events", 1),
-        ("data_prep.convert", "scatter_events", 1),
-        ("data_prep.convert", "save_plan", 1),
+        ("data_prep.planning", "count_events", 1),
+        ("data_prep.planning", "scatter_events", 1),
+        ("data_prep.planning", "save_plan", 1),
         ("data_prep.shards", "encode_block", 1),
         ("data_prep.shards", "encode_block", 8),
         ("data_prep.shards", "encode_block", 23),
