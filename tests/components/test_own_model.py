@@ -123,4 +123,4 @@ def test_usage(elsewhere: Path) -> None:
     assert (no_root.exit_code, "Missing option '--model'; give it, or --output-root" in no_root.output) == (2, True)
     unknown = nann("train", "--scorer", "deep", "--output-root", elsewhere)
     assert unknown.exit_code != 0
-    assert "'deep' is none of nann, nann-pool, two-sided, graph" in unknown.output
+    assert "'deep' is none of sequence, nann, nann-pool, two-sided, graph" in unknown.output
