@@ -46,7 +46,7 @@ Precision = Literal["float32", "bfloat16", "float16", "int8"]
 class RewriteConfig(StepConfig):
     """Options of `nann rewrite`: the search baked into the exported retrieval graph."""
 
-    ef: tuple[Count, ...] = Field((400, 400, 200), description="running top-ef per level, from level 0 up")
+    ef: tuple[Count, ...] = Field((500, 400, 200), description="running top-ef per level, from level 0 up")
     rounds: tuple[NotNegative, ...] = Field((8, 2, 1), description="rounds of expansion per level, from level 0 up")
     top_k: int = Field(200, ge=1, description="items returned per user")
     precision: Precision = Field(
