@@ -198,15 +198,14 @@ class _Loop:
 
     def _measure_speed(self, done: int, pending: list[tuple[tf.Tensor, tf.Tensor]]) -> None:
         """Turns a limit of time into one of steps."""
-        if not self._plan.measured_at or done > self._plan.measured_at:
-            return
-        if done == self._start + 1 + (self._plan.measured_at - self._start) // 2:  # the first steps compile
-            pending[-1][0].numpy()
-            self._clock.mark(done)
-        elif done == self._plan.measured_at:
+        at = self._plan.measured_at
+        if done == at:
             pending[-1][0].numpy()
             self._plan.measure(done, self._clock.seconds(), self._clock.seconds_a_step(done))
             logger.info("%g minutes are %d steps of this speed", self._config.max_minutes, self._plan.steps)
+        elif done == self._start + 1 + (at - self._start) // 2:  # the first steps compile
+            pending[-1][0].numpy()
+            self._clock.mark(done)
 
     def _note(self, done: int, rate: float, pending: list[tuple[tf.Tensor, tf.Tensor]], measures: bool) -> dict[str, Any]:
         """Adds a record of the steps since the last one.

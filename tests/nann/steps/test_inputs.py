@@ -114,7 +114,7 @@ def dataset(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("inputs"), "behavior")
 
 
-@pytest.fixture(scope="module", params=["nann", "nann-pool", "two-sided"])
+@pytest.fixture(scope="module", params=["nann", "sequence", "two-sided"])
 def run(request, dataset, tmp_path_factory):
     """A model that reads inputs of all sides, exported."""
     root = tmp_path_factory.mktemp(request.param)
