@@ -181,7 +181,7 @@ def _export(parts: RetrievalParts, search: Search, *, compiled: bool = False, ch
         sequence, mask = history.import_into(variables.make, *parts.scorer.prepare(item_ids, cate_ids, **inputs))
         user_state, score = _import_networks(networks, state_shapes, sequence, mask, compiled=compiled)
         found = search.walk(score, Query(item_ids, cate_ids, user_state), tables, parameters, memory)
-        rows = tf.identity(rows_at(tables.item_rows, found.positions), name="top_k_item_ids")
+        rows = tf.identity(_checked_rows(rows_at(tables.item_rows, found.positions), parts.catalogue.num_items), name="top_k_item_ids")
         tf.identity(found.scores, name="top_k_scores")
         tf.identity(found.items_scored, name="items_scored")
         tf.identity(lookup.ids_of(rows), name="top_k_catalogue_item_ids")
@@ -195,6 +195,15 @@ def _export(parts: RetrievalParts, search: Search, *, compiled: bool = False, ch
         for name, signature in _signatures(graph, inputs).items():
             meta.signature_def[name].CopyFrom(signature)
     return meta
+
+
+def _checked_rows(rows: tf.Tensor, num_items: int) -> tf.Tensor:
+    """The rows, or an error where a damaged table holds what is no row of the catalogue."""
+    known = tf.reduce_all(tf.logical_and(rows >= 0, rows <= num_items))
+    with tf.control_dependencies(
+        [tf.debugging.Assert(known, [f"item_rows must be in 0..{num_items}; rewrite the model again, got", rows])]
+    ):
+        return tf.identity(rows)
 
 
 def _search_inputs(search: SearchParameters) -> SearchInputs:

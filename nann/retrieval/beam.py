@@ -48,8 +48,11 @@ class Found(NamedTuple):
     items_scored: tf.Tensor
 
 
+ALWAYS_ALLOWED_RESULTS = 65536
+
+
 class SearchInputs(NamedTuple):
-    """`SearchParameters` as tensors; numbers too small count as the smallest allowed.
+    """`SearchParameters` as tensors; numbers too small or too large count as the smallest or largest allowed, see `within`.
 
     Attributes:
         ef: [levels] int64.
@@ -68,6 +71,14 @@ class SearchInputs(NamedTuple):
         """Constants."""
         values = (parameters.ef, parameters.rounds, parameters.top_k, parameters.start_level)
         return cls(*(tf.constant(value, tf.int64) for value in values))
+
+    def within(self, num_items: int) -> SearchInputs:
+        """The search with sizes that a corpus of N items has memory for: ef 1..N, top_k 1..max(N, 65536).
+
+        A request says how large its pool is. An `ef` above N finds what N finds; `top_k` may exceed a small corpus, empty places are -1.
+        """
+        top_k = tf.clip_by_value(self.top_k, 1, max(num_items, ALWAYS_ALLOWED_RESULTS))
+        return self._replace(ef=tf.clip_by_value(self.ef, 1, max(num_items, 1)), top_k=top_k)
 
 
 def beam_search(
@@ -95,7 +106,9 @@ def beam_search(
         The best `search.top_k` items scored.
     """
     batch = tf.shape(user_state[0], tf.int64)[0]
-    ef, top_k = tf.maximum(search.ef, 1), tf.maximum(search.top_k, 1)
+    num_items = tables.item_embs.values.shape[0]
+    search = search.within(num_items)
+    ef, top_k = search.ef, search.top_k
     pool = tf.stack([batch, tf.maximum(top_k, tf.reduce_max(ef))])
     entries, walked = start(tables, search.start_level)
     num_entries = tf.size(entries, tf.int64)
@@ -108,7 +121,7 @@ def beam_search(
         scores = score(user_state, walk.gather(item_embs, candidates))
         return scores if memory is None else adjust(scores, dense_positions(candidates, tf.shape(scores, tf.int64)[1]))
 
-    visited = walk.start(entries, batch, item_embs.values.shape[0])
+    visited = walk.start(entries, batch, num_items)
     positions, scores, _ = walk.merge(
         tf.fill(pool, tf.constant(-1, tf.int64)),
         tf.fill(pool, NEGATIVE_INFINITY),

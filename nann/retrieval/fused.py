@@ -39,14 +39,15 @@ def fused_search(
     Returns:
         The best `search.top_k` items scored, and [2] int64, microseconds spent walking and scoring.
     """
+    search = search.within(tables.item_embs.values.shape[0])
     entries, walked = start(tables, search.start_level)
     levels = min(len(tables.neighbor_values), search.ef.shape[0])
     positions, scores, items_scored, microseconds = scoring.beam_search(
         program=program,
         parameters=parameters,
         batch=tf.shape(user_state[0], tf.int64)[0],
-        top_k=tf.maximum(search.top_k, 1),
-        ef=tf.maximum(search.ef, 1),
+        top_k=search.top_k,
+        ef=search.ef,
         rounds=tf.concat([tf.where(walked[:levels], search.rounds[:levels], 0), search.rounds[levels:]], axis=0),
         enter_points=entries,
         item_embs=tables.item_embs.read().values,

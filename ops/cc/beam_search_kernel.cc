@@ -8,9 +8,9 @@
 #include <optional>
 #include <vector>
 
+#include "ops/cc/guarded.h"
 #include "ops/cc/retrieval_walk.h"
 #include "ops/cc/scoring_op.h"
-#include "tensorflow/core/util/work_sharder.h"
 
 namespace nann {
 namespace {
@@ -25,11 +25,12 @@ class BeamSearchOp : public ScoringOp {
 
   void Compute(OpKernelContext* context) override {
     Search search;
-    OP_REQUIRES_OK(context, ReadScalar(context, "batch", 0, &search.batch));
-    OP_REQUIRES_OK(context, ReadScalar(context, "top_k", 1, &search.top_k));
+    OP_REQUIRES_OK(context, ReadScalar(context, "batch", 0, kMostUsers, &search.batch));
+    OP_REQUIRES_OK(context, ReadScalar(context, "top_k", 1, kNoLimit, &search.top_k));
     const Tensor &ef = context->input(2), &rounds = context->input(3), &enter_points = context->input(4),
                  &items = context->input(5);
     OP_REQUIRES_OK(context, ReadItems(items));
+    OP_REQUIRES_OK(context, CheckTopK(search.top_k, items.dim_size(0)));
     OP_REQUIRES(context, TensorShapeUtils::IsVector(ef.shape()) && ef.shape() == rounds.shape() && ef.NumElements() >= 1,
                 absl::InvalidArgumentError(absl::StrCat("ef and rounds must be vectors of one length, got ",
                                                         ef.shape().DebugString(), " and ", rounds.shape().DebugString())));
@@ -48,43 +49,47 @@ class BeamSearchOp : public ScoringOp {
     OP_REQUIRES_OK(context, context->input_list("neighbor_row_splits", &splits));
     search.pool_size = search.top_k;
     for (int64_t level = 0; level < ef.NumElements(); ++level) {
-      search.pool_size = std::max<int64_t>(search.pool_size, ef.flat<int64_t>()(level));
+      // More than all items are never among the best.
+      const int64_t level_ef = std::clamp<int64_t>(ef.flat<int64_t>()(level), 1, search.num_items);
+      search.pool_size = std::max(search.pool_size, level_ef);
       if (level >= values.size()) continue;
       OP_REQUIRES(context, splits[level].NumElements() == search.num_items + 1,
                   absl::InvalidArgumentError(absl::StrCat("row splits of level ", level, " must be [", search.num_items + 1,
                                                           "], got ", splits[level].shape().DebugString())));
       search.levels.push_back({{values[level].flat<int32_t>().data(), values[level].NumElements(),
                                 splits[level].flat<int64_t>().data(), search.num_items},
-                               std::max<int64_t>(ef.flat<int64_t>()(level), 1),
+                               level_ef,
                                rounds.flat<int64_t>()(level)});
     }
+    Tensor *positions = nullptr, *scores = nullptr, *items_scored = nullptr, *microseconds = nullptr;
+    OP_REQUIRES_OK(context, AllocateOutput(context, 0, {search.batch, search.top_k}, &positions));
+    OP_REQUIRES_OK(context, AllocateOutput(context, 1, {search.batch, search.top_k}, &scores));
+    OP_REQUIRES_OK(context, AllocateOutput(context, 2, {search.batch}, &items_scored));
+    OP_REQUIRES_OK(context, AllocateOutput(context, 3, {2}, &microseconds));
     OP_REQUIRES_OK(context, ReadMemory(context, search.batch, search.num_items, &search.memory));
-    if (has_memory()) OP_REQUIRES_OK(context, ReadScalar(context, "memory_entries", 0, &search.memory_entries));
+    if (has_memory()) OP_REQUIRES_OK(context, ReadScalar(context, "memory_entries", 0, kNoLimit, &search.memory_entries));
     tile::Scorer scorer;
     OP_REQUIRES_OK(context, Prepare(context, search.dim, search.batch, /*shared_items=*/false, &scorer));
     search.scorer = &scorer;
-
-    Tensor *positions = nullptr, *scores = nullptr, *items_scored = nullptr, *microseconds = nullptr;
-    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({search.batch, search.top_k}), &positions));
-    OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({search.batch, search.top_k}), &scores));
-    OP_REQUIRES_OK(context, context->allocate_output(2, TensorShape({search.batch}), &items_scored));
-    OP_REQUIRES_OK(context, context->allocate_output(3, TensorShape({2}), &microseconds));
     const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
     // Work is never divided within divided work: a thread that waits for others could keep them waiting.
     const bool by_user = search.batch >= workers.num_threads;
-    std::atomic<int64_t> bad_user{-1}, walking{0}, scoring{0};
+    std::atomic<int64_t> bad_user{-1}, bad_item{0}, walking{0}, scoring{0};
     const auto one = [&](int64_t user) {
       Times times;
+      int64_t outside = 0;
       if (!SearchOne(search, user, by_user ? nullptr : &workers, positions->flat<int64_t>().data() + user * search.top_k,
-                     scores->flat<float>().data() + user * search.top_k, items_scored->flat<int64_t>().data() + user, &times)) {
+                     scores->flat<float>().data() + user * search.top_k, items_scored->flat<int64_t>().data() + user, &times,
+                     &outside)) {
         bad_user = user;
+        bad_item = outside;
       }
       walking += times.walking;
       scoring += times.scoring;
     };
     if (by_user) {
       const int64_t cost = CostPerTile(scorer, 1) * (search.pool_size / 4 + 1);
-      tensorflow::Shard(workers.num_threads, workers.workers, search.batch, cost, [&one](int64_t begin, int64_t end) {
+      ShardRanges(workers, search.batch, cost, [&one](int64_t begin, int64_t end) {
         for (int64_t user = begin; user < end; ++user) one(user);
       });
     } else {
@@ -93,8 +98,9 @@ class BeamSearchOp : public ScoringOp {
     microseconds->flat<int64_t>()(0) = walking / 1000;
     microseconds->flat<int64_t>()(1) = scoring / 1000;
     OP_REQUIRES(context, bad_user < 0,
-                absl::InvalidArgumentError(absl::StrCat("the walk of user ", bad_user.load(), " met an item outside 0..",
-                                                        search.num_items - 1, " or row splits outside the neighbour lists")));
+                absl::InvalidArgumentError(absl::StrCat("the walk of user ", bad_user.load(), " met item ", bad_item.load(),
+                                                        ", which is outside 0..", search.num_items - 1,
+                                                        ", or its row splits are not within the neighbour lists")));
   }
 
  private:
@@ -150,7 +156,7 @@ class BeamSearchOp : public ScoringOp {
   }
 
   static bool SearchOne(const Search& search, int64_t user, const Workers* workers, int64_t* positions_out, float* scores_out,
-                        int64_t* items_scored, Times* times) {
+                        int64_t* items_scored, Times* times, int64_t* outside) {
     const Clock::time_point begin = Clock::now();
     std::vector<uint8_t> bitmap(BitmapBytes(search.num_items), 0);
     std::vector<int64_t> candidates(search.entries, search.entries + search.num_entries), frontier;
@@ -174,7 +180,7 @@ class BeamSearchOp : public ScoringOp {
       if (workers == nullptr) {
         score(0, tiles);
       } else {
-        tensorflow::Shard(workers->num_threads, workers->workers, tiles, CostPerTile(*search.scorer, 1), score);
+        ShardRanges(*workers, tiles, CostPerTile(*search.scorer, 1), score);
       }
       times->scoring += Nanoseconds(scoring);
       frontier.clear();
@@ -199,7 +205,7 @@ class BeamSearchOp : public ScoringOp {
       for (int64_t round = 0; round < level->rounds && !frontier.empty(); ++round) {
         candidates.clear();
         const int64_t size = static_cast<int64_t>(frontier.size());
-        if (ExpandFrontier(level->table, frontier.data(), size, bitmap.data(), &candidates) != -1) return false;
+        if (!ExpandFrontier(level->table, frontier.data(), size, bitmap.data(), &candidates, outside)) return false;
         score_and_merge(level->ef);
       }
     }
@@ -215,8 +221,8 @@ class BeamSearchMemoryOp : public BeamSearchOp {
   explicit BeamSearchMemoryOp(OpKernelConstruction* context) : BeamSearchOp(context, /*has_memory=*/true) {}
 };
 
-REGISTER_KERNEL_BUILDER(Name("Nann>BeamSearch").Device(tensorflow::DEVICE_CPU), BeamSearchOp);
-REGISTER_KERNEL_BUILDER(Name("Nann>BeamSearchMemory").Device(tensorflow::DEVICE_CPU), BeamSearchMemoryOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>BeamSearch").Device(tensorflow::DEVICE_CPU), Guarded<BeamSearchOp>);
+REGISTER_KERNEL_BUILDER(Name("Nann>BeamSearchMemory").Device(tensorflow::DEVICE_CPU), Guarded<BeamSearchMemoryOp>);
 
 }  // namespace
 }  // namespace nann

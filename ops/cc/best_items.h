@@ -25,10 +25,12 @@ class Best {
     for (const Entry& entry : other.entries_) Add(entry.score, entry.position);
   }
 
-  void Write(int64_t* positions, float* scores) {
+  // To `places` places, empty ones behind the items.
+  void Write(int64_t places, int64_t* positions, float* scores) {
     std::sort(entries_.begin(), entries_.end(), Better);
-    for (int64_t i = 0; i < size_; ++i) {
-      const bool there = i < static_cast<int64_t>(entries_.size());
+    const int64_t count = std::min<int64_t>(size_, entries_.size());
+    for (int64_t i = 0; i < places; ++i) {
+      const bool there = i < count;
       positions[i] = there ? entries_[i].position : -1;
       scores[i] = there ? entries_[i].score : -std::numeric_limits<float>::infinity();
     }

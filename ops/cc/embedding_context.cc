@@ -3,6 +3,7 @@
 #include <atomic>
 #include <thread>
 
+#include "ops/cc/guarded.h"
 #include "tensorflow/core/platform/denormal.h"
 
 namespace nann {
@@ -13,12 +14,13 @@ struct Blocks {
   std::atomic<int64_t> next{0}, done{0};
   int64_t n = 0, size = 1, count = 0;
   const std::function<void(int64_t, int64_t)>* work = nullptr;  // alive until all blocks are done
+  FirstException exception;
 
   void Take() {
     const tensorflow::port::ScopedFlushDenormal flush;  // on whichever thread, the same bits
     int64_t block;
     while ((block = next.fetch_add(1, std::memory_order_relaxed)) < count) {
-      (*work)(block* size, std::min(n, (block + 1) * size));
+      exception.Catch([&] { (*work)(block* size, std::min(n, (block + 1) * size)); });
       done.fetch_add(1, std::memory_order_release);
     }
   }
@@ -46,6 +48,13 @@ void ShareWork(tensorflow::thread::ThreadPool* pool, int num_threads, int64_t n,
   for (int spin = 0; blocks->done.load(std::memory_order_acquire) < blocks->count; ++spin) {
     if (spin > kSpins) std::this_thread::yield();
   }
+  blocks->exception.Rethrow();
+}
+
+absl::Status CheckHandle(const Tensor& tensor) {
+  if (tensor.NumElements() == 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("a table or slot is one handle of a variable, got a tensor of shape ", tensor.shape().DebugString()));
 }
 
 absl::Status GroupAttributes::Read(OpKernelConstruction* context) {

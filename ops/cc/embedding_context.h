@@ -50,6 +50,7 @@ typename Bits<T>::type* MutableDataOf(Tensor* tensor) {
 // Runs work on the calling thread and, where it is worth it, on the intra-op pool beside it. See embedding_context.cc.
 void ShareWork(tensorflow::thread::ThreadPool* pool, int num_threads, int64_t n, int64_t cost,
                const std::function<void(int64_t, int64_t)>& work);
+absl::Status CheckHandle(const Tensor& tensor);
 
 inline embedding::ParallelFor ParallelOn(OpKernelContext* context) {
   const auto* workers = context->device()->tensorflow_cpu_worker_threads();
@@ -71,6 +72,7 @@ class LockedVariables {
   absl::Status Lock(OpKernelContext* context, const std::vector<int>& inputs, bool exclusive) {
     exclusive_ = exclusive;
     for (const int input : inputs) {
+      TF_RETURN_IF_ERROR(CheckHandle(context->input(input)));
       tensorflow::core::RefCountPtr<Var> var;
       TF_RETURN_IF_ERROR(LookupResource(context, tensorflow::HandleFromInput(context, input), &var));
       variables_.push_back(std::move(var));
@@ -260,7 +262,7 @@ absl::Status GroupInputs<T, Id>::ReadSplits(OpKernelContext* context, const Grou
     int64_t begin, end;
     bool ascends = false;
   };
-  constexpr int64_t kIdsPerPiece = 8192, kMostRows = int64_t{1} << 31;
+  constexpr int64_t kIdsPerPiece = 8192;
   std::vector<Piece> pieces;
   std::vector<bool> general(attributes.num_features, false);
   for (int f = 0; f < attributes.num_features; ++f) {
@@ -284,7 +286,7 @@ absl::Status GroupInputs<T, Id>::ReadSplits(OpKernelContext* context, const Grou
                                                      " and ", dense_shapes[f].shape().DebugString()));
     }
     const int64_t rows = dense_shapes[f].flat<int64_t>()(0);
-    if (indices.dim_size(1) != 2 || rows < 0 || rows > kMostRows) {
+    if (indices.dim_size(1) != 2 || rows < 0 || rows > embedding::kMostRows) {
       general[f] = true;
       continue;
     }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "ops/cc/embedding_context.h"
+#include "ops/cc/guarded.h"
 #include "ops/cc/key_index.h"
 
 namespace nann {
@@ -96,12 +97,19 @@ inline absl::Status GrowEntries(OpKernelContext* context, int64_t size, Tensor* 
   return absl::OkStatus();
 }
 
+// Tables and slots are matrices of numbers: their rows are copied as bytes.
+inline absl::Status CheckTable(const Tensor& tensor) {
+  if (tensor.dims() == 2 && tensorflow::DataTypeCanUseMemcpy(tensor.dtype())) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("a table or slot must be a matrix [rows, dim] of numbers, got ",
+                                                 tensorflow::DataTypeString(tensor.dtype()), " ", tensor.shape().DebugString()));
+}
+
 // A table or slot of `rows` rows: the old ones, then copies of row 0, which is never handed out and so is as it was initialized.
 inline absl::Status GrowRows(OpKernelContext* context, int64_t rows, Tensor* tensor) {
   TensorShape shape = tensor->shape();
   const int64_t old_rows = shape.dim_size(0);
   if (old_rows < 1 || old_rows >= rows) return absl::OkStatus();
-  shape.set_dim(0, rows);
+  TF_RETURN_IF_ERROR(shape.SetDimWithStatus(0, rows));
   Tensor grown;
   TF_RETURN_IF_ERROR(context->allocate_temp(tensor->dtype(), shape, &grown));
   const size_t row_bytes = tensor->TotalBytes() / old_rows;
@@ -117,11 +125,25 @@ inline absl::Status GrowRows(OpKernelContext* context, int64_t rows, Tensor* ten
 struct Entries {
   int keys = 0, rows = 0, frequencies = 0, versions = 0, state = 0;  // numbers among the locked variables
 
-  absl::Status Check(const LockedVariables& locked) const {
+  absl::Status Check(const LockedVariables& locked, tensorflow::DataType key_type) const {
     const Tensor& held = *locked.tensor(state);
+    for (const int number : {keys, rows, frequencies, versions, state}) {
+      const tensorflow::DataType type = locked.tensor(number)->dtype(), wanted = number == keys ? key_type : tensorflow::DT_INT64;
+      if (type != wanted) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            number == keys ? "the keys" : "rows, frequencies, versions and state", " of an EmbeddingVariable must be of type ",
+            tensorflow::DataTypeString(wanted), ", got ", tensorflow::DataTypeString(type)));
+      }
+    }
     if (held.NumElements() != kStateSize) {
       return absl::InvalidArgumentError(
           absl::StrCat("the state must have ", static_cast<int>(kStateSize), " numbers, got ", held.shape().DebugString()));
+    }
+    constexpr int64_t kMostRows = int64_t{1} << 48;
+    const int64_t given_out = held.flat<int64_t>()(kRows);
+    if (given_out < 0 || given_out > kMostRows) {
+      return absl::DataLossError(absl::StrCat("the state says ", given_out, " rows are given out, which cannot be; restore all ",
+                                              "variables of an EmbeddingVariable together"));
     }
     const int64_t used = held.flat<int64_t>()(kEntries), capacity = locked.tensor(keys)->NumElements();
     for (const int number : {keys, rows, frequencies, versions}) {
@@ -134,6 +156,12 @@ struct Entries {
     return absl::OkStatus();
   }
 };
+
+// An index that was kept, if it is one of as many keys: a state may be copied from another variable.
+template <typename Index>
+std::shared_ptr<Index> IfOfSize(std::shared_ptr<Index> index, int64_t used) {
+  return index != nullptr && index->size() == used ? index : nullptr;
+}
 
 template <typename Id>
 std::shared_ptr<IndexOf<Id>> BuiltIndex(OpKernelContext* context, const Tensor& keys, int64_t used) {

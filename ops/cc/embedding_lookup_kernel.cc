@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "ops/cc/embedding_context.h"
+#include "ops/cc/guarded.h"
 
 namespace nann {
 namespace {
@@ -40,7 +41,7 @@ class LookupOp : public GroupOp<T, Id, kResource> {
       int64_t width = 0;
       for (const auto& feature : attributes.features) width += attributes.dims[feature.table];
       Tensor* out = nullptr;
-      TF_RETURN_IF_ERROR(context->allocate_output(0, TensorShape({inputs.lookups[0].num_rows, width}), &out));
+      TF_RETURN_IF_ERROR(AllocateOutput(context, 0, {inputs.lookups[0].num_rows, width}, &out));
       B* data = MutableDataOf<T>(out);
       for (const auto& feature : attributes.features) {
         outputs.push_back({data, width});
@@ -50,7 +51,7 @@ class LookupOp : public GroupOp<T, Id, kResource> {
       for (int f = 0; f < attributes.num_features; ++f) {
         const int64_t dim = attributes.dims[attributes.features[f].table];
         Tensor* out = nullptr;
-        TF_RETURN_IF_ERROR(context->allocate_output(f, TensorShape({inputs.lookups[f].num_rows, dim}), &out));
+        TF_RETURN_IF_ERROR(AllocateOutput(context, f, {inputs.lookups[f].num_rows, dim}, &out));
         outputs.push_back({MutableDataOf<T>(out), dim});
       }
     }
@@ -270,29 +271,29 @@ class UpdateOp : public OpKernel {
 #define NANN_REGISTER(T, Id)                                                                                                    \
   REGISTER_KERNEL_BUILDER(                                                                                                      \
       Name("Nann>FusedEmbeddingLookup").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T").TypeConstraint<Id>("Tids"),       \
-      LookupOp<T, Id, false>);                                                                                                  \
+      Guarded<LookupOp<T, Id, false>>);                                                                                         \
   REGISTER_KERNEL_BUILDER(Name("Nann>FusedEmbeddingLookupResource")                                                             \
                               .Device(tensorflow::DEVICE_CPU)                                                                   \
                               .TypeConstraint<T>("T")                                                                           \
                               .TypeConstraint<Id>("Tids"),                                                                      \
-                          LookupOp<T, Id, true>);                                                                               \
+                          Guarded<LookupOp<T, Id, true>>);                                                                      \
   REGISTER_KERNEL_BUILDER(                                                                                                      \
       Name("Nann>FusedEmbeddingGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T").TypeConstraint<Id>("Tids"),         \
-      GradientOp<T, Id, false>);                                                                                                \
+      Guarded<GradientOp<T, Id, false>>);                                                                                       \
   REGISTER_KERNEL_BUILDER(                                                                                                      \
       Name("Nann>FusedEmbeddingGradResource").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T").TypeConstraint<Id>("Tids"), \
-      GradientOp<T, Id, true>);                                                                                                 \
+      Guarded<GradientOp<T, Id, true>>);                                                                                        \
   REGISTER_KERNEL_BUILDER(                                                                                                      \
       Name("Nann>FusedEmbeddingWeightsGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T").TypeConstraint<Id>("Tids"),  \
-      WeightsGradientOp<T, Id, false>);                                                                                         \
+      Guarded<WeightsGradientOp<T, Id, false>>);                                                                                \
   REGISTER_KERNEL_BUILDER(Name("Nann>FusedEmbeddingWeightsGradResource")                                                        \
                               .Device(tensorflow::DEVICE_CPU)                                                                   \
                               .TypeConstraint<T>("T")                                                                           \
                               .TypeConstraint<Id>("Tids"),                                                                      \
-                          WeightsGradientOp<T, Id, true>);                                                                      \
+                          Guarded<WeightsGradientOp<T, Id, true>>);                                                             \
   REGISTER_KERNEL_BUILDER(                                                                                                      \
       Name("Nann>FusedEmbeddingUpdate").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T").TypeConstraint<Id>("Tids"),       \
-      UpdateOp<T, Id>);
+      Guarded<UpdateOp<T, Id>>);
 
 NANN_FOR_EACH_TYPE(NANN_REGISTER)
 

@@ -1,7 +1,9 @@
 // CPU kernels of the lookup by position, its gradient, and the update of given rows.
 
+#include "absl/strings/str_join.h"
 #include "ops/cc/embedding_context.h"
 #include "ops/cc/embedding_positions.h"
+#include "ops/cc/guarded.h"
 
 namespace nann {
 namespace {
@@ -24,7 +26,7 @@ class PositionsOp : public OpKernel {
     int64_t width = 0;
     OP_REQUIRES_OK(context, CheckPositions(tables, ids, dims_, tensorflow::DataTypeToEnum<T>::value, &width));
     TensorShape shape = ids[0].shape();
-    shape.AddDim(width);
+    OP_REQUIRES_OK(context, shape.AddDimWithStatus(width));
     Tensor* output = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, shape, &output));
     const int64_t num_ids = ids[0].NumElements();
@@ -79,6 +81,8 @@ class PositionsGradOp : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("num_lookups", &num_lookups_));
     int num_tables = 0;
     OP_REQUIRES_OK(context, context->GetAttr("num_tables", &num_tables));
+    OP_REQUIRES(context, std::all_of(dims_.begin(), dims_.end(), [](int dim) { return dim >= 0; }),
+                absl::InvalidArgumentError(absl::StrCat("dims must be at least 0, got ", absl::StrJoin(dims_, ", "))));
     OP_REQUIRES(context, static_cast<int>(dims_.size()) == num_tables && num_ids == num_tables * num_lookups_,
                 absl::InvalidArgumentError(absl::StrCat(num_lookups_, " lookups into ", dims_.size(), " tables need ",
                                                         num_lookups_ * dims_.size(), " id tensors, got ", num_ids)));
@@ -224,18 +228,18 @@ class UpdateRowsOp : public OpKernel {
 #define NANN_REGISTER(T, Id)                                                                                                     \
   REGISTER_KERNEL_BUILDER(                                                                                                       \
       Name("Nann>FusedEmbeddingPositions").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T").TypeConstraint<Id>("Tids"),     \
-      PositionsOp<T, Id, false>);                                                                                                \
+      Guarded<PositionsOp<T, Id, false>>);                                                                                       \
   REGISTER_KERNEL_BUILDER(Name("Nann>FusedEmbeddingPositionsResource")                                                           \
                               .Device(tensorflow::DEVICE_CPU)                                                                    \
                               .TypeConstraint<T>("T")                                                                            \
                               .TypeConstraint<Id>("Tids"),                                                                       \
-                          PositionsOp<T, Id, true>);                                                                             \
+                          Guarded<PositionsOp<T, Id, true>>);                                                                    \
   REGISTER_KERNEL_BUILDER(                                                                                                       \
       Name("Nann>FusedEmbeddingPositionsGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T").TypeConstraint<Id>("Tids"), \
-      PositionsGradOp<T, Id>);                                                                                                   \
+      Guarded<PositionsGradOp<T, Id>>);                                                                                          \
   REGISTER_KERNEL_BUILDER(                                                                                                       \
       Name("Nann>FusedEmbeddingUpdateRows").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T").TypeConstraint<Id>("Tids"),    \
-      UpdateRowsOp<T, Id>);
+      Guarded<UpdateRowsOp<T, Id>>);
 
 NANN_FOR_EACH_TYPE(NANN_REGISTER)
 

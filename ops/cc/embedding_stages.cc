@@ -2,9 +2,11 @@
 // fill, unique with counts, partition with permutation, and, after a gather where each part lives, combine; with the gradient of
 // the last.
 
+#include <limits>
 #include <unordered_map>
 
 #include "ops/cc/embedding_context.h"
+#include "ops/cc/guarded.h"
 
 namespace nann {
 namespace {
@@ -29,6 +31,8 @@ class PruneAndFillOp : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("combiner", &combiner));
     OP_REQUIRES_OK(context, CombinerOf(combiner, &feature_.combiner));
     OP_REQUIRES_OK(context, context->GetAttr("default_id", &feature_.default_id));
+    OP_REQUIRES(context, feature_.default_id <= std::numeric_limits<Id>::max(),
+                absl::InvalidArgumentError(absl::StrCat("default_id must fit the type of the ids, got ", feature_.default_id)));
     OP_REQUIRES_OK(context, context->GetAttr("prune", &feature_.prune));
     OP_REQUIRES_OK(context, context->GetAttr("fill", &feature_.fill));
     feature_.name = "the feature";
@@ -131,6 +135,11 @@ class PartitionOp : public OpKernel {
     OP_REQUIRES(
         context, sizes.size() == context->num_outputs() - 1,
         absl::InvalidArgumentError(absl::StrCat("part_rows needs ", context->num_outputs() - 1, " entries, got ", sizes.size())));
+    constexpr int64_t kMostRows = int64_t{1} << 40;  // their sum must not overflow
+    for (int64_t part = 0; part < sizes.size(); ++part) {
+      OP_REQUIRES(context, sizes(part) >= 0 && sizes(part) <= kMostRows,
+                  absl::InvalidArgumentError(absl::StrCat("part_rows must lie in [0, 2^40], got ", sizes(part))));
+    }
     const embedding::Partition partition(std::vector<int64_t>(sizes.data(), sizes.data() + sizes.size()), strategy_ == "mod");
     std::vector<std::vector<Id>> rows(sizes.size());
     std::vector<embedding::Place> places;
@@ -226,7 +235,7 @@ class PostLookupOp : public OpKernel {
     const auto parallel = ParallelOn(context);
     if constexpr (kMode == PostLookup::kForward) {
       Tensor* pooled = nullptr;
-      OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({num_rows, table.dim}), &pooled));
+      OP_REQUIRES_OK(context, AllocateOutput(context, 0, {num_rows, table.dim}, &pooled));
       OP_REQUIRES(context,
                   (embedding::Forward<B, int64_t>({feature_}, {table}, lookups, {{MutableDataOf<T>(pooled), table.dim}}, parallel,
                                                   &error)),
@@ -270,28 +279,28 @@ class PostLookupOp : public OpKernel {
 
 #define NANN_REGISTER_IDS(Id)                                                                                                    \
   REGISTER_KERNEL_BUILDER(Name("Nann>FusedEmbeddingUniqueWithCounts").Device(tensorflow::DEVICE_CPU).TypeConstraint<Id>("Tids"), \
-                          UniqueWithCountsOp<Id>);                                                                               \
+                          Guarded<UniqueWithCountsOp<Id>>);                                                                      \
   REGISTER_KERNEL_BUILDER(                                                                                                       \
       Name("Nann>FusedEmbeddingPartitionWithPermutation").Device(tensorflow::DEVICE_CPU).TypeConstraint<Id>("Tids"),             \
-      PartitionOp<Id>);
+      Guarded<PartitionOp<Id>>);
 #define NANN_REGISTER_TYPE(T)                                                                                              \
   REGISTER_KERNEL_BUILDER(Name("Nann>FusedEmbeddingPruneInvalidAndFillEmptyRows")                                          \
                               .Device(tensorflow::DEVICE_CPU)                                                              \
                               .TypeConstraint<T>("T")                                                                      \
                               .TypeConstraint<int32_t>("Tids"),                                                            \
-                          PruneAndFillOp<T, int32_t>);                                                                     \
+                          Guarded<PruneAndFillOp<T, int32_t>>);                                                            \
   REGISTER_KERNEL_BUILDER(Name("Nann>FusedEmbeddingPruneInvalidAndFillEmptyRows")                                          \
                               .Device(tensorflow::DEVICE_CPU)                                                              \
                               .TypeConstraint<T>("T")                                                                      \
                               .TypeConstraint<int64_t>("Tids"),                                                            \
-                          PruneAndFillOp<T, int64_t>);                                                                     \
+                          Guarded<PruneAndFillOp<T, int64_t>>);                                                            \
   REGISTER_KERNEL_BUILDER(Name("Nann>FusedEmbeddingPostLookup").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),     \
-                          PostLookupOp<T, PostLookup::kForward>);                                                          \
+                          Guarded<PostLookupOp<T, PostLookup::kForward>>);                                                 \
   REGISTER_KERNEL_BUILDER(Name("Nann>FusedEmbeddingPostLookupGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), \
-                          PostLookupOp<T, PostLookup::kGradient>);                                                         \
+                          Guarded<PostLookupOp<T, PostLookup::kGradient>>);                                                \
   REGISTER_KERNEL_BUILDER(                                                                                                 \
       Name("Nann>FusedEmbeddingPostLookupWeightsGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),              \
-      PostLookupOp<T, PostLookup::kWeightsGradient>);
+      Guarded<PostLookupOp<T, PostLookup::kWeightsGradient>>);
 
 NANN_REGISTER_IDS(int32_t)
 NANN_REGISTER_IDS(int64_t)

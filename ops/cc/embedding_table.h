@@ -252,6 +252,9 @@ std::vector<Chunk> MakeChunks(const std::vector<Lookup<T, Id>>& lookups, int64_t
   return chunks;
 }
 
+// Rows of a batch of sparse ids: the splits take 8 bytes each whether a row has ids or not.
+constexpr int64_t kMostRows = int64_t{1} << 28;
+
 // Row splits of sparse indices of rank 2 whose rows ascend, which is what nearly all are: part of them, those that start at one
 // of the ids [begin, end). `end == num_ids` also gives those of the rows after the last id. False if the rows do not ascend or
 // leave the shape; SplitsOfIndices then takes the general way. Parts write disjoint splits as long as the rows ascend; where they
@@ -262,8 +265,8 @@ inline bool SplitsOfAscendingIndices(const int64_t* indices, int64_t num_ids, in
   if (previous < -1 || previous >= num_rows || (begin > 0 && previous < 0)) return false;
   for (int64_t k = begin; k < end; ++k) {
     const int64_t row = indices[2 * k];
-    if (row == previous) continue;
-    if (row < previous || row >= num_rows) return false;
+    if (row == previous && row >= 0) continue;
+    if (row <= previous || row >= num_rows) return false;
     for (int64_t r = previous + 1; r <= row; ++r) __atomic_store_n(splits + r, k, __ATOMIC_RELAXED);
     previous = row;
   }
@@ -276,11 +279,10 @@ inline bool SplitsOfAscendingIndices(const int64_t* indices, int64_t num_ids, in
 // Row splits of sparse indices. `order` stays empty when the rows ascend.
 inline bool SplitsOfIndices(const int64_t* indices, int64_t num_ids, const int64_t* dense_shape, int64_t rank,
                             std::vector<int64_t>* splits, std::vector<int64_t>* order, std::string* error) {
-  constexpr int64_t kMostRows = int64_t{1} << 40;
   int64_t num_rows = 1;
   for (int64_t axis = 0; axis + 1 < rank; ++axis) {
     if (dense_shape[axis] < 0 || (dense_shape[axis] > 0 && num_rows > kMostRows / dense_shape[axis])) {
-      *error = "dense_shape must give between 0 and 2^40 rows, got " + std::to_string(dense_shape[axis]) + " on axis " +
+      *error = "dense_shape must give between 0 and 2^28 rows, got " + std::to_string(dense_shape[axis]) + " on axis " +
                std::to_string(axis);
       return false;
     }

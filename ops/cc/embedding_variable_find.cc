@@ -17,10 +17,10 @@ class EmbeddingVariableFindOp : public OpKernel {
     LockedVariables locked;
     OP_REQUIRES_OK(context, locked.Lock(context, {0, 1, 2}, /*exclusive=*/false));
     const Entries at{0, 1, 0, 1, 2};
-    OP_REQUIRES_OK(context, at.Check(locked));
+    OP_REQUIRES_OK(context, at.Check(locked, tensorflow::DataTypeToEnum<typename KeysOf<Id>::Stored>::value));
     const auto held = locked.tensor(2)->flat<int64_t>();
     const int64_t stamp = held(kStamp);
-    std::shared_ptr<Index> index = stamp == 0 ? nullptr : IndexStore<Index>::Get().Share(stamp);
+    std::shared_ptr<Index> index = stamp == 0 ? nullptr : IfOfSize(IndexStore<Index>::Get().Share(stamp), held(kEntries));
     if (index == nullptr) {
       index = BuiltIndex<Id>(context, *locked.tensor(0), held(kEntries));
       if (stamp != 0) IndexStore<Index>::Get().Put(stamp, index);
@@ -59,6 +59,7 @@ class EmbeddingVariableStartOp : public OpKernel {
     const int64_t count = static_cast<int64_t>(numbers.size());
     const Tensor &new_rows = context->input(static_cast<int>(count)), &values = context->input(static_cast<int>(count) + 1);
     const int64_t m = new_rows.NumElements();
+    const int64_t* const rows = new_rows.flat<int64_t>().data();
     const size_t row_bytes = m == 0 ? 0 : values.TotalBytes() / m;
     std::vector<char*> parts;
     for (int t = 0; t < count && m > 0; ++t) {
@@ -69,15 +70,19 @@ class EmbeddingVariableStartOp : public OpKernel {
                   absl::InvalidArgumentError(absl::StrCat("start values must have shape [", m, ", dim] of the table ",
                                                           table.shape().DebugString(), " and its type, got ",
                                                           values.shape().DebugString())));
+    }
+    for (int64_t i = 0; i < m; ++i) {  // before any is written
+      const int64_t part_rows = rows[i] < 0 ? 0 : locked.tensor(static_cast<int>(rows[i] % count))->dim_size(0);
+      OP_REQUIRES(context, rows[i] >= count && rows[i] / count < part_rows,
+                  absl::InvalidArgumentError(absl::StrCat("a new row must be at least ", count, " and lie in its part of ",
+                                                          part_rows, " rows, one of ", count, ", got ", rows[i])));
+    }
+    for (int t = 0; t < count && m > 0; ++t) {
       OP_REQUIRES_OK(context, locked.MakeWritable(context, t));
       parts.push_back(const_cast<char*>(locked.tensor(t)->tensor_data().data()));
     }
     for (int64_t i = 0; i < m; ++i) {
-      const int64_t row = new_rows.flat<int64_t>()(i);
-      OP_REQUIRES(context, row >= count && row / count < locked.tensor(0)->dim_size(0),
-                  absl::InvalidArgumentError(absl::StrCat("a new row must lie in [", count, ", ",
-                                                          count * locked.tensor(0)->dim_size(0), "), got ", row)));
-      std::memcpy(parts[row % count] + row / count * row_bytes, values.tensor_data().data() + i * row_bytes, row_bytes);
+      std::memcpy(parts[rows[i] % count] + rows[i] / count * row_bytes, values.tensor_data().data() + i * row_bytes, row_bytes);
     }
     context->set_output(0, context->input(static_cast<int>(count) + 2));
   }
@@ -85,12 +90,12 @@ class EmbeddingVariableStartOp : public OpKernel {
 
 #define NANN_REGISTER(Id)                                                                                               \
   REGISTER_KERNEL_BUILDER(Name("Nann>EmbeddingVariableFind").Device(tensorflow::DEVICE_CPU).TypeConstraint<Id>("Tids"), \
-                          EmbeddingVariableFindOp<Id>);
+                          Guarded<EmbeddingVariableFindOp<Id>>);
 NANN_REGISTER(int32_t)
 NANN_REGISTER(int64_t)
 NANN_REGISTER(tstring)
 #undef NANN_REGISTER
-REGISTER_KERNEL_BUILDER(Name("Nann>EmbeddingVariableStart").Device(tensorflow::DEVICE_CPU), EmbeddingVariableStartOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>EmbeddingVariableStart").Device(tensorflow::DEVICE_CPU), Guarded<EmbeddingVariableStartOp>);
 
 }  // namespace
 }  // namespace nann

@@ -19,6 +19,9 @@ class EmbeddingVariableRowsOp : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("prune", &prune_));
     OP_REQUIRES_OK(context, context->GetAttr("filter_frequency", &filter_frequency_));
     OP_REQUIRES_OK(context, context->GetAttr("slot_names", &slot_names_));
+    constexpr int kMostHashes = 1024;
+    OP_REQUIRES(context, hashes_ <= kMostHashes,
+                absl::InvalidArgumentError(absl::StrCat("hashes must be at most ", kMostHashes, ", got ", hashes_)));
     OP_REQUIRES(
         context, num_bloom_ <= 1 && num_masks_ <= 1,
         absl::InvalidArgumentError(absl::StrCat("at most one bloom filter and one mask, got ", num_bloom_, " and ", num_masks_)));
@@ -51,8 +54,19 @@ class EmbeddingVariableRowsOp : public OpKernel {
       mask = masks[0].flat<int32_t>().data();
     }
     LockedVariables locked;
+    if (!tensorflow::TensorShapeUtils::IsScalar(step->shape())) {
+      return absl::InvalidArgumentError(absl::StrCat("step must be a scalar, got shape ", step->shape().DebugString()));
+    }
     TF_RETURN_IF_ERROR(locked.Lock(context, numbers, /*exclusive=*/true));
-    TF_RETURN_IF_ERROR(at.Check(locked));
+    for (int i = 0; i < num_tables_; ++i) {
+      const Tensor &table = *locked.tensor(i), &first = *locked.tensor(0);
+      TF_RETURN_IF_ERROR(CheckTable(table));
+      if (table.dtype() == first.dtype() && table.dim_size(1) == first.dim_size(1)) continue;
+      return absl::InvalidArgumentError(absl::StrCat("the parts of a table must be of one type and width, got ",
+                                                     first.shape().DebugString(), " and ", table.shape().DebugString()));
+    }
+    for (int slot = at.state + 1 + num_bloom_; slot < locked.size(); ++slot) TF_RETURN_IF_ERROR(CheckTable(*locked.tensor(slot)));
+    TF_RETURN_IF_ERROR(at.Check(locked, tensorflow::DataTypeToEnum<Stored>::value));
     auto parallel = ParallelOn(context);
     const int64_t n = ids->NumElements();
     const Widened<Id> widened(*ids);
@@ -62,7 +76,7 @@ class EmbeddingVariableRowsOp : public OpKernel {
     const int64_t now = step->scalar<int64_t>()() >= 0 ? step->scalar<int64_t>()() : held(kLookups);
     int64_t rows_used = held(kRows);
 
-    std::shared_ptr<Index> index = old_stamp == 0 ? nullptr : IndexStore<Index>::Get().Take(old_stamp);
+    std::shared_ptr<Index> index = old_stamp == 0 ? nullptr : IfOfSize(IndexStore<Index>::Get().Take(old_stamp), used);
     if (index == nullptr) index = BuiltIndex<Id>(context, *locked.tensor(at.keys), used);
     std::vector<int64_t> entries(n);
     const Stored* keys = locked.tensor(at.keys)->template flat<Stored>().data();
@@ -126,7 +140,11 @@ class EmbeddingVariableRowsOp : public OpKernel {
     }
     admitted.resize(count);
     rows_used += static_cast<int64_t>(count);
-    TF_RETURN_IF_ERROR(MakeRoom(context, locked, at, num_tables_ + rows_used));
+    const absl::Status room = MakeRoom(context, locked, at, num_tables_ + rows_used);
+    if (!room.ok()) {  // no key keeps a row that the state does not count: it would be given out again
+      for (const int64_t position : admitted) rows[entries[position]] = -1;
+      return room;
+    }
 
     Tensor *found = nullptr, *new_rows = nullptr, *positions = nullptr;
     TF_RETURN_IF_ERROR(context->allocate_output(0, ids->shape(), &found));
@@ -223,7 +241,7 @@ class EmbeddingVariableRowsOp : public OpKernel {
 
 #define NANN_REGISTER(Id)                                                                                               \
   REGISTER_KERNEL_BUILDER(Name("Nann>EmbeddingVariableRows").Device(tensorflow::DEVICE_CPU).TypeConstraint<Id>("Tids"), \
-                          EmbeddingVariableRowsOp<Id>);
+                          Guarded<EmbeddingVariableRowsOp<Id>>);
 NANN_REGISTER(int32_t)
 NANN_REGISTER(int64_t)
 NANN_REGISTER(tstring)

@@ -64,6 +64,13 @@ class KeyIndex {
     });
   }
 
+  // Keys it holds: entries 0..size() - 1.
+  int64_t size() const {
+    int64_t total = 0;
+    for (const Shard& shard : shards_) total += shard.count;
+    return total;
+  }
+
   int64_t Find(Key key, const Stored* keys) const {
     const uint64_t hash = HashOfKey(key);
     return shards_[ShardOf(hash)].Find(hash, key, keys);

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "ops/cc/guarded.h"
 #include "ops/cc/pair_memory.h"
 #include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/util/work_sharder.h"
 
 namespace nann {
 namespace {
@@ -57,8 +57,7 @@ class PairMemoryOp : public OpKernel {
   template <typename Function>
   static void ForUsers(OpKernelContext* context, int64_t batch, int64_t cycles, const Function& function) {
     if (batch == 0) return;
-    const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
-    tensorflow::Shard(workers.num_threads, workers.workers, batch, cycles, [&function](int64_t begin, int64_t end) {
+    ShardRanges(*context->device()->tensorflow_cpu_worker_threads(), batch, cycles, [&function](int64_t begin, int64_t end) {
       for (int64_t user = begin; user < end; ++user) function(user);
     });
   }
@@ -122,7 +121,7 @@ class PairMemoryOp : public OpKernel {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("Nann>PairMemory").Device(tensorflow::DEVICE_CPU), PairMemoryOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>PairMemory").Device(tensorflow::DEVICE_CPU), Guarded<PairMemoryOp>);
 
 }  // namespace
 }  // namespace nann

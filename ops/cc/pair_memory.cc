@@ -151,6 +151,9 @@ float EntryValue(uint64_t entry) {
 
 std::string Remember(const PairTable& table, const MemoryRule& rule, const History& history, std::vector<uint64_t>* entries) {
   static thread_local Finds finds;
+  struct Clearing {  // also where memory is short: the next user must not find what this one left
+    ~Clearing() { finds.Clear(); }
+  } clearing;
   finds.Reserve(rule.num_items);
   std::string problem = Find(table, rule, history, &finds);
   entries->clear();
@@ -164,7 +167,6 @@ std::string Remember(const PairTable& table, const MemoryRule& rule, const Histo
     }
     entries->push_back(EncodeEntry(value, found.position));
   }
-  finds.Clear();
   if (problem.empty()) Sort(entries);
   return problem;
 }

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <limits>
+#include <optional>
 #include <type_traits>
 #include <vector>
 
+#include "ops/cc/guarded.h"
 #include "ops/cc/retrieval_walk.h"
 #include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/util/work_sharder.h"
 
 namespace nann {
 namespace {
@@ -44,8 +46,7 @@ absl::Status CheckRagged(const char* name, const Tensor& values, const Tensor& s
 
 template <typename Work>
 void ForUsers(OpKernelContext* context, int64_t batch, int64_t cost, const Work& work) {
-  const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
-  tensorflow::Shard(workers.num_threads, workers.workers, batch, cost, [&work](int64_t begin, int64_t end) {
+  ShardRanges(*context->device()->tensorflow_cpu_worker_threads(), batch, cost, [&work](int64_t begin, int64_t end) {
     for (int64_t user = begin; user < end; ++user) work(user);
   });
 }
@@ -76,11 +77,13 @@ class StartWalkOp : public OpKernel {
                 TensorShapeUtils::IsScalar(context->input(1).shape()) && TensorShapeUtils::IsScalar(context->input(2).shape()),
                 absl::InvalidArgumentError("batch and num_items must be scalars"));
     const int64_t batch = context->input(1).scalar<int64_t>()(), num_items = context->input(2).scalar<int64_t>()();
-    OP_REQUIRES(context, batch >= 0 && num_items >= 1,
-                absl::InvalidArgumentError(absl::StrCat("needs batch >= 0 and num_items >= 1, got ", batch, " and ", num_items)));
+    constexpr int64_t kMostItems = std::numeric_limits<int32_t>::max();  // neighbours are int32
+    OP_REQUIRES(context, batch >= 0 && batch <= kMostUsers && num_items >= 1 && num_items <= kMostItems,
+                absl::InvalidArgumentError(absl::StrCat("needs batch in 0..", kMostUsers, " and num_items in 1..", kMostItems,
+                                                        ", got ", batch, " and ", num_items)));
     const int64_t bytes = BitmapBytes(num_items);
     Tensor* visited = nullptr;
-    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({batch, bytes}), &visited));
+    OP_REQUIRES_OK(context, AllocateOutput(context, 0, {batch, bytes}, &visited));
     const auto points = enter_points.flat<int64_t>();
     for (int64_t i = 0; i < points.size(); ++i) {
       OP_REQUIRES(context, points(i) >= 0 && points(i) < num_items,
@@ -121,27 +124,26 @@ class ExpandFrontierOp : public OpKernel {
     const auto offsets = splits.flat<int64_t>();
     const int64_t* const items = frontier.flat<int64_t>().data();
     std::vector<std::vector<int64_t>> candidates(batch);
-    std::vector<int64_t> bad(batch, -1);
+    std::vector<std::optional<int64_t>> bad(batch);
     std::atomic<bool> failed{false};
     const int64_t degree = table.num_values / std::max<int64_t>(table.num_items, 1) + 1;
     const int64_t mean_size = frontier.NumElements() / std::max<int64_t>(batch, 1) + 1;
     ForUsers(context, batch, kCyclesPerLink * degree * mean_size, [&](int64_t user) {
       const int64_t size = offsets(user + 1) - offsets(user);
-      candidates[user].reserve(size * degree);
-      const int64_t outside = ExpandFrontier(table, items + offsets(user), size, base + user * bytes, &candidates[user]);
-      if (outside != -1) {
+      const bool dense = degree > table.num_items / std::max<int64_t>(size, 1);
+      candidates[user].reserve(dense ? table.num_items : size * degree);
+      int64_t outside = 0;
+      if (!ExpandFrontier(table, items + offsets(user), size, base + user * bytes, &candidates[user], &outside)) {
         bad[user] = outside;
         failed = true;
       }
     });
     for (int64_t user = 0; failed && user < batch; ++user) {
       OP_REQUIRES(
-          context, bad[user] == -1,
-          absl::InvalidArgumentError(absl::StrCat("item ", bad[user], " of user ", user, " is outside 0..", table.num_items - 1,
+          context, !bad[user].has_value(),
+          absl::InvalidArgumentError(absl::StrCat("item ", *bad[user], " of user ", user, " is outside 0..", table.num_items - 1,
                                                   ", or its row splits are not within the neighbour lists")));
     }
-    // -1 itself is a possible bad id: it is the one value the loop above cannot tell from success.
-    OP_REQUIRES(context, !failed, absl::InvalidArgumentError(absl::StrCat("an item is outside 0..", table.num_items - 1)));
     OP_REQUIRES_OK(context, OutputRagged(context, 1, candidates));
   }
 };
@@ -184,23 +186,23 @@ class GatherCandidatesOp : public OpKernel {
     for (int64_t user = 0; user < batch; ++user) longest = std::max<int64_t>(longest, offsets(user + 1) - offsets(user));
     const int64_t width = PaddedWidth(longest);
     Tensor* items = nullptr;
-    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({batch, width, dim}), &items));
+    OP_REQUIRES_OK(context, AllocateOutput(context, 0, {batch, width, dim}, &items));
+    if (items->NumElements() == 0) return;
     const T* const table = item_embs.flat<T>().data();
     const float* const row_scales = scales.flat<float>().data();
     float* const out = items->flat<float>().data();
-    const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
-    tensorflow::Shard(workers.num_threads, workers.workers, batch * width, kCyclesPerRow + dim / 4,
-                      [&](int64_t begin, int64_t end) {
-                        for (int64_t row = begin; row < end; ++row) {
-                          const int64_t user = row / width, at = offsets(user) + row % width;
-                          if (at < offsets(user + 1)) {
-                            const int64_t position = positions(at);
-                            DecodeRow(table + position * dim, kScaled ? row_scales[position] : 1.0f, dim, out + row * dim);
-                          } else {
-                            std::memset(out + row * dim, 0, dim * sizeof(float));
-                          }
-                        }
-                      });
+    ShardRanges(*context->device()->tensorflow_cpu_worker_threads(), batch * width, kCyclesPerRow + dim / 4,
+                [&](int64_t begin, int64_t end) {
+                  for (int64_t row = begin; row < end; ++row) {
+                    const int64_t user = row / width, at = offsets(user) + row % width;
+                    if (at < offsets(user + 1)) {
+                      const int64_t position = positions(at);
+                      DecodeRow(table + position * dim, kScaled ? row_scales[position] : 1.0f, dim, out + row * dim);
+                    } else {
+                      std::memset(out + row * dim, 0, dim * sizeof(float));
+                    }
+                  }
+                });
   }
 
  private:
@@ -259,17 +261,17 @@ class MergeTopEfOp : public OpKernel {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("Nann>StartWalk").Device(tensorflow::DEVICE_CPU), StartWalkOp);
-REGISTER_KERNEL_BUILDER(Name("Nann>ExpandFrontier").Device(tensorflow::DEVICE_CPU), ExpandFrontierOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>StartWalk").Device(tensorflow::DEVICE_CPU), Guarded<StartWalkOp>);
+REGISTER_KERNEL_BUILDER(Name("Nann>ExpandFrontier").Device(tensorflow::DEVICE_CPU), Guarded<ExpandFrontierOp>);
 #define NANN_REGISTER_GATHER(type)                                                                                \
   REGISTER_KERNEL_BUILDER(Name("Nann>GatherCandidates").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"), \
-                          GatherCandidatesOp<type>)
+                          Guarded<GatherCandidatesOp<type>>)
 NANN_REGISTER_GATHER(float);
 NANN_REGISTER_GATHER(Eigen::half);
 NANN_REGISTER_GATHER(tensorflow::bfloat16);
 NANN_REGISTER_GATHER(int8_t);
 #undef NANN_REGISTER_GATHER
-REGISTER_KERNEL_BUILDER(Name("Nann>MergeTopEf").Device(tensorflow::DEVICE_CPU), MergeTopEfOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>MergeTopEf").Device(tensorflow::DEVICE_CPU), Guarded<MergeTopEfOp>);
 
 }  // namespace
 }  // namespace nann

@@ -20,8 +20,12 @@ bool Better(const Scored& a, const Scored& b) { return a.score > b.score || (a.s
 
 }  // namespace
 
-int64_t ExpandFrontier(const NeighborTable& table, const int64_t* frontier, int64_t frontier_size, uint8_t* bitmap,
-                       std::vector<int64_t>* candidates) {
+bool ExpandFrontier(const NeighborTable& table, const int64_t* frontier, int64_t frontier_size, uint8_t* bitmap,
+                    std::vector<int64_t>* candidates, int64_t* outside) {
+  const auto refuse = [outside](int64_t item) {
+    *outside = item;
+    return false;
+  };
   const auto in_range = [&table](int64_t item) { return item >= 0 && item < table.num_items; };
   for (int64_t i = 0; i < frontier_size; ++i) {
     if (i + 2 * kPrefetchDistance < frontier_size && in_range(frontier[i + 2 * kPrefetchDistance])) {
@@ -34,16 +38,16 @@ int64_t ExpandFrontier(const NeighborTable& table, const int64_t* frontier, int6
         __builtin_prefetch(table.values + link);
       }
     }
-    if (!in_range(frontier[i])) return frontier[i];
+    if (!in_range(frontier[i])) return refuse(frontier[i]);
     const int64_t begin = table.row_splits[frontier[i]], end = table.row_splits[frontier[i] + 1];
-    if (begin < 0 || end < begin || end > table.num_values) return frontier[i];
+    if (begin < 0 || end < begin || end > table.num_values) return refuse(frontier[i]);
     for (int64_t link = begin; link < end; ++link) {
       const int64_t neighbor = table.values[link];
-      if (!in_range(neighbor)) return neighbor;
+      if (!in_range(neighbor)) return refuse(neighbor);
       if (!Visit(bitmap, neighbor)) candidates->push_back(neighbor);
     }
   }
-  return -1;
+  return true;
 }
 
 void MergeTopEf(const Pool& from, const int64_t* candidates, const float* scores, int64_t num_candidates, int64_t ef,

@@ -8,8 +8,12 @@
 
 namespace nann {
 
+// Of a batch. What an op needs per user is some bytes to megabytes: more users than this are a mistake, and TensorFlow's
+// allocator would try for ten seconds before it gave up.
+constexpr int64_t kMostUsers = int64_t{1} << 24;
+
 // Which items a user has been offered: one bit per item.
-inline int64_t BitmapBytes(int64_t num_items) { return (num_items + 7) / 8; }
+inline int64_t BitmapBytes(int64_t num_items) { return num_items / 8 + (num_items % 8 != 0); }
 
 // Sets the bit of an item and returns whether it was set before.
 inline bool Visit(uint8_t* bitmap, int64_t item) {
@@ -29,9 +33,10 @@ struct NeighborTable {
 };
 
 // Appends the neighbours of the frontier that were not visited before, in the order met, and marks them visited.
-// Returns -1, or the first id or row that is outside its range (then the result is incomplete, and nothing outside was read).
-int64_t ExpandFrontier(const NeighborTable& table, const int64_t* frontier, int64_t frontier_size, uint8_t* bitmap,
-                       std::vector<int64_t>* candidates);
+// Returns whether all ids and row splits were within their ranges; if not, `outside` is the first that was not, the result is
+// incomplete, and nothing outside was read.
+bool ExpandFrontier(const NeighborTable& table, const int64_t* frontier, int64_t frontier_size, uint8_t* bitmap,
+                    std::vector<int64_t>* candidates, int64_t* outside);
 
 // The best items scored so far, best first; of equal scores the earlier one is ahead. Empty places have position -1 and score
 // -inf.

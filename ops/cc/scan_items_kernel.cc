@@ -6,8 +6,9 @@
 
 #include "absl/synchronization/mutex.h"
 #include "ops/cc/best_items.h"
+#include "ops/cc/guarded.h"
+#include "ops/cc/retrieval_walk.h"
 #include "ops/cc/scoring_op.h"
-#include "tensorflow/core/util/work_sharder.h"
 
 namespace nann {
 namespace {
@@ -20,12 +21,16 @@ class ScanItemsOp : public ScoringOp {
 
   void Compute(OpKernelContext* context) override {
     int64_t batch = 0, top_k = 0;
-    OP_REQUIRES_OK(context, ReadScalar(context, "batch", 0, &batch));
-    OP_REQUIRES_OK(context, ReadScalar(context, "top_k", 1, &top_k));
+    OP_REQUIRES_OK(context, ReadScalar(context, "batch", 0, kMostUsers, &batch));
+    OP_REQUIRES_OK(context, ReadScalar(context, "top_k", 1, kNoLimit, &top_k));
     const Tensor& items = context->input(2);
     OP_REQUIRES_OK(context, ReadItems(items));
     const int64_t count = items.dim_size(0), dim = items.dim_size(1);
     const float* const table = items.flat<float>().data();
+    OP_REQUIRES_OK(context, CheckTopK(top_k, count));
+    Tensor *positions = nullptr, *scores = nullptr;
+    OP_REQUIRES_OK(context, AllocateOutput(context, 0, {batch, top_k}, &positions));
+    OP_REQUIRES_OK(context, AllocateOutput(context, 1, {batch, top_k}, &scores));
     tile::Scorer scorer;
     OP_REQUIRES_OK(context, Prepare(context, dim, batch, /*shared_items=*/true, &scorer));
     std::optional<UserMemory> memory;
@@ -33,11 +38,12 @@ class ScanItemsOp : public ScoringOp {
     const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
     std::vector<Remembered> remembered;
     if (memory) remembered = ByPosition(*memory, batch, workers);
-    std::vector<Best> best(batch, Best(top_k));
+    const int64_t most = std::min(top_k, count);
+    std::vector<Best> best(batch, Best(most));
     absl::Mutex mutex;
     const auto scan = [&](int64_t first, int64_t last) {
       float* const workspace = Workspace(scorer.workspace_size());
-      std::vector<Best> own(batch, Best(top_k));
+      std::vector<Best> own(batch, Best(most));
       std::vector<int64_t> remembered_from =
           memory ? FirstFrom(*memory, remembered, batch, first * kTileItems) : std::vector<int64_t>();
       float adjusted[kTileItems];
@@ -67,12 +73,9 @@ class ScanItemsOp : public ScoringOp {
       for (int64_t user = 0; user < batch; ++user) best[user].Add(own[user]);
     };
     const int64_t tiles = (count + kTileItems - 1) / kTileItems;
-    if (batch > 0) tensorflow::Shard(workers.num_threads, workers.workers, tiles, CostPerTile(scorer, batch), scan);
-    Tensor *positions = nullptr, *scores = nullptr;
-    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({batch, top_k}), &positions));
-    OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({batch, top_k}), &scores));
+    if (batch > 0) ShardRanges(workers, tiles, CostPerTile(scorer, batch), scan);
     for (int64_t user = 0; user < batch; ++user) {
-      best[user].Write(positions->flat<int64_t>().data() + user * top_k, scores->flat<float>().data() + user * top_k);
+      best[user].Write(top_k, positions->flat<int64_t>().data() + user * top_k, scores->flat<float>().data() + user * top_k);
     }
   }
 
@@ -96,7 +99,7 @@ class ScanItemsOp : public ScoringOp {
       }
     };
     if (batch > 0) {
-      tensorflow::Shard(workers.num_threads, workers.workers, batch, (memory.size / batch + 1) * kCyclesPerEntry, sort);
+      ShardRanges(workers, batch, (memory.size / batch + 1) * kCyclesPerEntry, sort);
     }
     return entries;
   }
@@ -120,8 +123,8 @@ class ScanItemsMemoryOp : public ScanItemsOp {
   explicit ScanItemsMemoryOp(OpKernelConstruction* context) : ScanItemsOp(context, /*has_memory=*/true) {}
 };
 
-REGISTER_KERNEL_BUILDER(Name("Nann>ScanItems").Device(tensorflow::DEVICE_CPU), ScanItemsOp);
-REGISTER_KERNEL_BUILDER(Name("Nann>ScanItemsMemory").Device(tensorflow::DEVICE_CPU), ScanItemsMemoryOp);
+REGISTER_KERNEL_BUILDER(Name("Nann>ScanItems").Device(tensorflow::DEVICE_CPU), Guarded<ScanItemsOp>);
+REGISTER_KERNEL_BUILDER(Name("Nann>ScanItemsMemory").Device(tensorflow::DEVICE_CPU), Guarded<ScanItemsMemoryOp>);
 
 }  // namespace
 }  // namespace nann

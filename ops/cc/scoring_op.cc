@@ -1,7 +1,9 @@
 #include "ops/cc/scoring_op.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -25,13 +27,15 @@ float* Workspace(int64_t size) {
   static thread_local std::unique_ptr<float, Free> memory;
   static thread_local int64_t capacity = 0;
   if (capacity < size) {
-    capacity = size;
+    capacity = 0;
     memory.reset(static_cast<float*>(std::aligned_alloc(64, (size * sizeof(float) + 63) / 64 * 64)));
+    if (memory == nullptr) throw std::bad_alloc();
+    capacity = size;
   }
   return memory.get();
 }
 
-absl::Status ReadScalar(OpKernelContext* context, const char* name, int64_t least, int64_t* value) {
+absl::Status ReadScalar(OpKernelContext* context, const char* name, int64_t least, int64_t most, int64_t* value) {
   const Tensor* tensor = nullptr;
   TF_RETURN_IF_ERROR(context->input(name, &tensor));
   if (!TensorShapeUtils::IsScalar(tensor->shape())) {
@@ -39,6 +43,7 @@ absl::Status ReadScalar(OpKernelContext* context, const char* name, int64_t leas
   }
   *value = tensor->scalar<int64_t>()();
   if (*value < least) return absl::InvalidArgumentError(absl::StrCat(name, " must be at least ", least, ", got ", *value));
+  if (*value > most) return absl::InvalidArgumentError(absl::StrCat(name, " must be at most ", most, ", got ", *value));
   return absl::OkStatus();
 }
 
@@ -46,6 +51,13 @@ absl::Status ReadItems(const Tensor& item_embs) {
   if (TensorShapeUtils::IsMatrix(item_embs.shape()) && item_embs.dim_size(0) >= 1) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("item_embs must be [N, D] with N at least 1, got ", item_embs.shape().DebugString()));
+}
+
+absl::Status CheckTopK(int64_t top_k, int64_t num_items) {
+  constexpr int64_t kAlwaysAllowed = 65536;
+  const int64_t most = std::max(num_items, kAlwaysAllowed);
+  if (top_k <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("top_k must be at most ", most, " for ", num_items, " items, got ", top_k));
 }
 
 int64_t CostPerTile(const tile::Scorer& scorer, int64_t users) {

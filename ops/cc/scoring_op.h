@@ -4,6 +4,7 @@
 #define NANN_OPS_CC_SCORING_OP_H_
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 
 #include "ops/cc/tile_program.h"
@@ -24,8 +25,11 @@ using tensorflow::TensorShapeUtils;
 // arithmetic on them.
 float* Workspace(int64_t size);
 
-absl::Status ReadScalar(OpKernelContext* context, const char* name, int64_t least, int64_t* value);
+constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+absl::Status ReadScalar(OpKernelContext* context, const char* name, int64_t least, int64_t most, int64_t* value);
 absl::Status ReadItems(const Tensor& item_embs);
+// A corpus may be smaller than what is asked for, within reason: outputs and pools have a place for each.
+absl::Status CheckTopK(int64_t top_k, int64_t num_items);
 
 // For the sharder.
 int64_t CostPerTile(const tile::Scorer& scorer, int64_t users);

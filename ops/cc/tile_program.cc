@@ -2,6 +2,7 @@
 
 #include "ops/cc/tile_program.h"
 
+#include <cctype>
 #include <cstdlib>
 #include <map>
 #include <sstream>
@@ -40,6 +41,8 @@ const std::map<std::string, Opcode>& Opcodes() {
   return *opcodes;
 }
 
+constexpr int64_t kMostInstructions = 16384;
+
 // How many operands follow the output; slices have two numbers behind theirs.
 int NumOperands(Opcode op) {
   if (op == Opcode::kMatmul) return 4;
@@ -53,11 +56,12 @@ bool ParseOperand(const std::string& token, const Program& program, Operand* ope
     operand->kind = Operand::kRelu;
     return true;
   }
-  if (token.size() < 2 || (token[0] != 'r' && token[0] != 'p')) return false;
+  if (token.size() < 2 || (token[0] != 'r' && token[0] != 'p') || !std::isdigit(static_cast<unsigned char>(token[1])))
+    return false;
   char* end = nullptr;
-  const long index = std::strtol(token.c_str() + 1, &end, 10);
+  const long long index = std::strtoll(token.c_str() + 1, &end, 10);
   const bool is_register = token[0] == 'r';
-  const long count = is_register ? program.num_registers : static_cast<long>(program.parameters.size());
+  const long long count = is_register ? program.num_registers : static_cast<long long>(program.parameters.size());
   if (*end != '\0' || index < 0 || index >= count) return false;
   *operand = {is_register ? Operand::kRegister : Operand::kParameter, static_cast<int>(index)};
   return true;
@@ -108,6 +112,7 @@ Program Parse(const std::string& text) {
         program.parameters.push_back(ParameterKind::kVector);
       else
         return fail("a parameter is a matrix, a matrix_t or a vector");
+      if (words >> token) return fail("nothing may follow the kind of a parameter");
       continue;
     }
     if (name == "result") {
@@ -115,6 +120,7 @@ Program Parse(const std::string& text) {
       if (!(words >> token) || !ParseOperand(token, program, &result) || result.kind != Operand::kRegister) {
         return fail("the result is a register");
       }
+      if (words >> token) return fail("nothing may follow the result");
       program.result = result.index;
       ended = true;
       continue;
@@ -129,6 +135,10 @@ Program Parse(const std::string& text) {
     }
     if (instruction.op == Opcode::kSlice && !(words >> instruction.first >> instruction.width))
       return fail("a slice has two numbers");
+    if (words >> token) return fail("nothing may follow the operands");
+    if (program.num_registers > kMostInstructions) {
+      return fail(("a program has at most " + std::to_string(kMostInstructions) + " instructions").c_str());
+    }
     if (!Fits(program, instruction)) return fail("an operand is of the wrong kind");
     program.instructions.push_back(instruction);
     ++program.num_registers;

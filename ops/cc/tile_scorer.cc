@@ -2,14 +2,18 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <string>
-#include <utility>
+#include <vector>
 
 #include "ops/cc/tile_program.h"
 
 namespace nann {
 namespace tile {
 namespace {
+
+// Of a register or a parameter; and of the memory a thread works in, 1 GiB: sums of such numbers do not overflow.
+constexpr int64_t kMostWidth = int64_t{1} << 20, kMostFloats = int64_t{1} << 28;
 
 int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -48,6 +52,10 @@ std::string Scorer::Prepare(const Program& program, const std::vector<Parameter>
       return "parameter " + std::to_string(i) + " has " + std::to_string(parameter.rows) + " rows for " + std::to_string(batch) +
              " users";
     }
+    if (parameter.k > kMostWidth || parameter.n > kMostWidth) {
+      return "parameter " + std::to_string(i) + " is [" + std::to_string(parameter.k) + ", " + std::to_string(parameter.n) +
+             "], its sizes must be at most " + std::to_string(kMostWidth);
+    }
     k_[i] = parameter.k;
     n_[i] = parameter.n;
     int64_t stride = parameter.n;
@@ -65,6 +73,9 @@ std::string Scorer::Prepare(const Program& program, const std::vector<Parameter>
     user_strides_[i] = parameter.rows == 1 ? 0 : stride;
   }
 
+  if (item_dim > kMostWidth) {
+    return "items must have at most " + std::to_string(kMostWidth) + " columns, got " + std::to_string(item_dim);
+  }
   widths_.assign(program.num_registers, 0);
   widths_[0] = item_dim;
   std::vector<bool> per_user(program.num_registers, false);
@@ -78,7 +89,8 @@ std::string Scorer::Prepare(const Program& program, const std::vector<Parameter>
     }
     int64_t width = width_of(instruction.a);
     const auto widen = [&width](int64_t other) {
-      const bool fits = width == other || width == 1 || other == 1;
+      // What is 0 wide has no element to repeat: it fits nothing else.
+      const bool fits = width == other || (width == 1 && other > 1) || (other == 1 && width > 1);
       width = std::max(width, other);
       return fits;
     };
@@ -96,7 +108,8 @@ std::string Scorer::Prepare(const Program& program, const std::vector<Parameter>
         width = 1;
         break;
       case Opcode::kSlice:
-        fits = instruction.first >= 0 && instruction.width >= 1 && instruction.first + instruction.width <= width;
+        fits = instruction.first >= 0 && instruction.width >= 1 && instruction.width <= width &&
+               instruction.first <= width - instruction.width;
         width = instruction.width;
         break;
       case Opcode::kConcat:
@@ -110,6 +123,10 @@ std::string Scorer::Prepare(const Program& program, const std::vector<Parameter>
         if (instruction.c.kind != Operand::kNone) fits &= widen(width_of(instruction.c));
     }
     if (!fits) return "the operands of r" + std::to_string(instruction.out) + " do not fit together";
+    if (width > kMostWidth) {
+      return "r" + std::to_string(instruction.out) + " is " + std::to_string(width) + " wide, a register may be at most " +
+             std::to_string(kMostWidth);
+    }
     flops_ += 2 * width;
     widths_[instruction.out] = width;
     per_user[instruction.out] = depends;
@@ -125,6 +142,10 @@ std::string Scorer::Prepare(const Program& program, const std::vector<Parameter>
     }
   }
   last_use[program.result] = static_cast<int>(steps_.size());
+  std::vector<std::vector<int>> unused_after(steps_.size());  // registers by the step that is the last to read them
+  for (int r = 1; r < program.num_registers; ++r) {
+    if (last_use[r] >= 0 && last_use[r] < static_cast<int>(steps_.size())) unused_after[last_use[r]].push_back(r);
+  }
   offsets_.assign(program.num_registers, 0);
   workspace_size_ = 0;
   const auto append = [this](int64_t width) {
@@ -136,25 +157,24 @@ std::string Scorer::Prepare(const Program& program, const std::vector<Parameter>
   for (const Step& step : steps_) {
     if (!step.per_user) offsets_[step.instruction.out] = append(widths_[step.instruction.out]);
   }
-  std::vector<std::pair<int64_t, int64_t>> free;  // width, offset
+  std::multimap<int64_t, int64_t> free;  // width -> offset
   for (size_t i = 0; i < steps_.size(); ++i) {
     if (!steps_[i].per_user) continue;
     const int out = steps_[i].instruction.out;
-    auto best = free.end();
-    for (auto place = free.begin(); place != free.end(); ++place) {
-      if (place->first >= widths_[out] && (best == free.end() || place->first < best->first)) best = place;
-    }
-    int64_t size = widths_[out];
-    if (best != free.end()) {
-      size = best->first;
-      offsets_[out] = best->second;
-      free.erase(best);
+    const auto smallest = free.lower_bound(widths_[out]);
+    if (smallest != free.end()) {
+      offsets_[out] = smallest->second;
+      free.erase(smallest);
     } else {
-      offsets_[out] = append(size);
+      offsets_[out] = append(widths_[out]);
     }
-    for (int r = 1; r < program.num_registers; ++r) {
-      if (last_use[r] == static_cast<int>(i) && per_user[r] && r != out) free.emplace_back(widths_[r], offsets_[r]);
+    for (const int r : unused_after[i]) {
+      if (per_user[r]) free.emplace(widths_[r], offsets_[r]);
     }
+  }
+  if (workspace_size_ > kMostFloats) {
+    return "the program works in " + std::to_string(workspace_size_) + " floats per thread, at most " +
+           std::to_string(kMostFloats) + " are allowed";
   }
   return "";
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from nann.errors import ArtifactError
@@ -53,6 +54,40 @@ def test_the_search_is_an_input(exported: Any, retrieval: Any, search: dict[str,
     outputs = retrieval.run("search", item_ids=rows, cate_ids=cates, **inputs)
     np.testing.assert_array_equal(outputs["top_k_item_ids"], expected.item_rows)
     np.testing.assert_array_equal(outputs["items_scored"], expected.items_scored)
+
+
+@pytest.mark.parametrize(
+    ("wild", "allowed"),
+    [
+        ({"ef": (2**40, 60, 60)}, {"ef": (300, 60, 60)}),
+        ({"ef": (2**62, -(2**63), 0)}, {"ef": (300, 1, 1)}),
+        ({"rounds": (2**62, 2**62, 2**62)}, {"rounds": (300, 300, 300)}),
+        ({"top_k": 2**62}, {"top_k": 65536}),
+        ({"top_k": 2**34, "ef": (2**34, 2**34, 2**34)}, {"top_k": 65536, "ef": (300, 300, 300)}),
+        ({"start_level": 2**62}, {"start_level": 2**30}),
+    ],
+)
+def test_sizes_of_a_request_are_bounded_by_the_corpus(exported: Any, retrieval: Any, wild: dict[str, Any], allowed: dict[str, Any]) -> None:
+    rows, cates = exported.histories(2)
+    usual = {"ef": (30, 20, 20), "rounds": (3, 1, 1), "top_k": 15, "start_level": -1}
+    answers = []
+    for search in (usual | wild, usual | allowed):
+        inputs = {name: np.array(value, np.int64) for name, value in search.items()}
+        answers.append(retrieval.run("search", item_ids=rows, cate_ids=cates, **inputs))
+    for name, answer in answers[0].items():
+        np.testing.assert_array_equal(answer, answers[1][name])
+
+
+@pytest.mark.parametrize("form", ["native", "fused", "portable"])
+@pytest.mark.parametrize(("table", "value"), [("neighbors_level_0_values", -1), ("neighbors_level_0_values", 300), ("item_rows", 301)])
+def test_a_damaged_table_is_an_error(exported: Any, form: str, table: str, value: int) -> None:
+    exported.opened(form)  # skips where the form is not there
+    rows, cates = exported.histories(2)
+    model = tf.saved_model.load(str(exported.directory / "saved_model" / form / "1"))
+    variable = next(variable for variable in model.variables if variable.name == f"{table}:0")
+    variable.assign(tf.fill(variable.shape, tf.constant(value, variable.dtype)))
+    with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError)):
+        model.signatures["debug"](item_ids=tf.constant(rows), cate_ids=tf.constant(cates))
 
 
 def test_portable_forms_name_no_native_op(exported: Any) -> None:
