@@ -27,7 +27,7 @@ from components.errors import operator_message
 from components.output import flatten_metrics, hidden_start_up_notes, markdown_summary, set_up_logging
 from components.task_log import RUN_SIGN_VARIABLE, follow_runner, tee_output
 from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
-from nann.artifacts import code_digest as own_code_digest
+from nann.digests import code_digest as own_code_digest
 from nann.errors import ArtifactError
 from nann.reporting.run_summary import TIMINGS_NAME
 from nann.reporting.step_page import page_of

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 import nann
-from nann.artifacts import code_digest
+from nann.digests import code_digest
 from nann.errors import NannError
 
 logger = logging.getLogger(__name__)

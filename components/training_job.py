@@ -24,7 +24,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from components.adapters import run_step
-from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact, sha256_file
+from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
+from nann.digests import sha256_file
 from nann.errors import TrainingError
 from nann.steps.table import TRAIN
 

@@ -20,7 +20,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ from typing import Any, TypeAlias
 
 import nann
 from data_prep.json_text import write_json
-from data_prep.parallel import ordered_map, worker_count
+from nann.digests import code_digest, sha256_files
 from nann.errors import ArtifactError
 from nann.steps.table import MAKER_OF
 
@@ -86,29 +86,6 @@ class StepResult:
     path: Path
     metrics: dict[str, Any] = field(default_factory=dict)
     reused: bool = False
-
-
-def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes, read in blocks."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_files(paths: Sequence[Path]) -> list[str]:
-    """`sha256_file` of each, as many at a time as there are cores."""
-    return list(ordered_map(sha256_file, paths, worker_count(0)))
-
-
-@functools.cache
-def code_digest() -> str:
-    """Hex sha256 over the sources (Python and C++) of the packages a step's outcome depends on."""
-    root = Path(nann.__file__).parent.parent
-    digest = hashlib.sha256()
-    for package in ("data_prep", "nann", "ops"):
-        for path in sorted((root / package).rglob("*")):
-            if path.suffix in {".py", ".cc", ".h", ".cu", ".j2"}:
-                digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def open_artifact(path: Path, *, step: str) -> Artifact:

@@ -10,7 +10,7 @@ Compile it with `nann pipeline compile --dag conversion --output conversion.yaml
 from kfp import dsl
 
 from components.convert_parts import convert_shard, merge_conversion, plan_conversion
-from nann.artifacts import code_digest as digest_of_code
+from nann.digests import code_digest as digest_of_code
 from pipelines.dag import default_config
 
 PIPELINE_NAME = "nann-conversion"

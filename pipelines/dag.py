@@ -10,7 +10,7 @@ from kfp import dsl
 
 from components.configs import make_config
 from components.summarise import summarise
-from nann.artifacts import code_digest
+from nann.digests import code_digest
 from nann.steps.table import IN_SERVICE, LOGS, MAKER_OF, NAMES_OF, SERVICE, STEPS_OF, Step, load_object, nearest_makers
 from pipelines.profiles import Profile, apply_profile, apply_webhook
 from pipelines.worker_pods import training_job

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 import nann
 from components.run_end import tell_run_end
 from components.task_log import RUN_SIGN_VARIABLE
-from nann.artifacts import code_digest
+from nann.digests import code_digest
 from nann.errors import NannError
 from nann.reporting.run_summary import TIMINGS_NAME
 from nann.steps.table import NAMES_OF, load_object

@@ -17,7 +17,8 @@ from data_prep.errors import DataError
 from data_prep.presets import resolve_format
 from data_prep.report import ConvertReport
 from data_prep.sources import expand_directories, find_records, require_files
-from nann.artifacts import ArtifactWriter, Inputs, StepResult, open_artifact, sha256_files
+from nann.artifacts import ArtifactWriter, Inputs, StepResult, open_artifact
+from nann.digests import sha256_files
 from nann.steps.table import CONVERT
 
 STANDARD_INPUT = Path("-")

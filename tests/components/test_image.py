@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from components.image import image, source_tag
-from nann.artifacts import code_digest
+from nann.digests import code_digest
 from nann.errors import NannError
 
 DIGEST = "sha256:" + "a" * 64

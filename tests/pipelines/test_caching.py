@@ -21,7 +21,7 @@ import contextlib, io, json, logging, sys
 from pathlib import Path
 from kfp import dsl, local
 from components.convert import convert
-from nann.artifacts import code_digest
+from nann.digests import code_digest
 from pipelines.runner import _kfp_surroundings, input_fingerprint
 
 @dsl.pipeline

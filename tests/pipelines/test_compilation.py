@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from components.image import image
-from nann.artifacts import code_digest
+from nann.digests import code_digest
 from nann.steps.table import STEP_BY_NAME, TRAINING_STEPS
 from pipelines.cli import main
 from pipelines.compilation import compiled_spec, compiled_text, steps_dag

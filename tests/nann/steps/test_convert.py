@@ -19,8 +19,9 @@ import pytest
 from data_prep import DataError, shards
 from data_prep.config import ConvertConfig, GenerateConfig
 from data_prep.generate import generate_log
-from nann.artifacts import open_artifact, sha256_file
+from nann.artifacts import open_artifact
 from nann.dataset import load_histories, load_items, load_samples
+from nann.digests import sha256_file
 from nann.errors import ArtifactError
 from nann.steps.convert import convert
 from ops.data_library import load_data_library
