@@ -61,7 +61,7 @@ class TrainConfig(StepConfig):
     )
     epochs: float = Field(4, ge=0, description="passes over the training samples; 0: none, to carry a model over with --warm-start")
     max_steps: int = Field(
-        6_000, ge=0, description="stop after this many steps, with the default scorer some 6 minutes on two cores; 0: no limit"
+        6_000, ge=0, description="stop after this many steps, with the default scorer some 10 minutes on two busy cores; 0: no limit"
     )
     max_minutes: float = Field(
         0, ge=0, description="end after this time: as many steps as fit in, counted once their speed is known and recorded; 0: no limit"
