@@ -84,7 +84,9 @@ class Block(tf.Module):
         read = self.mixed(tf.reshape(read, tf.shape(x)))
         x += drop(read * tf.sigmoid(self.attention_gate(x)))
         normed = self.forward_norm(x)
-        forward = self.down(tf.nn.silu(self.gate(normed)) * self.up(normed))
+        gate = self.gate(normed)
+        # tf.nn.silu is this with a gradient of its own, whose name differs from process to process and would stand in the frozen graph
+        forward = self.down(gate * tf.sigmoid(gate) * self.up(normed))
         return x + drop(forward * tf.sigmoid(self.forward_gate(x)))
 
     def _heads(self, x: tf.Tensor) -> tf.Tensor:

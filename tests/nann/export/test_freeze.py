@@ -79,3 +79,10 @@ def test_what_is_no_frozen_scorer_is_refused(tmp_path: Path) -> None:
     for name, message in (("none.pb", "No such file"), ("junk.pb", "not a frozen graph"), ("other.pb", "no node named cate_ids")):
         with pytest.raises(ArtifactError, match=message):
             load_frozen_graph(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["nann", "sequence"])
+def test_a_model_is_frozen_to_equal_bytes(name):
+    model = build_model(TrainConfig(scorer=name, emb_dim=4), num_items=20, num_categories=3)
+    one, two = (freeze_scorer(HistoryScorer(model, max_length=5)).SerializeToString(deterministic=True) for _ in range(2))
+    assert one == two

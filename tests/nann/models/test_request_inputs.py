@@ -129,7 +129,7 @@ def test_without_inputs_a_sequence_is_what_items_are():
     assert not scorer.request_inputs
     assert not scorer.item_embedding.small_tables
     mixed = build_model(
-        TrainConfig(emb_dim=4),
+        TrainConfig(scorer="nann", emb_dim=4),
         num_items=30,
         num_categories=5,
         features={"brand": FeatureLists(np.ones(30, np.int32), np.concatenate([[0], np.arange(31)]), 1), **INPUTS},

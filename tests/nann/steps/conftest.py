@@ -47,7 +47,7 @@ def make_run(root: Path, *, seed: int = 1, strings: bool = False) -> Run:
     log = root / "log.csv"
     generate_log(log, GenerateConfig(users=300, items=400, categories=10, events_per_user=10, seed=seed))
     convert(inputs=[log], dataset=paths["dataset"], config=ConvertConfig(id_type="string" if strings else "auto"))
-    write_model(paths["dataset"], paths["model"], TrainConfig(emb_dim=8, seed=seed))
+    write_model(paths["dataset"], paths["model"], TrainConfig(scorer="nann", emb_dim=8, seed=seed))
     extract(model=paths["model"], dataset=paths["dataset"], embeddings=paths["embeddings"], config=ExtractConfig())
     build_index(embeddings=paths["embeddings"], index=paths["index"], config=BuildIndexConfig(m=4, ef_construction=40))
     rewrite(**paths, converted_model=run.converted_model, config=SEARCH)

@@ -87,7 +87,7 @@ def test_a_killed_walk_goes_on_and_ends_with_the_same_recall(dataset, result, tm
     made, original = [], models.train_scorer
 
     def killed_at_the_fifth(*arguments, **options):
-        made.append(options["directory"])
+        made.append(arguments[3])
         if len(made) == 5:
             raise Killed
         return original(*arguments, **options)
