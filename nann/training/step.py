@@ -16,6 +16,8 @@ from nann.training.objective import loss_and_gradients
 from ops.lookup import stock_ops
 from ops.optimizers import LazyAdamW
 
+SEEDS_APART = 1_000_003  # of two replicas; within one the seed grows by one from dropout to dropout
+
 
 class TrainingStep:
     """The step of one replica as a callable for `tf.distribute.Strategy.run`.
@@ -70,8 +72,11 @@ class TrainingStep:
             return self._train(batch, learning_rate)
 
     def _seed(self) -> tf.Tensor:
-        """[2] int32 of what is left out in this step."""
-        return tf.stack([tf.constant(self._config.seed, tf.int32), tf.cast(self._optimizer.step.read_value(), tf.int32)])
+        """[2] int32 of what this replica leaves out in this step."""
+        seed = tf.constant(self._config.seed, tf.int32)
+        if self._replicas > 1:
+            seed += SEEDS_APART * tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+        return tf.stack([seed, tf.cast(self._optimizer.step.read_value(), tf.int32)])
 
     def _of_all(self, part: tf.Tensor) -> tf.Tensor:
         """The parts [B, ...] of all replicas, one after the other."""

@@ -17,6 +17,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 OPTIONS = {
+    # each replica draws what it leaves out for itself
+    "dropout": 0.0,
+    "id_dropout": 0.0,
     **{
         "emb_dim": 8,
         "memory": "none",
