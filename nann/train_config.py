@@ -74,7 +74,7 @@ class TrainConfig(StepConfig):
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
     dropout: float = Field(0.1, ge=0, lt=1, description="sequence: share of what a block reads and adds that is left out in training")
     id_dropout: float = Field(
-        0.1, ge=0, lt=1, description="sequence: share of a history's items that training knows by their category and features alone"
+        0.1, ge=0, lt=1, description="sequence: share of a history's items that training knows by their category alone"
     )
     mixed_precision: bool = Field(False, description="compute the networks in bfloat16 (GPU and recent CPUs)")
     xla: bool = Field(True, description="compile the networks' part of the step with XLA")

@@ -73,7 +73,7 @@ class RequestEmbedding(tf.Module):
 
         With ``segments`` [B, L] int32 a row holds the events of several users, those of equal numbers of one.
         """
-        present = tf.not_equal(item_rows, 0)
+        present = tf.not_equal(item_rows if segments is None else segments, 0)  # training leaves out items of events that are there
         rows: list[tf.Tensor] = []
         for name, entry in self.inputs.items():
             if entry.side != "history":

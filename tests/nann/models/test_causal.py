@@ -86,3 +86,16 @@ def test_dropout_is_decided_by_the_seed() -> None:
     np.testing.assert_array_equal(vectors(1, 2), vectors(1, 2))
     assert np.any(vectors(1, 2) != vectors(1, 3))
     assert np.any(vectors(1, 2) != scorer.encode_positions(sequence, segments).numpy())
+
+
+def test_an_event_whose_item_is_left_out_keeps_its_time_and_kind() -> None:
+    scorer = model_of(("time", "behavior"))
+    items, categories, values = request(6, 3, ("time", "behavior"))
+    segments = np.ones((1, 6), np.int32)
+    batch = {name: value[np.newaxis] for name, value in values.items()}
+    kept = np.where(np.arange(6) == 2, 0, items)
+    whole, dropped = (
+        scorer.item_embedding.history(rows[np.newaxis], categories[np.newaxis], segments=segments, **batch)[0] for rows in (items, kept)
+    )
+    np.testing.assert_array_equal(scorer.parts.of_event(whole), scorer.parts.of_event(dropped))
+    assert np.any(scorer.parts.of_item(whole)[0, 2] != scorer.parts.of_item(dropped)[0, 2])
