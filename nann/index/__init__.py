@@ -3,6 +3,7 @@
 from nann.index.build import build_hnsw
 from nann.index.decode import decode_hnsw
 from nann.index.embeddings import Embeddings, load_embeddings
+from nann.index.entries import enter_at_untrained
 from nann.index.graph import Graph, NeighborLists, load_graph, save_graph
 from nann.index.statistics import describe_graph
 
@@ -13,6 +14,7 @@ __all__ = [
     "build_hnsw",
     "decode_hnsw",
     "describe_graph",
+    "enter_at_untrained",
     "load_embeddings",
     "load_graph",
     "save_graph",

@@ -9,6 +9,7 @@ A softmax over the candidates of each example, by L-BFGS (Byrd, Lu, Nocedal and 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -51,7 +52,7 @@ class Examples:
 
 
 def fit_calibration(
-    examples: Examples, item_counts: NDArray[np.integer], *, start: Calibration | None = None
+    examples: Examples, item_counts: NDArray[np.integer], *, start: Calibration | None = None, fixed: Collection[str] = ()
 ) -> tuple[Calibration, dict[str, Any]]:
     """The calibration that finds the targets best; the one to start from where there are fewer than `LEAST_EXAMPLES` to fit to.
 
@@ -59,6 +60,7 @@ def fit_calibration(
         examples: of users that the scorer and the rules were not learned from.
         item_counts: [N + 1] training events by item row.
         start: where to begin.
+        fixed: names of numbers of a `Calibration` that keep their first values, as for an ablation.
 
     Returns:
         The calibration, and ``examples``, ``reachable`` and ``recall@K`` before (``scorer``, by the logits alone) and after.
@@ -70,7 +72,7 @@ def fit_calibration(
         logger.warning("%d examples are too few to fit the memory's weights to; they keep their first values", report["reachable"])
         return calibration, report
     first = np.concatenate([np.atleast_1d(np.array(value, np.float64)) for value in asdict(calibration).values()])
-    fitted = fitting.minimize(first)
+    fitted = fitting.minimize(first, fixed)
     values: dict[str, Any] = {name: tuple(float(value) for value in fitted[places]) for name, places in PLACES.items()}
     report |= {"scorer": fitting.recalls(None), "fitted": fitting.recalls(fitted)}
     logger.info(
@@ -113,8 +115,11 @@ class _Fitting:
         above = np.sum(scores[:, 1:] > scores[:, :1], axis=1)
         return {f"recall@{k}": float(np.mean((above < k) & (self._reachable.numpy() > 0))) for k in KS}
 
-    def minimize(self, first: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where cross entropy and penalty are least."""
+    def minimize(self, first: NDArray[np.float64], fixed: Collection[str]) -> NDArray[np.float64]:
+        """Where cross entropy and penalty are least; the numbers of ``fixed`` names stay."""
+        free = np.ones(len(first))
+        for name in fixed:
+            free[PLACES[name]] = 0.0
         beginning = tf.constant(np.concatenate([np.atleast_1d(value) for value in asdict(Calibration()).values()]), tf.float32)
 
         @tf.function(autograph=False)
@@ -126,7 +131,7 @@ class _Fitting:
 
         def evaluate(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             value, gradient = with_gradient(tf.constant(numbers, tf.float32))
-            return float(value), gradient.numpy().astype(np.float64)
+            return float(value), free * gradient.numpy()
 
         found = scipy.optimize.minimize(evaluate, first, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
         return np.asarray(found.x, np.float64)

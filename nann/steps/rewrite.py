@@ -20,7 +20,7 @@ from nann.export import Catalogue, RetrievalParts, freeze_scorer, write_retrieva
 from nann.export.passes import kept_of_the_best, optimize_scorer, precompute
 from nann.export.retrieval_graph import FUSED, META_NAME, NATIVE, PORTABLE, SAVED_MODELS, digest_of
 from nann.export.warmup import write_warmup_requests
-from nann.index import Embeddings, Graph, load_embeddings, load_graph
+from nann.index import Embeddings, Graph, enter_at_untrained, load_embeddings, load_graph
 from nann.memory.table import CorpusMemory, MemoryTable, load_memory
 from nann.models import Scorer, first_layer_sums, load_max_length, load_model, prune_score_network
 from nann.retrieval import HistoryScorer, SearchParameters, plan_walk
@@ -57,10 +57,12 @@ def rewrite(
     writer = open_step("rewrite", locals())
     if writer.is_current:
         return writer.current()
-    corpus, graph, scorer, items = load_embeddings(embeddings), load_graph(index), load_model(model), load_items(dataset)
+    corpus, scorer, items = load_embeddings(embeddings), load_model(model), load_items(dataset)
+    graph = load_graph(index)
     table = load_memory(model)
     catalogue = Catalogue(item_ids=items.item_ids, category_rows=items.category_rows, num_categories=items.num_categories)
     _require_fit(scorer, catalogue, corpus, graph)
+    graph = enter_at_untrained(graph, items.train_counts[corpus.item_rows], items.category_rows[corpus.item_rows])
     try:
         search = SearchParameters(ef=config.ef, rounds=config.rounds, top_k=config.top_k, start_level=config.start_level)
         plan = plan_walk(graph, **vars(search))

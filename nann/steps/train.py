@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from data_prep.json_text import write_json
@@ -19,10 +18,10 @@ from nann.memory.table import MemoryTable, load_memory
 from nann.models import load_class, load_model, save_model, source_digest
 from nann.neighborhood import NeighborSampler, build_graph
 from nann.steps.table import TRAIN
-from nann.training.batches import BatchSource, HistoryWindows, NoiseSampler
+from nann.training.batches import BatchSource, NoiseSampler
 from nann.training.distillation import Teacher
 from nann.training.loop import TrainingData, train_scorer
-from nann.training.memory import Divided, divide_users, held_out_positions, make_memory
+from nann.training.memory import Divided, divide_users, held_out_moments, make_memory
 from nann.training.packing import PackedBatches
 from nann.training.records import remove_leftovers
 from nann.training.warm_start import load_earlier_model, require_continuation, save_optimizer
@@ -157,7 +156,7 @@ def _write_memory(
     table, report = make_memory(
         scorer,
         users,
-        _moments(users, max_length, tuple(scorer.request_inputs), config),
+        held_out_moments(users, max_length=max_length, inputs=tuple(scorer.request_inputs), seed=config.seed),
         items,
         encoder_length=encoder_length,
         max_length=max_length,
@@ -169,16 +168,6 @@ def _write_memory(
     table.save(directory)
     write_json(directory / "memory_report.json", report)
     return {"memory_entries": report["entries"], "memory_examples": report.get("calibration", {}).get("examples", 0)}
-
-
-def _moments(users: Divided, max_length: int, inputs: tuple[str, ...], config: TrainConfig) -> Samples:
-    """Moments of the held-out users to fit the memory to: histories, what came next, and the scorer's inputs."""
-    if users.held_out is None:
-        return Samples(np.zeros((0, max_length), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64))
-    held_out = users.held_out
-    positions = held_out_positions(held_out, seed=config.seed)
-    windows = HistoryWindows(held_out, max_length=max_length, inputs=inputs)
-    return Samples(windows.items(positions), held_out.item_rows[positions], positions, inputs=windows.input_values(positions))
 
 
 def training_strategy() -> tf.distribute.Strategy:

@@ -18,7 +18,7 @@ from nann.evaluation import metrics as m
 from nann.evaluation.lists import Retrieve, collect_lists
 from nann.evaluation.scan import exact_scan
 from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, served_inputs
-from nann.index import Graph, build_hnsw, decode_hnsw
+from nann.index import Graph, build_hnsw, decode_hnsw, enter_at_untrained
 from nann.reporting.page import render
 from nann.reporting.tuning_page import tuning_page
 from nann.steps.opening import open_step
@@ -72,9 +72,12 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
             top_k=config.k,
         )
         graphs: dict[str, Graph] = {"exported": exported}
+        items, rows = load_items(dataset), embeddings.item_rows
         for setting in settings:
             hnsw = build_hnsw(embeddings.vectors, m=setting.m, ef_construction=setting.ef_construction, threads=config.threads)
-            graphs[f"{setting.m}:{setting.ef_construction}"] = decode_hnsw(hnsw, start_level=2)
+            built = decode_hnsw(hnsw, start_level=2)
+            built = enter_at_untrained(built, items.train_counts[rows], items.category_rows[rows])
+            graphs[f"{setting.m}:{setting.ef_construction}"] = built
         measure: dict[str, Any] = {"k": config.k, "batch_size": config.batch_size, "latency_users": config.latency_users, "memory": memory}
         points = [
             {"graph": name, **point}

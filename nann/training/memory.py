@@ -27,6 +27,7 @@ from nann.memory.table import Calibration, MemoryTable
 from nann.models import ItemEncoder, Scorer
 from nann.neighborhood import InteractionGraph
 from nann.retrieval import HistoryScorer
+from nann.training.batches import HistoryWindows
 from ops.pair_counts import PairCounter, PairCounts
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,16 @@ def held_out_positions(held_out: Histories, *, seed: int) -> NDArray[np.int64]:
     return np.sort(rng.permutation(kept)[:MOST_EXAMPLES]).astype(np.int64)
 
 
+def held_out_moments(users: Divided, *, max_length: int, inputs: tuple[str, ...], seed: int) -> Samples:
+    """Moments of the held-out users to fit the memory to: histories, what came next, and the scorer's inputs."""
+    held_out = users.held_out
+    if held_out is None:
+        return Samples(np.zeros((0, max_length), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64))
+    positions = held_out_positions(held_out, seed=seed)
+    windows = HistoryWindows(held_out, max_length=max_length, inputs=inputs)
+    return Samples(windows.items(positions), held_out.item_rows[positions], positions, inputs=windows.input_values(positions))
+
+
 def make_memory(
     scorer: Scorer,
     users: Divided,
@@ -131,18 +142,11 @@ def make_memory(
     Returns:
         The memory, and what to report of it: ``rules`` (options and their recall), ``calibration``.
     """
-    num_items, threads = len(items.item_ids) - 1, worker_count(0)
+    num_items = len(items.item_ids) - 1
     keep = max(1, min(successors, ENTRIES // max(1, num_items)))
 
-    def rules_of(histories: Histories, kept: int) -> SequentialRules:
-        counter = PairCounter(histories.item_rows, histories.row_splits, num_items=num_items, window=WINDOW)
-        categories: dict[str, Any] = {"category_rows": items.category_rows, "num_categories": items.num_categories}
-        return SequentialRules(counter, np.diff(histories.row_splits), **categories, keep=kept, threads=threads)
-
     def table_of(histories: Histories) -> MemoryTable:
-        rules = rules_of(histories, keep)
-        counts = rules.count(np.arange(1, num_items + 1), options)
-        table = _table(counts, rules.item_counts, options, max_length)
+        table = count_table(histories, items, options, keep=keep, max_length=max_length)
         return table if earlier is None else add_earlier(table, earlier, keep)
 
     options = RuleOptions() if earlier is None else earlier.options
@@ -150,7 +154,7 @@ def make_memory(
     report: dict[str, Any] = {}
     if len(moments.targets):
         fixed = {} if earlier is None else {"activity": (options.activity,), "back": (options.back,)}
-        rules = rules_of(users.trained, 4 * keep)
+        rules = _rules_of(users.trained, items, 4 * keep)
         searched = choose_options(rules, moments.histories, moments.targets, start=options, values={**VALUES, **fixed})
         options = searched.options
         report["rules"] = {"options": vars(options), "recall": searched.recall}
@@ -163,6 +167,25 @@ def make_memory(
     table = replace(table_of(_together(users)), calibration=calibration)
     report["entries"] = len(table.items)
     return table, report
+
+
+def _rules_of(histories: Histories, items: Items, keep: int) -> SequentialRules:
+    counter = PairCounter(histories.item_rows, histories.row_splits, num_items=len(items.item_ids) - 1, window=WINDOW)
+    return SequentialRules(
+        counter,
+        np.diff(histories.row_splits),
+        category_rows=items.category_rows,
+        num_categories=items.num_categories,
+        keep=keep,
+        threads=worker_count(0),
+    )
+
+
+def count_table(histories: Histories, items: Items, options: RuleOptions, *, keep: int, max_length: int) -> MemoryTable:
+    """The pairs of some users, ``keep`` successors of each item, with a calibration that is not fitted."""
+    rules = _rules_of(histories, items, keep)
+    counts = rules.count(np.arange(1, len(items.item_ids)), options)
+    return _table(counts, rules.item_counts, options, max_length)
 
 
 def _together(users: Divided) -> Histories:

@@ -52,3 +52,12 @@ def test_targets_out_of_reach_are_misses() -> None:
     _, report = fit_calibration(hidden, np.full(ITEMS + 1, 30))
     assert report["reachable"] == 100
     assert report["scorer"]["recall@200"] <= 0.5
+
+
+def test_fixed_numbers_keep_their_first_values() -> None:
+    start = Calibration(own=(0.0,) * len(Calibration().own), log_gain=(-30.0,) * len(COUNT_KNOTS))
+    fitted, _ = fit_calibration(
+        examples_of(100, by_rules=1.0, by_scorer=1.0), np.full(ITEMS + 1, 30), start=start, fixed=("own", "log_gain")
+    )
+    assert (fitted.own, fitted.log_gain) == (start.own, start.log_gain)
+    assert fitted.log_tau != start.log_tau

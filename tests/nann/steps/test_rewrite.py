@@ -13,7 +13,7 @@ from nann.config import BuildIndexConfig, EvaluateConfig, ExtractConfig, Rewrite
 from nann.dataset import load_histories, load_items, load_samples
 from nann.errors import ArtifactError
 from nann.export import load_corpus, load_frozen_scorer, open_portable
-from nann.index import load_embeddings, load_graph
+from nann.index import enter_at_untrained, load_embeddings, load_graph
 from nann.models import build_model, load_max_length, load_model, save_model
 from nann.retrieval import BeamRetriever, HistoryScorer
 from nann.steps.build_index import build_index
@@ -26,13 +26,25 @@ from ops import retrieval as native_ops
 def test_the_exported_walk_is_the_walk_of_the_artifacts(untrained_run: Any) -> None:
     paths = untrained_run.artifacts
     scorer = HistoryScorer(load_model(paths["model"]), max_length=load_max_length(paths["model"]))
-    walk = BeamRetriever(scorer, load_embeddings(paths["embeddings"]), load_graph(paths["index"]), ef=(30, 20), rounds=(4, 1), top_k=20)
+    embeddings, items = load_embeddings(paths["embeddings"]), load_items(paths["dataset"])
+    rows = embeddings.item_rows
+    graph = enter_at_untrained(load_graph(paths["index"]), items.train_counts[rows], items.category_rows[rows])
+    walk = BeamRetriever(scorer, embeddings, graph, ef=(30, 20), rounds=(4, 1), top_k=20)
     histories = load_samples(paths["dataset"], "test").histories[:6].astype(np.int64)
     categories = load_items(paths["dataset"]).category_rows[histories].astype(np.int64)
     expected = walk(histories, categories)
     outputs = open_portable(untrained_run.converted_model).run("debug", item_ids=histories, cate_ids=categories)
     np.testing.assert_array_equal(outputs["top_k_item_ids"], expected.item_rows)
     np.testing.assert_array_equal(outputs["items_scored"], expected.items_scored)
+
+
+def test_walks_start_at_items_without_a_training_event_too(untrained_run: Any) -> None:
+    paths = untrained_run.artifacts
+    corpus, exported = load_corpus(untrained_run.converted_model / "0.meta")
+    untrained = np.flatnonzero(load_items(paths["dataset"]).train_counts[corpus.item_rows] == 0)
+    added = np.setdiff1d(exported.enter_points, load_graph(paths["index"]).enter_points)
+    assert len(added)
+    assert np.isin(added, untrained).all()
 
 
 def test_the_artifact_names_its_inputs_and_is_not_made_twice(untrained_run: Any) -> None:
