@@ -29,7 +29,7 @@ MOVED = {
     ),
     "nann.inputs": (
         "nann.dataset.inputs",
-        "BEHAVIOR TIME Feature FeatureLists Features RequestInput UserFeatures choose_inputs describe_inputs load_features request_names",
+        "BEHAVIOR TIME Feature FeatureLists Features RequestInput UserFeatures",
     ),
 }
 CODE = f"""
@@ -45,6 +45,7 @@ for earlier, (now, names) in {MOVED!r}.items():
     assert message == f"{{earlier}} is deprecated; import from {{now}} instead", message
     for name in names.split():
         assert getattr(old, name) is getattr(importlib.import_module(now), name), name
+from nann.inputs import choose_inputs, describe_inputs, load_features, request_names
 """
 
 
@@ -56,4 +57,4 @@ def test_documented_names_can_be_imported_and_those_that_moved_say_so() -> None:
 def test_nothing_of_ours_imports_from_an_earlier_place() -> None:
     sources = [path for package in ("pipelines", "components", "nann", "tests", "benchmarks") for path in (ROOT / package).rglob("*.py")]
     for earlier in MOVED:
-        assert not [path for path in sources if f"from {earlier} import" in path.read_text()]
+        assert not [path for path in sources if path != Path(__file__) and f"from {earlier} import" in path.read_text()]
