@@ -25,7 +25,7 @@ _TRAIN, _VALIDATE, _TEST = 0, 1, 2
 
 
 @dataclass(frozen=True)
-class LogFacts:
+class PlanFacts:
     """Numbers for the report (`data_prep.report.ConvertReport`) that do not come from the shards."""
 
     num_rows: int
@@ -61,7 +61,7 @@ class Plan:
     catalogue: Catalogue
     partitions: Partitions
     shard_firsts: np.ndarray
-    facts: LogFacts
+    facts: PlanFacts
     split_time: int | None = None
     before: np.ndarray | None = None
 
@@ -156,7 +156,7 @@ def load_plan(directory: Path) -> Plan:
         ),
         partitions=Partitions(arrays["partition_firsts"], head["time_bits"], head["first_time"], head["with_behaviors"]),
         shard_firsts=arrays["shard_firsts"],
-        facts=LogFacts(**{**facts, "time_range": tuple(facts["time_range"])}),
+        facts=PlanFacts(**{**facts, "time_range": tuple(facts["time_range"])}),
         split_time=head["split_time"],
         before=None if head["split_time"] is None else np.load(directory / "before.npy"),
     )

@@ -21,7 +21,7 @@ from data_prep.items_table import Categories, categories_of_file, make_catalogue
 from data_prep.option_values import unix_seconds
 from data_prep.parallel import ordered_map, worker_count
 from data_prep.partitions import PartitionEvents, Partitions, cut_partitions, load_partition, scatter_events, store_partition
-from data_prep.plan import PLAN_NAME, LogFacts, Plan, load_plan, replace_json, roles_of, save_plan, shard_boundaries
+from data_prep.plan import PLAN_NAME, Plan, PlanFacts, load_plan, replace_json, roles_of, save_plan, shard_boundaries
 from data_prep.reading import SPOOL_NAME, STATE_NAME, SpooledLog, open_log, read_log
 from data_prep.sources import expand_directories, require_files
 from data_prep.splits import Splits, draw_splits
@@ -113,10 +113,10 @@ def _categories(config: ConvertConfig, log: SpooledLog, counts: Counts, of_event
     return categories
 
 
-def _facts(log: SpooledLog, counts: Counts, bad: BadRows, categories: Categories, *, dropped: int, items_of_base: int | None) -> LogFacts:
+def _facts(log: SpooledLog, counts: Counts, bad: BadRows, categories: Categories, *, dropped: int, items_of_base: int | None) -> PlanFacts:
     scale = SCALES[log.rules.unit]
     filtered = {"other_behavior": log.other_behaviors} if log.other_behaviors else {}
-    return LogFacts(
+    return PlanFacts(
         num_rows=log.num_rows,
         headers=log.headers,
         time_unit=log.rules.unit,

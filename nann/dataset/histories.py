@@ -5,21 +5,19 @@ A history costs 4 bytes an event, so 100 million events take 400 MB.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from nann.dataset.inputs import BEHAVIOR, TIME, FeatureLists, UserFeatures, request_names
-from nann.dataset.meta import load_meta, user_id_type
-from nann.dataset.record_batches import record_batches, record_files
+from nann.dataset.inputs import FeatureLists, UserFeatures
+from nann.dataset.record_batches import Column, record_batches, user_id_type
 from nann.dataset.rejoin import Rejoiner
 from nann.dataset.times import times_before, times_of_steps
-from nann.errors import ArtifactError
 
 
 @dataclass(frozen=True)
@@ -47,73 +45,89 @@ class Histories:
     user_rows: npt.NDArray[np.int64] | None = None
 
 
-def load_histories(dataset: Path, *, times: bool = False, inputs: Sequence[str] = ()) -> Histories:
-    """Reads the training split, of either layout.
+def read_histories(
+    files: Sequence[Path], meta: Mapping[str, Any], *, times: bool, behaviors: bool, users: UserFeatures | None
+) -> Histories:
+    """Reads records of the training split, of either layout.
 
     The `sample` layout repeats a user's history in each of the user's samples, in order of time; the first history and all targets
     together are the user's events again.
 
     Args:
-        dataset: artifact of `convert`.
-        times: read the events' times too, where the records have them.
-        inputs: names of inputs of the dataset; what belongs to events and users is read, too.
-
-    Raises:
-        ArtifactError: the dataset holds no training record, or has no input of a name.
+        files: of the split, in order.
+        meta: the description of the dataset.
+        times: read the events' times, where the records have them.
+        behaviors: read the events' kinds.
+        users: features of users, all of which are read; None: none.
     """
-    meta, sides = load_meta(dataset), request_names(dataset, inputs)
-    files = record_files(dataset, "train")
-    differences = "time_steps" if meta["layout"] == "user" else "seconds_to_next"
-    times = (times or TIME in sides) and differences in meta["features"]["train"]
+    of_users = meta["layout"] == "user"
+    differences, kind = ("time_steps", "behavior_ids") if of_users else ("seconds_to_next", "gt_behavior_id")
+    times = times and differences in meta["features"]["train"]
     weight_of = np.array([weight for _, weight in meta.get("behavior_weights", [])], np.float32)
-    target_kind = "behavior_ids" if meta["layout"] == "user" else "gt_behavior_id"
-    of_users = [name for name, side in sides.items() if side == "user"]
-    wanted = {differences: times, "behavior_ids": BEHAVIOR in sides, target_kind: len(weight_of) or BEHAVIOR in sides}
+    wanted = {differences: times, "behavior_ids": behaviors, kind: len(weight_of) or behaviors}
     dtypes = {"item_ids": tf.int64, **{name: tf.int64 for name, asked in wanted.items() if asked}}
-    stamps, weights, kinds = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
-    users: list[npt.NDArray[Any]] = []
-    if meta["layout"] == "user":
-        dtypes |= user_id_type(meta, "train") if of_users else {}
-        events, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
-        for batch in record_batches(files, dtypes):
-            events.append(batch["item_ids"].values.astype(np.int32))
-            lengths.append(np.diff(batch["item_ids"].row_splits))
-            if times:
-                stamps.append(times_of_steps(batch[differences].values, batch[differences].row_splits))
-            if len(weight_of):
-                weights.append(weight_of[batch[target_kind].values])
-            if BEHAVIOR in sides:
-                kinds.append(batch["behavior_ids"].values)
-            if of_users:
-                users.append(batch["user_id"].values)
-        item_rows, row_splits = np.concatenate(events), np.cumsum(np.concatenate(lengths))
+    user_type = user_id_type(meta, "train")
+    if of_users:
+        batches = record_batches(files, dtypes | (user_type if users is not None else {}))
+        events = _whole_users(batches, weight_of, times=times, behaviors=behaviors)
     else:
-        rejoiner = Rejoiner(int(meta["max_length"]))
-        user_type = user_id_type(meta, "train")
-        dtypes |= {"gt_item_id": tf.int64, **({"gt_time": tf.int64} if times else {}), **user_type}
-        for batch in record_batches(files, dtypes):
-            history, user_ids = batch["item_ids"], batch["user_id"].values if user_type else None
-            own = None
-            if times:
-                own = (times_before(batch["gt_time"].values, history.row_splits, batch[differences].values), batch["gt_time"].values)
-            some = weight_of[batch[target_kind].values] if len(weight_of) else None
-            kind = (batch["behavior_ids"].values, batch[target_kind].values) if BEHAVIOR in sides else None
-            rejoiner.add(history.values, history.row_splits, batch["gt_item_id"].values, user_ids, times=own, weights=some, behaviors=kind)
-        item_rows, row_splits = rejoiner.finish()
-        stamps += rejoiner.times
-        weights += rejoiner.weights
-        kinds += rejoiner.behaviors
-        users += rejoiner.user_ids
-    if len(row_splits) < 2:
-        raise ArtifactError(f"{dataset} has no training users; convert a longer log, or hold out fewer users")
-    features = UserFeatures(dataset, of_users) if of_users else None
+        batches = record_batches(files, dtypes | {"gt_item_id": tf.int64, **({"gt_time": tf.int64} if times else {}), **user_type})
+        events = _rejoined(batches, weight_of, int(meta["max_length"]), times=times, behaviors=behaviors)
     return Histories(
-        item_rows,
-        row_splits,
+        events.item_rows,
+        events.row_splits,
         int(meta["train_min_length"]),
-        times=np.concatenate(stamps) if times else None,
-        weights=np.concatenate(weights) if len(weight_of) else None,
-        behaviors=(np.concatenate(kinds) + 1).astype(np.int32) if BEHAVIOR in sides else None,
-        user_features={} if features is None else features.lists,
-        user_rows=None if features is None else features.rows_of(np.concatenate(users)),
+        times=np.concatenate([np.zeros(0, np.int64), *events.times]) if times else None,
+        weights=np.concatenate([np.zeros(0, np.float32), *events.weights]) if len(weight_of) else None,
+        behaviors=(np.concatenate([np.zeros(0, np.int64), *events.behaviors]) + 1).astype(np.int32) if behaviors else None,
+        user_features={} if users is None else users.lists,
+        user_rows=users.rows_of(np.concatenate(events.user_ids)) if users is not None and events.user_ids else None,
     )
+
+
+class _Events(NamedTuple):
+    """What the records hold: users' events, and a piece per batch of what was asked for beside."""
+
+    item_rows: npt.NDArray[np.int32]
+    row_splits: npt.NDArray[np.int64]
+    times: list[npt.NDArray[np.int64]]
+    weights: list[npt.NDArray[np.float32]]
+    behaviors: list[npt.NDArray[np.int64]]
+    user_ids: list[npt.NDArray[Any]]
+
+
+def _whole_users(batches: Iterator[dict[str, Column]], weight_of: npt.NDArray[np.float32], *, times: bool, behaviors: bool) -> _Events:
+    """Of records of a user each."""
+    rows, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
+    found = _Events(rows[0], lengths[0], [], [], [], [])
+    for batch in batches:
+        rows.append(batch["item_ids"].values.astype(np.int32))
+        lengths.append(np.diff(batch["item_ids"].row_splits))
+        if times:
+            found.times.append(times_of_steps(batch["time_steps"].values, batch["time_steps"].row_splits))
+        if len(weight_of):
+            found.weights.append(weight_of[batch["behavior_ids"].values])
+        if behaviors:
+            found.behaviors.append(batch["behavior_ids"].values)
+        if "user_id" in batch:
+            found.user_ids.append(batch["user_id"].values)
+    return found._replace(item_rows=np.concatenate(rows), row_splits=np.cumsum(np.concatenate(lengths)))
+
+
+def _rejoined(
+    batches: Iterator[dict[str, Column]], weight_of: npt.NDArray[np.float32], max_length: int, *, times: bool, behaviors: bool
+) -> _Events:
+    """Of records of a sample each."""
+    rejoiner = Rejoiner(max_length)
+    for batch in batches:
+        history, user_ids = batch["item_ids"], batch["user_id"].values if "user_id" in batch else None
+        stamps = None
+        if times:
+            target_times = batch["gt_time"].values
+            stamps = (times_before(target_times, history.row_splits, batch["seconds_to_next"].values), target_times)
+        weights = weight_of[batch["gt_behavior_id"].values] if len(weight_of) else None
+        kinds = (batch["behavior_ids"].values, batch["gt_behavior_id"].values) if behaviors else None
+        rejoiner.add(
+            history.values, history.row_splits, batch["gt_item_id"].values, user_ids, times=stamps, weights=weights, behaviors=kinds
+        )
+    return _Events(*rejoiner.finish(), rejoiner.times, rejoiner.weights, rejoiner.behaviors, rejoiner.user_ids)

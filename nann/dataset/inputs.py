@@ -10,7 +10,7 @@ with every request, as the arrays of `Samples.inputs` and of `nann.training.batc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -18,9 +18,6 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-
-from nann.dataset.meta import load_meta
-from nann.errors import ArtifactError
 
 TIME, BEHAVIOR = "time", "behavior"
 INPUT_PREFIX = "input_"  # before an input's name among tensors that have other names, too
@@ -71,70 +68,19 @@ Feature: TypeAlias = FeatureLists | RequestInput
 Features: TypeAlias = Mapping[str, Feature]
 
 
-def describe_inputs(dataset: Path) -> dict[str, dict[str, Any]]:
-    """Name -> description of all inputs of a dataset, see `data_prep.report.ConvertReport`."""
-    return dict(load_meta(dataset).get("inputs", {}))
-
-
-def choose_inputs(dataset: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Descriptions of some inputs of a dataset.
-
-    Raises:
-        ArtifactError: it has none of that name.
-    """
-    described = describe_inputs(dataset)
-    for name in names:
-        if name not in described:
-            remedy = {
-                TIME: "its records have no times, convert the log itself",
-                BEHAVIOR: "run `nann convert` with --behaviors and --keep-behaviors",
-            }.get(name, "run `nann convert` with --item-features or --user-features")
-            raise ArtifactError(
-                f"{dataset} has no input {name!r}, it has {', '.join(described) or 'none'}; {remedy}, or leave it out of --inputs"
-            )
-    return {name: described[name] for name in names}
-
-
-def load_features(dataset: Path, names: Sequence[str]) -> dict[str, Feature]:
-    """The inputs of some names as scorers are made with them.
-
-    Raises:
-        ArtifactError: there is none of that name.
-    """
-    chosen = choose_inputs(dataset, names)
-    of_items = [name for name, entry in chosen.items() if entry["side"] == "item"]
-    table = pq.read_table(dataset / "item_features.parquet", columns=of_items) if of_items else None
-    return {
-        name: RequestInput(entry["side"], entry.get("num_values"))
-        if table is None or entry["side"] != "item"
-        else _lists(table[name], int(entry["num_values"]))
-        for name, entry in chosen.items()
-    }
-
-
-def request_names(dataset: Path, names: Sequence[str]) -> dict[str, str]:
-    """Name -> side of those inputs that come with every request.
-
-    Raises:
-        ArtifactError: there is none of a name.
-    """
-    return {name: entry["side"] for name, entry in choose_inputs(dataset, names).items() if entry["side"] != "item"}
-
-
 class UserFeatures:
     """User side inputs of a dataset, looked up by user id.
 
     Args:
-        dataset: artifact of `convert`.
-        names: of inputs of side "user".
+        path: table of a row per user: ``user_id``, and a list of value rows per input.
+        num_values: K by name of the inputs to read, all of side "user".
     """
 
-    def __init__(self, dataset: Path, names: Sequence[str]) -> None:
-        table = pq.read_table(dataset / "user_features.parquet", columns=["user_id", *names])
-        described = describe_inputs(dataset)
+    def __init__(self, path: Path, num_values: Mapping[str, int]) -> None:
+        table = pq.read_table(path, columns=["user_id", *num_values])
         self._user_ids = np.asarray(table["user_id"].to_numpy(zero_copy_only=False)).astype(str if _is_text(table) else np.int64)
         self._order = np.argsort(self._user_ids, kind="stable")
-        self.lists = {name: _lists(table[name], int(described[name]["num_values"])) for name in names}
+        self.lists = {name: feature_lists(table[name], count) for name, count in num_values.items()}
 
     def rows_of(self, user_ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """[n] rows of ``lists`` of user ids [n]; 0 for users that the table does not have."""
@@ -147,7 +93,8 @@ def _is_text(table: Any) -> bool:
     return str(table["user_id"].type) in {"string", "large_string"}
 
 
-def _lists(column: Any, num_values: int) -> FeatureLists:
+def feature_lists(column: Any, num_values: int) -> FeatureLists:
+    """A column of lists of value rows 1..num_values, a list per item or user."""
     lists = column.combine_chunks()
     row_splits = np.concatenate([[0], lists.offsets.to_numpy()]).astype(np.int64)
     return FeatureLists(lists.flatten().to_numpy().astype(np.int32), row_splits, num_values)

@@ -1,4 +1,4 @@
-"""The catalogue of a dataset, ``items.parquet``."""
+"""The catalogue of a dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from nann.dataset.meta import load_meta
 from nann.errors import ArtifactError
 
 
@@ -33,16 +32,16 @@ class Items:
     num_categories: int
 
 
-def load_items(dataset: Path) -> Items:
+def read_items(path: Path, num_categories: int) -> Items:
     """Reads ``items.parquet``.
 
     Raises:
         ArtifactError: its rows are not 1..N in order.
     """
-    table = pq.read_table(dataset / "items.parquet")
+    table = pq.read_table(path)
     rows = table["item_row"].to_numpy()
     if not np.array_equal(rows, np.arange(1, len(rows) + 1)):
-        raise ArtifactError(f"{dataset / 'items.parquet'} must hold item rows 1..{len(rows)} in order; run `nann convert` again")
+        raise ArtifactError(f"{path} must hold item rows 1..{len(rows)} in order; run `nann convert` again")
 
     def column(name: str, neutral: Any) -> npt.NDArray[Any]:
         values = np.asarray(table[name].to_numpy(zero_copy_only=False))
@@ -55,5 +54,5 @@ def load_items(dataset: Path) -> Items:
         category_rows=column("category_row", 0).astype(np.int32),
         weights=column("weight", 0.0),
         train_counts=column("train_count", 0),
-        num_categories=int(load_meta(dataset)["num_categories"]),
+        num_categories=num_categories,
     )

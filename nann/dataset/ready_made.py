@@ -6,7 +6,6 @@ may be absent. A file belongs to the split that its name or its directory's name
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ import tensorflow as tf
 
 from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
+from data_prep.json_text import write_json
 from data_prep.report import ConvertReport
 from data_prep.shards import SPLITS, shard_path
 from nann.dataset.record_batches import Column, record_batches
@@ -206,7 +206,7 @@ def adopt_records(files: Sequence[Path], out_dir: Path, config: ConvertConfig) -
             target = shard_path(out_dir, split, number, len(paths))
             _link(path, target.with_name(target.name + (".gz" if path.suffix == ".gz" else "")))
     report = _report(found, lengths, num_items, user_dtype, by_split, pa.parquet.read_table(out_dir / "items.parquet"))
-    (out_dir / "meta.json").write_text(json.dumps(asdict(report), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(out_dir / "meta.json", asdict(report))
     return report
 
 

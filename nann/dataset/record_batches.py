@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,3 +68,9 @@ def _without_padding(column: Column, items: Column) -> Column:
     np.maximum.at(used, np.repeat(np.arange(len(lengths)), lengths), np.where(items.values != 0, place + 1, 0))
     keep = place < np.repeat(used, lengths)
     return Column(column.values[keep], np.concatenate([np.zeros(1, np.int64), np.cumsum(used)]))
+
+
+def user_id_type(meta: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """The `user_id` feature of a split's records and its dtype; empty where they have none."""
+    feature = meta["features"][split].get("user_id")
+    return {} if feature is None else {"user_id": tf.int64 if feature["dtype"] == "int64" else tf.string}

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from nann.dataset.inputs import BEHAVIOR, TIME, UserFeatures, request_names
-from nann.dataset.meta import load_meta, user_id_type
-from nann.dataset.record_batches import record_batches, record_files
+from nann.dataset.inputs import BEHAVIOR, TIME, UserFeatures
+from nann.dataset.record_batches import record_batches, user_id_type
 from nann.dataset.times import times_before
 
 
@@ -50,46 +49,45 @@ class Samples:
         return self.take(np.sort(np.random.default_rng(seed).choice(len(self.targets), count, replace=False)))
 
 
-def load_samples(dataset: Path, split: str, *, inputs: Sequence[str] = ()) -> Samples:
-    """Reads the held-out samples of split "validate" or "test"; where the records have no user ids the users are numbered from 0.
+def read_samples(
+    files: Sequence[Path], meta: Mapping[str, Any], split: str, *, of_events: Sequence[str], users: UserFeatures | None
+) -> Samples:
+    """Reads records of a held-out split.
 
     Args:
-        dataset: artifact of `convert`.
+        files: of the split.
+        meta: the description of the dataset.
         split: "validate" or "test".
-        inputs: names of inputs of the dataset; what belongs to events and users is read, too.
-
-    Raises:
-        ArtifactError: the dataset has no input of a name.
+        of_events: what to read of events, of `TIME` and `BEHAVIOR`.
+        users: features of users, all of which are read; None: none.
     """
-    meta, sides = load_meta(dataset), request_names(dataset, inputs)
     length = int(meta["max_length"])
     user_type = user_id_type(meta, split)
     histories, targets = [np.zeros((0, length), np.int32)], [np.zeros(0, np.int32)]
-    users: list[npt.NDArray[Any]] = []
+    ids: list[npt.NDArray[Any]] = []
     last_times: list[npt.NDArray[np.int64]] = []
-    found: dict[str, list[npt.NDArray[np.int64]]] = {name: [np.zeros((0, length), np.int64)] for name in (TIME, BEHAVIOR) if name in sides}
-    dtypes = {"item_ids": tf.int64, "gt_item_id": tf.int64, **user_type, **({"behavior_ids": tf.int64} if BEHAVIOR in sides else {})}
+    found: dict[str, list[npt.NDArray[np.int64]]] = {name: [np.zeros((0, length), np.int64)] for name in of_events}
+    dtypes = {"item_ids": tf.int64, "gt_item_id": tf.int64, **user_type, **({"behavior_ids": tf.int64} if BEHAVIOR in of_events else {})}
     if has_times := "seconds_to_next" in meta["features"][split]:
         dtypes |= {"seconds_to_next": tf.int64, "gt_time": tf.int64}
-    for batch in record_batches(record_files(dataset, split), dtypes):
+    for batch in record_batches(files, dtypes):
         values, row_splits = batch["item_ids"].values, batch["item_ids"].row_splits
         histories.append(_padded(values, row_splits, length).astype(np.int32))
         targets.append(batch["gt_item_id"].values.astype(np.int32))
         count = len(row_splits) - 1
-        users.append(batch["user_id"].values if user_type else np.arange(count) + sum(map(len, users)))
-        if BEHAVIOR in sides:
+        ids.append(batch["user_id"].values if user_type else np.arange(count) + sum(map(len, ids)))
+        if BEHAVIOR in of_events:
             found[BEHAVIOR].append(_padded(batch["behavior_ids"].values + 1, row_splits, length))
         if has_times:
             times = times_before(batch["gt_time"].values, row_splits, batch["seconds_to_next"].values)
             last_times.append(np.where(np.diff(row_splits) > 0, np.append(times, 0)[np.maximum(row_splits[1:] - 1, 0)], 0))
-            if TIME in sides:
+            if TIME in of_events:
                 found[TIME].append(_padded(times, row_splits, length))
-    user_ids = np.concatenate(users) if users else np.zeros(0, np.int64)
+    user_ids = np.concatenate(ids) if ids else np.zeros(0, np.int64)
     chosen = {name: np.concatenate(parts) for name, parts in found.items()}
-    if of_users := [name for name, side in sides.items() if side == "user"]:
-        features = UserFeatures(dataset, of_users)
-        rows = features.rows_of(user_ids)
-        chosen |= {name: features.lists[name].dense(rows).astype(np.int64) for name in of_users}
+    if users is not None:
+        rows = users.rows_of(user_ids)
+        chosen |= {name: lists.dense(rows).astype(np.int64) for name, lists in users.lists.items()}
     return Samples(
         np.concatenate(histories),
         np.concatenate(targets),

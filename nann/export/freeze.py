@@ -20,7 +20,7 @@ from nann.errors import ArtifactError
 from nann.export.hoisting import hoist_user_part
 from nann.retrieval import HistoryScorer
 from nann.retrieval.beam import UserState
-from ops.graphdef.editing import in_order_of_names
+from ops.graphdef.editing import in_order_of_names, with_names_of_captures
 from ops.graphdef.importing import output_types
 from ops.graphdef.reach import part_of
 from ops.lookup import stock_ops
@@ -61,7 +61,8 @@ def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
     ]
     with stock_ops():  # the portable exports load in any TensorFlow
         traced = tf.function(frozen, input_signature=signature).get_concrete_function()
-    graph_def = in_order_of_names(convert_variables_to_constants_v2(traced).graph.as_graph_def())
+    graph_def = convert_variables_to_constants_v2(traced).graph.as_graph_def()
+    graph_def = in_order_of_names(with_names_of_captures(graph_def))
     return hoist_user_part(graph_def, user_state_names(graph_def))
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from nann.dataset.inputs import INPUT_PREFIX, RequestInput, choose_inputs
+from nann.dataset import Dataset
+from nann.dataset.inputs import INPUT_PREFIX, RequestInput
 from nann.errors import ArtifactError, NannError
 
 INPUTS_NAME = "inputs.json"
@@ -33,7 +34,7 @@ def write_served_inputs(directory: Path, dataset: Path, inputs: Mapping[str, Req
     """
     if not inputs:
         return
-    described = choose_inputs(dataset, sorted(inputs))
+    described = Dataset(dataset).choose_inputs(sorted(inputs))
     content = {
         name: {
             "side": inputs[name].side,

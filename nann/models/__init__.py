@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from data_prep.json_text import write_json
 from nann.config import TrainConfig
 from nann.dataset.inputs import Feature, FeatureLists, Features, RequestInput
 from nann.errors import ArtifactError
@@ -71,7 +72,7 @@ def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_leng
         "features": scorer.item_embedding.describe(),
     }
     tf.train.Checkpoint(scorer=scorer).write(str(directory / "weights"))
-    (directory / "config.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(directory / "config.json", description)
 
 
 def load_model(directory: Path, *, trainable: bool = False) -> Scorer:

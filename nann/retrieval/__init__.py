@@ -2,6 +2,7 @@
 
 from nann.retrieval.beam import Found, SearchInputs, beam_search
 from nann.retrieval.exact import exact_search
+from nann.retrieval.fused_scorer import FusedScorer
 from nann.retrieval.history import prepare_history
 from nann.retrieval.native_walk import NativeWalk
 from nann.retrieval.plan import AS_BUILT, SearchParameters, WalkLevel, WalkPlan, plan_walk
@@ -16,6 +17,7 @@ __all__ = [
     "BeamRetriever",
     "ExactRetriever",
     "Found",
+    "FusedScorer",
     "FusedSearch",
     "HistoryScorer",
     "NativeWalk",

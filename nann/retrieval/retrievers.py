@@ -22,7 +22,7 @@ from nann.retrieval.tables import SearchTables
 
 
 class UserScorer(Protocol):
-    """What retrieval needs of a model, trained or frozen."""
+    """What retrieval needs of a model, trained or frozen. One with an attribute ``search`` is searched by that unless told otherwise."""
 
     def user_state(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, **inputs: tf.Tensor) -> UserState:
         """The user state of raw histories [B, L] int64: any integers, any L; by name its `nann.dataset.inputs`."""
@@ -151,7 +151,7 @@ class BeamRetriever:
     ) -> None:
         self.parameters = SearchParameters(ef=tuple(ef), rounds=tuple(rounds), top_k=top_k, start_level=start_level)
         tables = SearchTables.create(embeddings, graph, max_levels=len(ef))
-        by, remembered = search or OpSearch(), None if memory is None else MemoryTables.create(memory)
+        by, remembered = search or getattr(scorer, "search", None) or OpSearch(), None if memory is None else MemoryTables.create(memory)
 
         def retrieve(
             item_rows: tf.Tensor, cate_rows: tf.Tensor, inputs: dict[str, tf.Tensor], parameters: SearchInputs
@@ -188,7 +188,7 @@ class ExactRetriever:
         search: Search | None = None,
         memory: CorpusMemory | None = None,
     ) -> None:
-        by, remembered = search or OpSearch(), None if memory is None else MemoryTables.create(memory)
+        by, remembered = search or getattr(scorer, "search", None) or OpSearch(), None if memory is None else MemoryTables.create(memory)
         item_embs = tf.Variable(embeddings.vectors, trainable=False)
         all_rows = tf.Variable(embeddings.item_rows, trainable=False)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from nann.artifacts import StepResult
 from nann.config import ExtractConfig
-from nann.dataset import load_histories, load_items
+from nann.dataset import Dataset
 from nann.errors import ArtifactError
 from nann.models import ItemEncoder, load_model
 from nann.neighborhood import build_graph
@@ -34,9 +34,10 @@ def extract(*, model: Path, dataset: Path, embeddings: Path, config: ExtractConf
     writer = open_step("extract", locals())
     if writer.is_current:
         return writer.current()
-    scorer, items = load_model(model), load_items(dataset)
+    scorer, opened = load_model(model), Dataset(dataset)
+    items = opened.items()
     rows = np.arange(1, len(items.item_ids), dtype=np.int64)
-    graph = None if scorer.neighborhood is None else build_graph(load_histories(dataset), num_items=len(rows))
+    graph = None if scorer.neighborhood is None else build_graph(opened.histories(), num_items=len(rows))
     encode = ItemEncoder(scorer, items.category_rows, graph, samples=config.graph_samples)
     vectors = np.empty((len(rows), scorer.item_dim), np.float32)
     for first in range(0, len(rows), config.batch_size):

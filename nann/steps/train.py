@@ -10,8 +10,7 @@ import tensorflow as tf
 from data_prep.json_text import write_json
 from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import TrainConfig
-from nann.dataset import Histories, Items, Samples, load_histories, load_items, load_meta, load_samples
-from nann.dataset.inputs import load_features, request_names
+from nann.dataset import Dataset, Histories, Items, Samples
 from nann.errors import TrainingError
 from nann.evaluation.lists import chosen_users
 from nann.memory.table import MemoryTable, load_memory
@@ -59,80 +58,106 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
     strategy = training_strategy() if workers > 1 else None
     if own > 0:
         model = model.with_name(f".{model.name}.worker-{own}")
-    source_artifact = open_artifact(dataset, step="convert")
-    inputs: dict[str, Artifact | str] = {}
-    if warm_start is not None:
-        inputs["warm_start"] = earlier = open_artifact(warm_start, step="train")
-        require_continuation(earlier, source_artifact, config)
-    elif not config.epochs:
-        raise TrainingError("epochs is 0, which trains nothing; give --epochs above 0, or --warm-start with a model to carry over")
-    inputs["dataset"] = source_artifact  # after the earlier model, whose lineage names another
-    if (digest := source_digest(config.scorer)) is not None:
-        inputs[f"source:{config.scorer}"] = digest
-    if config.teacher is not None:
-        teacher_artifact = open_artifact(config.teacher, step="train")
-        require_same_ancestor("dataset", source_artifact, teacher_artifact)
-        inputs["teacher"] = teacher_artifact
+    source = open_artifact(dataset, step="convert")
+    params = config.model_dump(exclude={"teacher"})
     writer = ArtifactWriter(
-        model, step="train", params=config.model_dump(exclude={"teacher"}), inputs=inputs, resumable=TRAIN.resumable, overwrite=overwrite
+        model, step="train", params=params, inputs=_made_from(source, warm_start, config), resumable=TRAIN.resumable, overwrite=overwrite
     )
     if writer.is_current:
         return writer.current()
-    features = load_features(dataset, config.inputs)
-    # a teacher may read what its student does not
-    taught_by = load_model(config.teacher).request_inputs if config.teacher else {}
-    asked = tuple(dict.fromkeys([*request_names(dataset, config.inputs), *taught_by]))
-    items, histories, meta = load_items(dataset), load_histories(dataset, inputs=asked), load_meta(dataset)
-    max_length = min(config.max_length or meta["max_length"], meta["max_length"])
-    users = divide_users(histories, share=config.memory_users if config.memory != "none" else 0.0, seed=config.seed)
-    histories = users.trained
     strategy = strategy or training_strategy()
-    if config.embedding != "static" and strategy.num_replicas_in_sync > 1:
-        raise TrainingError(
-            f"--embedding {config.embedding} trains on one replica, and there are {strategy.num_replicas_in_sync}; "
-            "take --embedding static, or make one device visible (CUDA_VISIBLE_DEVICES)"
-        )
-    try:
-        sampler = NoiseSampler(items.train_counts)
-        source = _batches(histories, asked, config, sampler=sampler, max_length=max_length, replicas=strategy.num_replicas_in_sync)
-    except ValueError as error:
-        raise TrainingError(f"{dataset}: {error}; convert a longer log, or with a smaller --train-min-length") from error
-    logger.info(
-        "%s samples an epoch, %d steps of %d on %d replica(s), %s items, %s categories",
-        f"{source.num_samples:,}",
-        source.steps,
-        source.batch_size,
-        strategy.num_replicas_in_sync,
-        f"{len(items.item_ids) - 1:,}",
-        f"{items.num_categories:,}",
-    )
-    if source.steps < source.wanted_steps:
-        logger.info(
-            "max_steps ends the training after %.2f of %g epochs (%s steps); with max_steps 0 nothing does",
-            source.steps * source.batch_size / source.num_samples,
-            config.epochs,
-            f"{source.wanted_steps:,}",
-        )
+    opened = Dataset(dataset)
+    items, asked = opened.items(), _asked_inputs(opened, config)
+    users = divide_users(opened.histories(inputs=asked), share=config.memory_users if config.memory != "none" else 0.0, seed=config.seed)
+    data = _training_data(opened, users.trained, items, asked, config, replicas=strategy.num_replicas_in_sync)
     with writer as directory:
-        data = TrainingData(source, items, sampler.log_probability, max_length, features, _validation_samples(dataset, config))
         trained = train_scorer(
             data,
             config,
             strategy,
             directory,
             earlier=None if warm_start is None else load_earlier_model(warm_start),
-            teacher=Teacher(config.teacher, items.category_rows, histories, compiled=config.xla) if config.teacher else None,
+            teacher=Teacher(config.teacher, items.category_rows, users.trained, compiled=config.xla) if config.teacher else None,
         )
-        save_model(trained.scorer, directory, config=config, max_length=max_length, keep_moments=config.keep_moments)
+        save_model(trained.scorer, directory, config=config, max_length=data.max_length, keep_moments=config.keep_moments)
         if config.keep_moments:
             save_optimizer(trained.optimizer, directory)
         if config.memory != "none":
-            lengths = {"encoder_length": max_length, "max_length": int(meta["max_length"])}
-            remembered = None if warm_start is None else _earlier_memory(warm_start, source_artifact)
+            lengths = {"encoder_length": data.max_length, "max_length": opened.max_length}
+            remembered = None if warm_start is None else _earlier_memory(warm_start, source)
             writer.metrics.update(_write_memory(directory, users, items, config, **lengths, earlier=remembered))
         remove_leftovers(directory)
         writer.metrics.update(trained.summary)
     return writer.result()
+
+
+def _made_from(dataset: Artifact, warm_start: Path | None, config: TrainConfig) -> dict[str, Artifact | str]:
+    """The artifacts and sources that a model is made from, by name.
+
+    Raises:
+        ArtifactError: one is unusable, or they do not go together.
+        TrainingError: there would be nothing to train.
+    """
+    inputs: dict[str, Artifact | str] = {}
+    if warm_start is not None:
+        inputs["warm_start"] = earlier = open_artifact(warm_start, step="train")
+        require_continuation(earlier, dataset, config)
+    elif not config.epochs:
+        raise TrainingError("epochs is 0, which trains nothing; give --epochs above 0, or --warm-start with a model to carry over")
+    inputs["dataset"] = dataset  # after the earlier model, whose lineage names another
+    if (digest := source_digest(config.scorer)) is not None:
+        inputs[f"source:{config.scorer}"] = digest
+    if config.teacher is not None:
+        inputs["teacher"] = teacher = open_artifact(config.teacher, step="train")
+        require_same_ancestor("dataset", dataset, teacher)
+    return inputs
+
+
+def _asked_inputs(dataset: Dataset, config: TrainConfig) -> tuple[str, ...]:
+    """Names of what is read with a history; a teacher may read what its student does not."""
+    taught_by = load_model(config.teacher).request_inputs if config.teacher else {}
+    return tuple(dict.fromkeys([*dataset.request_names(config.inputs), *taught_by]))
+
+
+def _training_data(
+    dataset: Dataset, histories: Histories, items: Items, asked: tuple[str, ...], config: TrainConfig, *, replicas: int
+) -> TrainingData:
+    """What a training learns from.
+
+    Raises:
+        TrainingError: there is nothing to train on, or several replicas cannot train such tables.
+    """
+    if config.embedding != "static" and replicas > 1:
+        raise TrainingError(
+            f"--embedding {config.embedding} trains on one replica, and there are {replicas}; "
+            "take --embedding static, or make one device visible (CUDA_VISIBLE_DEVICES)"
+        )
+    max_length = min(config.max_length or dataset.max_length, dataset.max_length)
+    try:
+        sampler = NoiseSampler(items.train_counts)
+        batches = _batches(histories, asked, config, sampler=sampler, max_length=max_length, replicas=replicas)
+    except ValueError as error:
+        raise TrainingError(f"{dataset.path}: {error}; convert a longer log, or with a smaller --train-min-length") from error
+    logger.info(
+        "%s samples an epoch, %d steps of %d on %d replica(s), %s items, %s categories",
+        f"{batches.num_samples:,}",
+        batches.steps,
+        batches.batch_size,
+        replicas,
+        f"{len(items.item_ids) - 1:,}",
+        f"{items.num_categories:,}",
+    )
+    if batches.steps < batches.wanted_steps:
+        logger.info(
+            "max_steps ends the training after %.2f of %g epochs (%s steps); with max_steps 0 nothing does",
+            batches.steps * batches.batch_size / batches.num_samples,
+            config.epochs,
+            f"{batches.wanted_steps:,}",
+        )
+    validation = dataset.samples("validate", inputs=config.inputs) if config.validate_users else None
+    if validation is not None:
+        validation = validation.take(chosen_users(len(validation.targets), config.validate_users, seed=config.seed))
+    return TrainingData(batches, items, sampler.log_probability, max_length, dataset.features(config.inputs), validation)
 
 
 def _earlier_memory(warm_start: Path, dataset: Artifact) -> MemoryTable | None:
@@ -211,10 +236,3 @@ def _neighbor_sampler(histories: Histories, config: TrainConfig, *, num_items: i
     graph = build_graph(histories, num_items=num_items)
     logger.info("graph: %s item edges, %s events between users and items", f"{len(graph.near):,}", f"{len(graph.items):,}")
     return NeighborSampler(graph, shape)
-
-
-def _validation_samples(dataset: Path, config: TrainConfig) -> Samples | None:
-    if not config.validate_users:
-        return None
-    samples = load_samples(dataset, "validate", inputs=config.inputs)
-    return samples.take(chosen_users(len(samples.targets), config.validate_users, seed=config.seed))

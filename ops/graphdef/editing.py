@@ -33,6 +33,12 @@ def in_order_of_names(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef
     return result
 
 
+def with_names_of_captures(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """A copy whose captured values are ``captured_0``, ``captured_1``, ... in order: TensorFlow names them by a counter of the process."""
+    numbers = sorted(int(node.name) for node in graph_def.node if node.name.isdecimal())
+    return rename_nodes(graph_def, {str(number): f"captured_{place}" for place, number in enumerate(numbers)})
+
+
 def nodes_by_name(graph_def: tf.compat.v1.GraphDef) -> dict[str, tf.compat.v1.NodeDef]:
     """Nodes by name."""
     return {node.name: node for node in graph_def.node}

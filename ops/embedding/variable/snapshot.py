@@ -16,8 +16,8 @@ from ops.embedding.variable.storage import ENTRIES, ENTRY_FIELDS, ROWS, STAMP, S
 
 
 def take(storage: Storage) -> dict[str, tf.Tensor]:
-    """The tensors of a variable as it is."""
-    state = tf.convert_to_tensor(storage.state)
+    """The tensors of a variable as it is; without its stamp, a random number, so that equal variables give equal bytes."""
+    state = tf.tensor_scatter_nd_update(tf.convert_to_tensor(storage.state), [[STAMP]], [tf.constant(0, tf.int64)])
     used, rows = state[ENTRIES], state[ROWS]
     parts = storage.partition_num
     entries = {name: tf.convert_to_tensor(getattr(storage, name))[:used] for name in ENTRY_FIELDS}

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.config import ConvertConfig
-from nann.dataset import load_histories, load_items, load_samples
-from nann.dataset.inputs import FeatureLists, RequestInput, describe_inputs, load_features
+from nann.dataset import Dataset, load_histories, load_items, load_samples
+from nann.dataset.inputs import FeatureLists, RequestInput
 from nann.errors import ArtifactError
 from nann.steps.convert import convert
 
@@ -90,8 +90,8 @@ def test_held_out_histories_have_them(dataset, split):
 
 def test_the_dataset_describes_them(dataset):
     path, _ = dataset
-    assert list(describe_inputs(path)) == ["behavior", "tags", "time"]
-    features = load_features(path, INPUTS)
+    assert list(Dataset(path).inputs) == ["behavior", "tags", "time"]
+    features = Dataset(path).features(INPUTS)
     assert features == {"behavior": RequestInput("history", 2), "time": RequestInput("history"), "tags": RequestInput("user", 3)}
 
 

@@ -11,6 +11,7 @@ from nann.config import TrainConfig
 from nann.errors import ArtifactError
 from nann.export import FrozenScorer, cut_networks, freeze_scorer, load_frozen_graph, load_frozen_scorer
 from nann.export import freeze as freeze_module
+from nann.families import FAMILIES
 from nann.models import build_model
 from nann.retrieval import HistoryScorer
 
@@ -81,7 +82,7 @@ def test_what_is_no_frozen_scorer_is_refused(tmp_path: Path) -> None:
             load_frozen_graph(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["nann", "sequence"])
+@pytest.mark.parametrize("name", list(FAMILIES))
 def test_a_model_is_frozen_to_equal_bytes(name):
     model = build_model(TrainConfig(scorer=name, emb_dim=4), num_items=20, num_categories=3)
     one, two = (freeze_scorer(HistoryScorer(model, max_length=5)).SerializeToString(deterministic=True) for _ in range(2))

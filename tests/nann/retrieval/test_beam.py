@@ -12,6 +12,7 @@ from nann.index import Graph, NeighborLists
 from nann.retrieval import (
     BeamRetriever,
     ExactRetriever,
+    FusedScorer,
     FusedSearch,
     NativeWalk,
     OpSearch,
@@ -198,3 +199,21 @@ def test_the_fused_walk_equals_the_reference(check_against_reference: Any, make_
     expected = ExactRetriever(corpus.scorer, corpus.embeddings, top_k=30)(histories, np.zeros_like(histories))
     for a, b in zip(exact, expected, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_fused_scorer_of_earlier_programs_brings_its_search(make_corpus: Any) -> None:
+    if not scoring.available():
+        pytest.skip("the native library is not built; run `make install`")
+    corpus = make_corpus(300)
+    histories = corpus.histories(3)
+    with pytest.warns(DeprecationWarning, match="search=FusedSearch"):
+        scorer = FusedScorer(corpus.scorer, FUSED_DOT)
+    traced = []
+    scorer.score = traced.append  # the program takes its place
+    search = {"ef": (20, 10), "rounds": (4, 2), "top_k": 10}
+    for kind, corpus_parts in ((BeamRetriever, (corpus.embeddings, corpus.graph)), (ExactRetriever, (corpus.embeddings,))):
+        options = search if kind is BeamRetriever else {"top_k": 10}
+        found, expected = (kind(each, *corpus_parts, **options)(histories, np.zeros_like(histories)) for each in (scorer, corpus.scorer))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert traced == []

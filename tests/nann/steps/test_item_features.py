@@ -8,8 +8,7 @@ import pytest
 
 from data_prep.config import ConvertConfig
 from nann.config import BuildIndexConfig, ExtractConfig, RewriteConfig, TrainConfig
-from nann.dataset import load_items, load_samples
-from nann.dataset.inputs import load_features
+from nann.dataset import Dataset, load_items, load_samples
 from nann.errors import ArtifactError
 from nann.export import load_corpus, load_frozen_scorer, open_graph
 from nann.steps.build_index import build_index
@@ -48,7 +47,7 @@ def dataset(small_log, tmp_path_factory):
 
 def test_the_schema_names_them(dataset):
     meta = json.loads((dataset / "meta.json").read_text())
-    features = load_features(dataset, ("kind", "tags"))
+    features = Dataset(dataset).features(("kind", "tags"))
     described = {name: {"side": "item", "num_values": lists.num_values} for name, lists in features.items()}
     assert meta["inputs"] == {"time": {"side": "history"}, **described}
     assert features["tags"].num_values == features["kind"].num_values + 20

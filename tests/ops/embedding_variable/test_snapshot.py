@@ -54,6 +54,14 @@ class Training:
         return [*self.variable.export(), self.variable.get_frequency(self.keys(range(30))).numpy()]
 
 
+@pytest.mark.parametrize("key_dtype", [tf.int64, tf.string])
+def test_equal_variables_write_equal_bytes(backend, key_dtype, tmp_path):
+    for name in ("one", "other"):
+        Training(key_dtype=key_dtype).run(0, 4).checkpoint.write(tmp_path / name)
+    for end in ("index", "data-00000-of-00001"):
+        assert (tmp_path / f"one.{end}").read_bytes() == (tmp_path / f"other.{end}").read_bytes(), end
+
+
 @pytest.mark.parametrize("optimizer", [*FUSED, "adamw"])
 @pytest.mark.parametrize(("capacity", "parts", "key_dtype"), [(2, 1, tf.int64), (64, 1, tf.string), (8, 3, tf.int64), (3, 2, tf.string)])
 def test_restored_goes_on_as_if_never_interrupted(backend, capacity, parts, key_dtype, optimizer, tmp_path):
