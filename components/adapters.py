@@ -25,6 +25,7 @@ from components.configs import make_config
 from components.errors import operator_message
 from components.output import flatten_metrics, hidden_start_up_notes, markdown_summary, set_up_logging
 from components.task_log import RUN_SIGN_VARIABLE, follow_runner, tee_output
+from data_prep.durable import write_file
 from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
 from nann.digests import code_digest as own_code_digest
 from nann.errors import ArtifactError
@@ -172,7 +173,7 @@ def _record_options(run: Path | None, name: str, config: BaseModel) -> None:
 
     if run is not None:
         options = config.model_dump(mode="json", exclude_none=True)
-        (run / "logs" / f"{name}.yaml").write_text(yaml.safe_dump({name: options}), encoding="utf-8")
+        write_file(run / "logs" / f"{name}.yaml", yaml.safe_dump({name: options}))
 
 
 def _append_timing(run: Path | None, entry: Mapping[str, Any]) -> None:
