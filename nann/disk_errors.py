@@ -62,11 +62,10 @@ def disk_failure(error: BaseException) -> DiskFailure | None:
     """
     if isinstance(error, OSError):
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes, os.PathLike))]
-        code = error.errno
-        if code is None and _UNFINISHED.match(str(error)):
-            code = errno.ENOSPC
-        if code is not None:
-            return DiskFailure(" -> ".join(names), os.strerror(code), _REMEDIES.get(code, ""))
+        if error.errno is not None:
+            return DiskFailure(" -> ".join(names), os.strerror(error.errno), _REMEDIES.get(error.errno, ""))
+        if _UNFINISHED.match(str(error)):
+            return DiskFailure("", f"written in part ({error})", f"see whether its disk is full or fails, {_AGAIN}")
     if isinstance(error, (OSError, RuntimeError)) or type(error).__module__.startswith("tensorflow"):
         text = str(error)
         for words, code in _BY_WORDS.items():

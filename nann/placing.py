@@ -105,12 +105,12 @@ class Place:
         """Puts back what was set aside by a process that was killed, or removes it where a new artifact is in place."""
         for suffix in ASIDE_SUFFIXES:
             left = self.path.with_name(f".{self.path.name}{suffix}")
-            if left.is_symlink() or not left.is_dir() or maker(left) != self.step:
+            if not _is_directory(left) or (any(left.iterdir()) and maker(left) != self.step):
                 continue
             with _locked(left) as lock:
                 if lock is None:  # a process is at it
                     continue
-                if os.path.lexists(self.path):
+                if os.path.lexists(self.path) or not any(left.iterdir()):
                     remove_tree(left, last=(MANIFEST_NAME,))
                 elif _has_all_files(left):
                     logger.warning("%s is put back, which a killed process had set aside", self.path)
@@ -118,9 +118,9 @@ class Place:
                     sync_directory(self.path.parent)
 
     def has_finished(self) -> bool:
-        """Whether the partial directory is an artifact of the step that is whole, or was: a process was killed between two names."""
+        """Whether the partial directory is an artifact of the step that is whole, or what is left of one: a process was killed."""
         left = self.partial
-        return not left.is_symlink() and left.is_dir() and not self._is_work(left) and maker(left) == self.step
+        return _is_directory(left) and not self._is_work(left) and (not any(left.iterdir()) or maker(left) == self.step)
 
     def claim(self) -> None:
         """Makes the partial directory this process's own.
@@ -130,12 +130,15 @@ class Place:
         """
         while True:
             self.partial.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.partial)
+            try:
+                self._lock = _lock(self.partial)
+            except FileNotFoundError:  # the other process has just put it in place, or removed it
+                continue
             if self._lock is None:
                 raise ArtifactError(f"another process is writing {self.path}; wait for it, or end it")
             if _is_at(self._lock, self.partial):
                 break
-            self.release()  # the other process has just put it in place
+            self.release()
         try:
             self.require_writable()
             (self.partial / STAMP_NAME).touch()
@@ -230,6 +233,10 @@ def remove_artifact(path: Path, step: str) -> None:
     Place(path, step).require_ours()
     if path.is_dir():
         remove_tree(path, last=(MANIFEST_NAME,))
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _has_all_files(directory: Path) -> bool:
