@@ -13,10 +13,9 @@ import json
 import logging
 import math
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,11 @@ from components.configs import make_config
 from components.errors import operator_message
 from components.output import flatten_metrics, hidden_start_up_notes, markdown_summary, set_up_logging
 from components.task_log import RUN_SIGN_VARIABLE, follow_runner, tee_output
+from data_prep.durable import write_file
 from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
 from nann.digests import code_digest as own_code_digest
 from nann.errors import ArtifactError
+from nann.placing import made_anew
 from nann.reporting.run_summary import TIMINGS_NAME
 from nann.reporting.step_page import page_of
 from nann.steps.table import IN_SERVICE, STEP_BY_NAME, STEP_ORDER, Step
@@ -162,26 +163,8 @@ def _result(
     if function is None:
         with hidden_start_up_notes():
             function = step.load_function()
-    with _set_aside(path) if anew else nullcontext():
+    with made_anew() if anew else nullcontext():
         return function(**arguments, **{step.writes: path}, overwrite=overwrite or anew)
-
-
-@contextmanager
-def _set_aside(path: Path) -> Iterator[None]:
-    """Moves an artifact out of the way so that its step runs anew; puts it back when the step fails."""
-    aside = path.with_name(f".{path.name}.aside")
-    if aside.exists() and not path.exists():  # an earlier attempt was killed
-        aside.rename(path)
-    shutil.rmtree(aside, ignore_errors=True)
-    if path.exists():
-        path.rename(aside)
-    try:
-        yield
-    except BaseException:
-        if aside.exists() and not path.exists():
-            aside.rename(path)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _record_options(run: Path | None, name: str, config: BaseModel) -> None:
@@ -190,7 +173,7 @@ def _record_options(run: Path | None, name: str, config: BaseModel) -> None:
 
     if run is not None:
         options = config.model_dump(mode="json", exclude_none=True)
-        (run / "logs" / f"{name}.yaml").write_text(yaml.safe_dump({name: options}), encoding="utf-8")
+        write_file(run / "logs" / f"{name}.yaml", yaml.safe_dump({name: options}))
 
 
 def _append_timing(run: Path | None, entry: Mapping[str, Any]) -> None:

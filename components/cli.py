@@ -167,7 +167,7 @@ def _rollback(*, service: str, to: int | None, verbose: bool, quiet: bool) -> No
     set_up_logging(verbose=verbose, quiet=quiet)
     with hidden_start_up_notes(unless=verbose):
         from nann.service.shelf import Shelf
-    pointer = Shelf(service).rollback(to)
+    pointer = Shelf(service).require().rollback(to)
     click.echo(f"version {pointer.version} is in service in {service}")
 
 

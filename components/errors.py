@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from nann.disk_errors import disk_failure
 from nann.errors import NannError
 
 _PACKAGES = ("nann", "data_prep", "ops", "components", "pipelines")
-_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class ConfigError(NannError):
@@ -26,9 +25,9 @@ def operator_message(error: BaseException) -> str | None:
         return " ".join(str(error).split())
     if isinstance(error, ValidationError):
         return validation_message(error)
-    if isinstance(error, OSError) and _is_operators(error):
-        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        return f"{' -> '.join(names)}: {error.strerror}" if names else str(error.strerror)
+    failure = disk_failure(error)
+    if failure is not None and (failure.remedy or isinstance(error, OSError)) and _is_operators(failure.path, failure.remedy):
+        return failure.told()
     return None
 
 
@@ -50,14 +49,11 @@ def validation_message(error: ValidationError, section: str = "") -> str:
     return "; ".join(complaints)
 
 
-def _is_operators(error: OSError) -> bool:
-    """An unreadable or unwritable path the operator gave, or a full disk; not a file missing from this code itself."""
-    if error.errno in _DISK_ERRNOS:
-        return True
-    if not isinstance(error.filename, (str, bytes, Path)):
-        return False
-    path = Path(error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename).absolute()
-    return not any(path.is_relative_to(root) for root in _source_roots())
+def _is_operators(path: str, remedy: str) -> bool:
+    """An unreadable or unwritable path the operator gave, or a failing disk; not a file missing from this code itself."""
+    if not path:
+        return bool(remedy)
+    return not any(Path(path.partition(" -> ")[0]).absolute().is_relative_to(root) for root in _source_roots())
 
 
 def _source_roots() -> list[Path]:

@@ -12,6 +12,7 @@ def in_service(
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.Markdown],
     service: str,
+    config: dict,
     code_digest: str,
     run_dir: str,
     start_from: str,

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import click
 from annotated_types import Ge, Gt, Le, Lt
 from click.core import ParameterSource
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -105,8 +105,32 @@ def _param_type(annotation: Any, field: FieldInfo) -> click.ParamType:
     return _SCALARS.get(annotation, click.STRING)
 
 
+class ParsedText(click.ParamType):
+    """A text that the field's own function turns into its value, such as a number with a unit."""
+
+    name = "text"
+
+    def __init__(self, parse: Callable[[Any], Any], bounds: click.ParamType) -> None:
+        self.parse, self.bounds = parse, bounds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value; a usage error says what is wrong with the text."""
+        try:
+            parsed = self.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return self.bounds.convert(parsed, param, ctx)
+
+
 def _ranged(annotation: type, field: FieldInfo) -> click.ParamType:
-    """An IntRange or FloatRange when the field has bounds, so that help shows them and a bad value is a usage error."""
+    """A parser, an IntRange or a FloatRange when the field has one or bounds, so that a bad value is a usage error."""
+    parsers = [rule.func for rule in field.metadata if isinstance(rule, BeforeValidator)]
+    if parsers:
+        return ParsedText(parsers[0], _bounded(annotation, field))  # type: ignore[arg-type]
+    return _bounded(annotation, field)
+
+
+def _bounded(annotation: type, field: FieldInfo) -> click.ParamType:
     bounds: dict[str, Any] = {}
     for rule in field.metadata:
         if isinstance(rule, Ge):

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -24,9 +23,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from components.adapters import run_step
+from data_prep.durable import write_file
 from nann.artifacts import MANIFEST_NAME, StepResult, open_artifact
 from nann.digests import sha256_file
 from nann.errors import TrainingError
+from nann.placing import remove_artifact
 from nann.steps.table import TRAIN
 
 GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "tfjobs"
@@ -76,7 +77,7 @@ def train_on_workers(job: Mapping[str, Any], run_dir: str, patience: Patience | 
         before = _digest(model)
         model.parent.mkdir(parents=True, exist_ok=True)
         options = model.with_name(f".{model.name}.options.yaml")  # beside the artifacts, where every worker sees it
-        options.write_text(yaml.safe_dump({TRAIN.name: config.model_dump(mode="json", exclude_none=True)}), encoding="utf-8")
+        write_file(options, yaml.safe_dump({TRAIN.name: config.model_dump(mode="json", exclude_none=True)}))
         command = ["nann", "train", "--dataset", str(dataset), "--model", str(model), "--config", str(options)]
         command += [word for name, path in more.items() for word in (f"--{name.replace('_', '-')}", str(path))]
         body = tf_job(template, [*command, "--overwrite"] if overwrite else command, workers=workers, timeout_seconds=timeout)
@@ -84,7 +85,7 @@ def train_on_workers(job: Mapping[str, Any], run_dir: str, patience: Patience | 
         made = open_artifact(model, step="train")
         options.unlink()
         for left in model.parent.glob(f".{model.name}.worker-*"):  # every worker but the first writes what the first writes
-            shutil.rmtree(left)
+            remove_artifact(left, TRAIN.name)
         return StepResult(path=made.path, metrics=made.metrics, reused=made.digest == before)
 
     return train

@@ -32,13 +32,23 @@ def partition_events(config: ConvertConfig, counts: Counts, workers: int) -> int
     """
     if config.partitions:
         return -(-counts.num_events // config.partitions)
-    ids = len(counts.user_ids) + len(counts.item_ids)
-    fixed = FIXED_BYTES + (workers + 1) * BATCH_BYTES + ids * ID_BYTES
-    events = int((config.memory_limit * GIB - fixed) / (workers * EVENT_BYTES))
+    events = int((config.memory_limit * GIB - estimated_bytes(counts, workers, 0)) / (workers * EVENT_BYTES))
     if events < MIN_PARTITION_EVENTS:
-        needed = (fixed + workers * MIN_PARTITION_EVENTS * EVENT_BYTES) / GIB
+        needed = estimated_bytes(counts, workers, MIN_PARTITION_EVENTS) / GIB
         raise DataError(
             f"{len(counts.user_ids):,} users and {len(counts.item_ids):,} items need about {needed:.1f} GiB with {workers} threads, but "
-            f"memory_limit is {config.memory_limit:g}; raise it, or lower threads"
+            f"memory_limit is {config.memory_limit:g} GiB; raise it, or lower threads"
         )
     return min(events, MAX_PARTITION_EVENTS)
+
+
+def estimated_bytes(counts: Counts, workers: int, events: int) -> int:
+    """Peak memory of a conversion.
+
+    Args:
+        counts: of the log.
+        workers: threads.
+        events: of the largest partition.
+    """
+    ids = len(counts.user_ids) + len(counts.item_ids)
+    return FIXED_BYTES + (workers + 1) * BATCH_BYTES + ids * ID_BYTES + workers * events * EVENT_BYTES

@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from data_prep.option_values import (
     check_delimiter,
@@ -16,11 +16,13 @@ from data_prep.option_values import (
     check_quote,
     check_time_format,
     check_time_zone,
+    memory_gib,
     parse_mapping,
     split_weight,
     unix_seconds,
 )
 
+MemoryGiB = Annotated[float, BeforeValidator(memory_gib)]
 FormatName = Literal[
     "userbehavior", "retailrocket", "rees46", "yoochoose", "movielens", "amazon", "tmall", "tenrec", "globo", "lastfm", "mind"
 ]
@@ -146,7 +148,9 @@ class ConvertConfig(_Config):
     min_user_events: int = Field(1, ge=1, description="leave out users with fewer events than this (counted after --min-item-events)")
     shards: int = Field(4, ge=1, le=99_999, description="files of the training split")
     compression: Literal["none", "gzip"] = Field("none", description="of the record files; TensorFlow reads no zstd records")
-    memory_limit: float = Field(4, ge=1, description="GiB of memory that the conversion stays in; changes no byte of the dataset")
+    memory_limit: MemoryGiB = Field(
+        4, ge=1, description="memory that the conversion stays in, as 4, 4GiB or 2500MiB (a number alone is GiB); changes no byte"
+    )
     partitions: int = Field(0, ge=0, le=256, description="ranges of users sorted one by one; 0: as the memory limit asks; changes no byte")
     threads: int = Field(0, ge=0, description="worker threads; 0: one per core; changes no byte")
     seed: int = Field(1, ge=0, description="seed of the draw of test and validation users")

@@ -17,9 +17,9 @@ from __future__ import annotations
 import gzip
 import io
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from data_prep.config import GenerateConfig
+from data_prep.durable import replaced_file
 from data_prep.errors import DataError
 
 WINDOW_START = 1_511_539_200  # 2017-11-25 00:00 UTC+8
@@ -171,18 +172,17 @@ def generate_table(config: GenerateConfig) -> pa.Table:
     return pa.table(dict(zip(COLUMNS, columns, strict=True)))
 
 
-def _write(table: pa.Table, path: Path, suffix: str) -> None:
+def _write(table: pa.Table, file: IO[bytes], suffix: str) -> None:
     if suffix == ".parquet":
-        pyarrow.parquet.write_table(table, path, compression="zstd")
+        pyarrow.parquet.write_table(table, file, compression="zstd")
         return
     buffer = io.BytesIO()
     pyarrow.csv.write_csv(table, buffer, pyarrow.csv.WriteOptions(include_header=False, quoting_style="none"))
-    with open(path, "wb") as file:
-        if suffix == ".csv":
-            file.write(buffer.getbuffer())
-        else:
-            with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
-                packed.write(buffer.getbuffer())
+    if suffix == ".csv":
+        file.write(buffer.getbuffer())
+    else:
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
+            packed.write(buffer.getbuffer())
 
 
 def generate_log(output: Path, config: GenerateConfig) -> GenerateReport:
@@ -201,13 +201,11 @@ def generate_log(output: Path, config: GenerateConfig) -> GenerateReport:
         raise DataError(f"{output}: a log is written as {', '.join(SUFFIXES)}; give a name that ends so")
     if not output.parent.is_dir():
         raise DataError(f"{output.parent} does not exist; make the directory first")
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        raise DataError(f"{output} is a link or no file, and is not replaced; give another path")
     table = generate_table(config)
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        _write(table, partial, suffix)
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replaced_file(output) as file:
+        _write(table, file, suffix)
     num_items = len(table["item_id"].unique())
     logger.info("%s: %s events, %s users, %s items", output, f"{table.num_rows:,}", f"{config.users:,}", f"{num_items:,}")
     return GenerateReport(output, table.num_rows, config.users, num_items)

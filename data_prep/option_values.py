@@ -54,6 +54,20 @@ def unix_seconds(text: str) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
+def memory_gib(value: Any) -> Any:
+    """An amount of memory in GiB, from a number (GiB) or a text with a unit: ``2500MiB``, ``1.5GiB``; ``M`` and ``G`` are the same.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(|m|mib|g|gib)\s*", value, re.IGNORECASE)
+    if found is None:
+        raise ValueError(f"{value!r} is no amount of memory; write for example 2500MiB or 4GiB (a number alone is GiB)")
+    return float(found[1]) / (1024 if found[2].lower().startswith("m") else 1)
+
+
 def split_weight(text: str) -> tuple[str, float | None]:
     """``"pv:0.2"`` as kind and weight; the weight is None where there is none. What follows another colon belongs to the kind."""
     name, colon, weight = text.rpartition(":")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.bad_rows import BadRows
-from data_prep.budget import partition_events
+from data_prep.budget import GIB, estimated_bytes, partition_events
 from data_prep.config import RESOURCE_FIELDS, SPLIT_FIELDS, ConvertConfig
 from data_prep.counting import Counts, count_events
+from data_prep.durable import remove_tree
+from data_prep.errors import DataError
 from data_prep.histories import duplicate_events
 from data_prep.incremental import extend_catalogue, read_base, require_behaviors
 from data_prep.items_table import Categories, categories_of_file, make_catalogue, no_categories
@@ -29,6 +30,7 @@ from data_prep.time_split import count_before, draw_time_splits
 from data_prep.times import SCALES
 
 MAX_ALIGNED_SHARDS = 64
+STAMP_NAME = "stamp.json"
 logger = logging.getLogger(__name__)
 
 
@@ -97,7 +99,9 @@ def _cut(counts: Counts, config: ConvertConfig, workers: int) -> tuple[Splits | 
         boundaries = shard_boundaries(splits.train, config.shards, len(counts.user_ids))
     events = partition_events(config, counts, workers)
     partitions = cut_partitions(counts, events, boundaries, with_behaviors=config.reads_behaviors)
-    logger.info("%d partitions of users", len(partitions))
+    largest = int(np.add.reduceat(counts.user_counts, partitions.firsts[:-1]).max(initial=0))
+    needed = estimated_bytes(counts, workers, largest) / GIB
+    logger.info("%d partitions of users; about %.2f GiB of memory of %g GiB", len(partitions), needed, config.memory_limit)
     return splits, partitions
 
 
@@ -145,13 +149,28 @@ def _claim(work: Path, inputs: Sequence[Path], config: ConvertConfig) -> None:
     others = side_tables(config)
     others += [config.base / "items.parquet"] if config.base and (config.base / "items.parquet").is_file() else []
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*inputs, *others]]
-    wanted = json.loads(json.dumps({"files": files, "config": config.model_dump(mode="json", exclude=set(RESOURCE_FIELDS))}))
-    stamp = work / "stamp.json"
+    wanted = json.loads(
+        json.dumps({"files": files, "boot": _boot(), "config": config.model_dump(mode="json", exclude=set(RESOURCE_FIELDS))})
+    )
+    stamp = work / STAMP_NAME
     if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
         return
-    shutil.rmtree(work, ignore_errors=True)
+    if work.is_symlink() or (work.exists() and not work.is_dir()):
+        raise DataError(f"{work} is no directory of a conversion, and is not replaced; give another path")
+    if work.is_dir():
+        if any(work.iterdir()) and not stamp.is_file():
+            raise DataError(f"{work} holds something else than an unfinished conversion, and is not emptied; give another path")
+        remove_tree(work, last=(STAMP_NAME,))
     work.mkdir(parents=True)
     replace_json(stamp, wanted)
+
+
+def _boot() -> str:
+    """What changes when the system starts: what was written before, and not synced, need not be on the disk."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _draw(lengths: np.ndarray, config: ConvertConfig, before: np.ndarray | None = None) -> Splits:

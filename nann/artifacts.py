@@ -1,7 +1,7 @@
 """Artifacts: directories that are complete when they exist, with a manifest that says what they are and what they were made from.
 
-A step writes into a hidden sibling directory (``.NAME.partial``) and renames it into place at the end, so a reader never sees a
-half-written artifact. ``manifest.json`` (UTF-8 JSON, sorted keys, no timestamps, no absolute paths: equal work gives equal bytes) holds
+A step writes into a hidden sibling directory, which `nann.placing` puts in place at the end, so a reader never sees a half-written
+artifact. ``manifest.json`` (UTF-8 JSON, sorted keys, no timestamps, no absolute paths: equal work gives equal bytes) holds
 
 - ``schema_version``, ``step``, ``params``: what made it,
 - ``code_version``, ``code_digest``: the package version and a digest of the sources of ``nann``, ``data_prep`` and ``ops``,
@@ -13,29 +13,29 @@ half-written artifact. ``manifest.json`` (UTF-8 JSON, sorted keys, no timestamps
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import json
 import logging
-import os
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
 import nann
-from data_prep.json_text import write_json
+from data_prep.durable import write_file
+from data_prep.json_text import json_text
 from nann.digests import code_digest, sha256_files
+from nann.disk_errors import disk_failure
 from nann.errors import ArtifactError
+from nann.placing import MANIFEST_NAME as MANIFEST_NAME
+from nann.placing import STAMP_NAME, Place, is_anew, put_back
 from nann.steps.table import MAKER_OF
 
 SCHEMA_VERSION = 1
-MANIFEST_NAME = "manifest.json"
-STAMP_NAME = ".fingerprint"
 logger = logging.getLogger(__name__)
 
 
@@ -101,6 +101,8 @@ def open_artifact(path: Path, *, step: str) -> Artifact:
     path = Path(path)
     manifest_path = path / MANIFEST_NAME
     if not path.is_dir():
+        put_back(path, step)
+    if not path.is_dir():
         raise ArtifactError(f"{path} does not exist; run `nann {step}` first")
     if not manifest_path.is_file():
         raise ArtifactError(
@@ -154,32 +156,6 @@ def require_same_ancestor(ancestor: str, *artifacts: Artifact) -> None:
 Inputs: TypeAlias = Mapping[str, Artifact | str]
 
 
-def _require_replaceable(path: Path, step: str) -> None:
-    """Refuses to write over what no run of the step has made: only a directory that is empty or has a manifest of the step may go.
-
-    Raises:
-        ArtifactError: the path is a link or a file, or a directory of something else.
-    """
-    if path.is_symlink():
-        raise ArtifactError(f"{path} is a link, and what it points at is not replaced; remove the link, or give another path")
-    if not path.exists() or _is_empty_directory(path):
-        return
-    if not path.is_dir():
-        raise ArtifactError(f"{path} is no directory, and is not replaced; move it away, or give another path")
-    try:
-        manifest = json.loads((path / MANIFEST_NAME).read_text(encoding="utf-8"))
-        made_by = manifest.get("step") if isinstance(manifest, dict) else None
-    except (OSError, ValueError):
-        made_by = None
-    if made_by != step:
-        what = f"is an artifact of `nann {made_by}`" if isinstance(made_by, str) else f"is not empty and holds no artifact of `nann {step}`"
-        raise ArtifactError(f"{path} {what}, and is not replaced; move it away, or give another path")
-
-
-def _is_empty_directory(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
-
-
 class ArtifactWriter:
     """Writes one artifact: a context manager that yields the partial directory and publishes it on a clean exit.
 
@@ -213,22 +189,46 @@ class ArtifactWriter:
         resumable: bool = False,
         overwrite: bool = False,
     ) -> None:
-        self.path = Path(os.path.abspath(path))
+        self._place = Place(path, step)
+        self.path = self._place.path
         self.metrics: dict[str, Any] = {}
         self.digests: dict[str, str] = {}
         self._resumable = resumable
-        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._partial = self._place.partial
         self._step, self._params, self._inputs = step, json.loads(json.dumps(dict(params))), inputs
-        self._lock: int | None = None
         self._stamping: ThreadPoolExecutor | None = None
         self.is_current = False
-        _require_replaceable(self.path, step)
-        if self.path.exists() and not _is_empty_directory(self.path):
-            difference = self._difference_to_existing()
-            if difference is None:
-                self.is_current = True
-            elif not overwrite:
+        self._place.require_ours()
+        self._place.recover()
+        difference = self._difference(self.path) if self._is_there() else None
+        if self._place.has_finished():
+            difference = self._finish_earlier(difference, overwrite=overwrite)
+        self.is_current = self._is_there() and difference is None
+        if not self.is_current:
+            self._place.require_writable()
+            if difference is not None and not overwrite:
                 raise ArtifactError(f"{path} exists already ({difference}); give --overwrite to replace it, or another path")
+
+    def _is_there(self) -> bool:
+        return self.path.is_dir() and any(self.path.iterdir())
+
+    def _finish_earlier(self, difference: str | None, *, overwrite: bool) -> str | None:
+        """Puts in place, or removes, what a process left that was killed when its work was done; what differs in ``path`` after that."""
+        wanted = overwrite if self._is_there() else True
+        try:
+            self._place.claim()
+        except (ArtifactError, OSError):  # another process is at it, or it may only be read
+            return difference
+        try:
+            (self._partial / STAMP_NAME).unlink()
+            if wanted and (difference is not None or not self._is_there()) and self._difference(self._partial) is None:
+                logger.info("%s is put in place, which a killed process had made", self.path)
+                self._place.put()
+                return None
+            self._place.remove_partial()
+        finally:
+            self._place.release()
+        return difference
 
     @functools.cached_property
     def _head(self) -> dict[str, Any]:
@@ -256,9 +256,11 @@ class ArtifactWriter:
         logger.info("%s is up to date", self.path)
         return StepResult(path=self.path, metrics=manifest["metrics"], reused=True)
 
-    def _difference_to_existing(self) -> str | None:
+    def _difference(self, path: Path) -> str | None:
+        if is_anew():
+            return "it is to be made anew"
         try:
-            existing = open_artifact(self.path, step=self._step)
+            existing = open_artifact(path, step=self._step)
         except ArtifactError as error:
             return f"not usable: {error}"
         for key, expected in self._head.items():
@@ -267,22 +269,23 @@ class ArtifactWriter:
         return None
 
     def __enter__(self) -> Path:
-        self._partial.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self._partial, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise ArtifactError(f"another process is writing {self.path}; wait for it, or end it") from error
-        stamp = self._partial / STAMP_NAME
-        left = [entry for entry in self._partial.iterdir() if entry != stamp]
-        if left and not (self._resumable and stamp.is_file() and stamp.read_text() == json.dumps(self._head, sort_keys=True)):
-            logger.warning("%s: discarding what an interrupted run with other inputs or parameters left", self._partial)
-            for entry in left:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        with self._disk_told():
+            self._place.claim()
+            try:
+                self._resume_or_empty()
+            except BaseException:
+                self._place.release()
+                raise
         self._stamping = ThreadPoolExecutor(1)
         self._stamped = self._stamping.submit(self._stamp)
         return self._partial
+
+    def _resume_or_empty(self) -> None:
+        stamp = self._partial / STAMP_NAME
+        left = any(entry != stamp for entry in self._partial.iterdir())
+        if left and not (self._resumable and stamp.read_text() == json.dumps(self._head, sort_keys=True)):
+            logger.warning("%s: discarding what an interrupted run with other inputs or parameters left", self._partial)
+            self._place.empty()
 
     def _stamp(self) -> None:
         """Says what the partial directory is of; without it a later run begins anew."""
@@ -294,14 +297,30 @@ class ArtifactWriter:
             if self._stamping is not None:
                 self._stamping.shutdown()
             if kind is None:
-                self._stamped.result()
-                self._publish()
+                with self._disk_told():
+                    self._stamped.result()
+                    self._publish()
             elif not self._resumable:
-                shutil.rmtree(self._partial, ignore_errors=True)
+                with suppress(OSError):
+                    self._place.remove_partial()
+            if error is not None:
+                self._tell_disk(error)
         finally:
-            if self._lock is not None:
-                os.close(self._lock)
-                self._lock = None
+            self._place.release()
+
+    @contextmanager
+    def _disk_told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._tell_disk(error)
+            raise
+
+    def _tell_disk(self, error: BaseException) -> None:
+        """Raises in words what a failing disk says about the artifact; what is about other files is told by others."""
+        failure = disk_failure(error)
+        if failure is not None and (not failure.path or str(self._partial) in failure.path):
+            raise ArtifactError(f"{self.path} cannot be written: {failure.told()}; what was there before is unchanged") from error
 
     def discard(self) -> None:
         """Gives up what was written although the writer is resumable: a run with the same inputs would fail in the same way."""
@@ -312,21 +331,12 @@ class ArtifactWriter:
         return StepResult(path=self.path, metrics=self.metrics)
 
     def _publish(self) -> None:
-        (self._partial / STAMP_NAME).unlink()
-        paths = [file for file in sorted(self._partial.rglob("*")) if file.is_file() and file.name != MANIFEST_NAME]
+        made = sorted(self._partial.rglob("*"))
+        paths = [file for file in made if file.is_file() and file.name not in (MANIFEST_NAME, STAMP_NAME)]
         names = [str(file.relative_to(self._partial)) for file in paths]
         unread = [name for name in names if name not in self.digests]
         digests = self.digests | dict(zip(unread, sha256_files([self._partial / name for name in unread]), strict=True))
         files = {name: {"size_bytes": file.stat().st_size, "sha256": digests[name]} for name, file in zip(names, paths, strict=True)}
         manifest = {**self._head, "files": files, "metrics": self.metrics}
-        write_json(self._partial / MANIFEST_NAME, manifest)
-        if self.path.exists():
-            _require_replaceable(self.path, self._step)  # it may have become something else while the step ran
-            old = self.path.with_name(f".{self.path.name}.old")
-            _require_replaceable(old, self._step)
-            shutil.rmtree(old, ignore_errors=True)
-            self.path.rename(old)
-            self._partial.rename(self.path)
-            shutil.rmtree(old)
-        else:
-            self._partial.rename(self.path)
+        write_file(self._partial / MANIFEST_NAME, json_text(manifest))
+        self._place.put()

@@ -40,6 +40,7 @@ GraphForm = Literal["native", "fused", "portable", "meta"]
 GRAPH_FORMS = "native, fused or portable, the SavedModels, or meta: 0.meta with frozen_graph.pb linked in"
 
 
+_CREATE = "make the service where there is none; it changes nothing where there is one"
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
 
@@ -232,9 +233,16 @@ class GateConfig(StepConfig):
     max_latency_ratio: float = Field(1.5, ge=0, description="most median latency as a multiple of that in service; 0: no limit")
 
 
+class InServiceConfig(StepConfig):
+    """Options of `nann in-service`."""
+
+    create: bool = Field(False, description=_CREATE)
+
+
 class PublishConfig(StepConfig):
     """Options of `nann publish`."""
 
+    create: bool = Field(False, description=_CREATE)
     keep: int = Field(5, ge=2, description="versions to keep, the one in service among them; as many refused candidates")
 
 

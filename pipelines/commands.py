@@ -74,6 +74,7 @@ def run(
     run_dir = run_dir or runs.new_run_dir(Path("runs"))
     if run_dir.exists() and not run_dir.is_dir():
         raise ConfigError(f"--run-dir must be a directory, but {run_dir} is a file")
+    runs.require_ours(run_dir)
     logs = logs or runs.recorded_inputs(run_dir)
     if any(step.takes(LOGS.argument) for step in steps_from(pipeline, start_from)):
         generated = run_dir / "log.csv"

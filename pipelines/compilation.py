@@ -1,6 +1,5 @@
 """The compiled pipeline: one YAML file of kfp's intermediate representation, byte-identical between compilations of equal sources."""
 
-import os
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ConfigError
+from data_prep.durable import write_file
 from nann.steps.table import load_object
 from pipelines.profiles import Profile
 
@@ -29,10 +29,7 @@ def compile_pipeline(output: Path, dag: str = "training", profile: Profile | Non
     """Compiles a pipeline of `DAGS` into a YAML file, replacing it only when the compilation succeeds."""
     text = compiled_text(dag, profile)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=output.parent, prefix=f".{output.name}.", delete=False) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, output)
+    write_file(output, text)
 
 
 def compiled_text(dag: str = "training", profile: Profile | None = None) -> str:

@@ -25,11 +25,12 @@ from components.task_log import RUN_SIGN_VARIABLE
 from nann.digests import code_digest
 from nann.errors import NannError
 from nann.reporting.run_summary import TIMINGS_NAME
-from nann.steps.table import NAMES_OF, load_object
+from nann.steps.table import IN_SERVICE, NAMES_OF, load_object
 from pipelines.compilation import DAGS
 from pipelines.containers import container_runner
 from pipelines.parameters import struct_parameters
 from pipelines.run_log import RunLog
+from pipelines.runs import RunError
 
 TAIL_LINES = 20
 
@@ -110,7 +111,7 @@ def run_locally(
 
         dag = load_object(DAGS[pipeline])
         local.init(
-            runner=stack.enter_context(_task_runner(runner, run_dir, inputs, image, service)),
+            runner=stack.enter_context(_task_runner(runner, run_dir, inputs, image, service, create=_creates(configs))),
             pipeline_root=str(run_dir / "kfp"),
             workspace_root=str(temporary / "workspace"),
         )
@@ -161,7 +162,7 @@ def _interruption(sign: Path) -> Iterator[list[BaseException]]:
 
 
 @contextmanager
-def _task_runner(kind: str, run_dir: Path, inputs: Sequence[Path], image: str, service: str) -> Iterator[Any]:
+def _task_runner(kind: str, run_dir: Path, inputs: Sequence[Path], image: str, service: str, *, create: bool) -> Iterator[Any]:
     from kfp import local
 
     if kind == "process":
@@ -169,10 +170,18 @@ def _task_runner(kind: str, run_dir: Path, inputs: Sequence[Path], image: str, s
         return
     mounts = {path.absolute(): "ro" for path in inputs if not path.absolute().is_relative_to(run_dir)}
     if service and "://" not in service:
-        Path(service).mkdir(parents=True, exist_ok=True)
+        if create:  # only what is there can be mounted
+            Path(service).mkdir(parents=True, exist_ok=True)
+        elif not Path(service).is_dir():
+            raise RunError(f"there is no service in {service}; give the path of one, or make one there with --set in-service.create=true")
         mounts[Path(service).absolute()] = "rw"
     with container_runner({**mounts, run_dir: "rw"}, image=image) as runner:
         yield runner
+
+
+def _creates(configs: Mapping[str, BaseModel]) -> bool:
+    """Whether the run may make its service."""
+    return bool(getattr(configs.get(IN_SERVICE.name), "create", False))
 
 
 def input_fingerprint(inputs: Sequence[Path]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +11,14 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from data_prep.config import GenerateConfig
+from data_prep.durable import write_file
 from nann.artifacts import MANIFEST_NAME
 from nann.errors import NannError
+from nann.reporting.run_summary import SUMMARY_NAME, TIMINGS_NAME
 from nann.steps.table import STEPS_OF
+
+INPUTS_NAME = "inputs.json"
+OWN_NAMES = (INPUTS_NAME, "config.yaml", TIMINGS_NAME, SUMMARY_NAME)
 
 
 class RunError(NannError):
@@ -46,8 +52,27 @@ def check_earlier_artifacts(run_dir: Path, start_from: str, pipeline: str = "tra
 
 def recorded_inputs(run_dir: Path) -> list[Path]:
     """The logs an earlier call in this directory ran on; empty when there was none."""
-    record = run_dir / "inputs.json"
+    record = run_dir / INPUTS_NAME
     return [Path(path) for path in json.loads(record.read_text(encoding="utf-8"))["inputs"]] if record.is_file() else []
+
+
+def require_ours(run_dir: Path) -> None:
+    """Refuses a directory with files of the names that a run writes, but not of a run.
+
+    Raises:
+        RunError: names the file.
+    """
+    if run_dir.is_symlink() and not run_dir.exists():
+        raise RunError(f"--run-dir must be a directory, but {run_dir} is a link to nothing; give another path")
+    try:
+        inputs = json.loads((run_dir / INPUTS_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        inputs = None
+    if isinstance(inputs, dict) and "inputs" in inputs:
+        return
+    for name in OWN_NAMES:
+        if os.path.lexists(run_dir / name):
+            raise RunError(f"{run_dir / name} is not of a run, and is not replaced; move it away, or give another --run-dir")
 
 
 def record(run_dir: Path, inputs: Sequence[Path], configs: Mapping[str, BaseModel]) -> None:
@@ -55,9 +80,9 @@ def record(run_dir: Path, inputs: Sequence[Path], configs: Mapping[str, BaseMode
     import yaml
 
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "inputs.json").write_text(json.dumps({"inputs": [str(path.absolute()) for path in inputs]}) + "\n", encoding="utf-8")
+    write_file(run_dir / INPUTS_NAME, json.dumps({"inputs": [str(path.absolute()) for path in inputs]}) + "\n")
     sections = {name: config.model_dump(mode="json", exclude_none=True) for name, config in configs.items()}
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(sections, sort_keys=False), encoding="utf-8")
+    write_file(run_dir / "config.yaml", yaml.safe_dump(sections, sort_keys=False))
 
 
 def generated_log(run_dir: Path, config: GenerateConfig, *, overwrite: bool) -> Path:
@@ -68,15 +93,19 @@ def generated_log(run_dir: Path, config: GenerateConfig, *, overwrite: bool) -> 
     """
     path, stamp = run_dir / "log.csv", run_dir / "log.json"
     wanted = config.model_dump_json(indent=1) + "\n"
-    if path.is_file() and stamp.is_file():
+    if os.path.lexists(path):
+        if not stamp.is_file() or path.is_symlink():
+            raise RunError(
+                f"{path} is no log that a run here has generated, and is not replaced; name it with --input, or give another --run-dir"
+            )
         if stamp.read_text(encoding="utf-8") == wanted:
             return path
         if not overwrite:
             raise RunError(f"{path} was generated with other settings; give --overwrite to replace it, or another --run-dir")
+        path.unlink()  # first the log, then the stamp: what has none is not ours
     from nann.steps.generate import generate
 
     run_dir.mkdir(parents=True, exist_ok=True)
-    stamp.unlink(missing_ok=True)
+    write_file(stamp, wanted)
     generate(output=path, config=config, overwrite=True)
-    stamp.write_text(wanted, encoding="utf-8")
     return path

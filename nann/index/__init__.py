@@ -1,6 +1,6 @@
 """The graph over the item vectors: built with hnswlib, decoded into row-split neighbour lists, stored as plain numpy files."""
 
-from nann.index.build import build_hnsw
+from nann.index.build import build_hnsw, save_hnsw
 from nann.index.decode import decode_hnsw
 from nann.index.embeddings import Embeddings, load_embeddings
 from nann.index.entries import enter_at_untrained
@@ -18,4 +18,5 @@ __all__ = [
     "load_embeddings",
     "load_graph",
     "save_graph",
+    "save_hnsw",
 ]

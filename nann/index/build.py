@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import hnswlib
 import numpy as np
 
@@ -31,3 +34,15 @@ def build_hnsw(vectors: np.ndarray, *, m: int, ef_construction: int, threads: in
     index.init_index(max_elements=count, M=m, ef_construction=ef_construction, random_seed=seed)
     index.add_items(vectors, np.arange(count, dtype=np.uint64), num_threads=threads)
     return index
+
+
+def save_hnsw(index: hnswlib.Index, path: Path) -> None:
+    """Writes an index into a file, in hnswlib's own format.
+
+    Raises:
+        OSError: not all of it was written; hnswlib itself says nothing.
+    """
+    index.save_index(str(path))
+    written, wanted = path.stat().st_size if path.is_file() else 0, index.index_file_size()
+    if written != wanted:
+        raise OSError(errno.EIO, f"{written} bytes of {wanted} were written", str(path))

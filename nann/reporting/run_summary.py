@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_prep.json_text import write_json
+from data_prep.durable import write_file
+from data_prep.json_text import json_text
 from nann.artifacts import MANIFEST_NAME
 
 SUMMARY_NAME = "summary.json"
@@ -84,9 +84,7 @@ def summarise_run(run: Path, *, steps: Sequence[str], state: str, error: str = "
 def write_summary(run: Path, summary: RunSummary) -> Path:
     """Writes ``summary.json`` into the run directory, replacing it at once; returns its path."""
     path = run / SUMMARY_NAME
-    partial = path.with_name(f".{path.name}.partial")
-    write_json(partial, asdict(summary))
-    os.replace(partial, path)
+    write_file(path, json_text(asdict(summary)))
     return path
 
 

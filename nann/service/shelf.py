@@ -2,11 +2,13 @@
 
 ::
 
+    SERVICE/service.json             {"schema_version": 1}: says that this is a service
     SERVICE/current.json             {"version": 7, "before": [6, 4], "last": 7}: the pointer, replaced as a whole
     SERVICE/versions/000007/         dataset/, model/, converted_model/, gate/, and version.json, written last
     SERVICE/refused/DIGEST/          model/, converted_model/, gate/ of a candidate that did not pass, and version.json
 
-A version without ``version.json`` is not there. ``before`` are the versions that were in service before this one, newest first, and
+A version without ``version.json`` is not there; one that is being written or removed has ``unfinished``, and goes when a process was killed
+at that. What has neither is not ours, and stays. ``before`` are the versions that were in service before this one, newest first, and
 ``last`` is the highest number ever given. A publication that is killed leaves the pointer at the old version or at the new one.
 """
 
@@ -14,7 +16,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +27,16 @@ from typing import Any
 from data_prep.json_text import json_text
 from nann.artifacts import Artifact
 from nann.errors import ArtifactError
-from nann.service.store import Store
+from nann.service.store import LOCK_NAME, Store
 from nann.steps.table import GATE
 
 POINTER_NAME = "current.json"
 VERSION_NAME = "version.json"
+SERVICE_NAME = "service.json"
+UNFINISHED_NAME = "unfinished"
+SERVICE_SCHEMA = 1
+_OF_CREATION = {LOCK_NAME, f".{SERVICE_NAME}.partial"}
+_DIGEST = re.compile(r"[0-9a-f]{12}")
 logger = logging.getLogger(__name__)
 
 
@@ -54,6 +64,34 @@ class Shelf:
 
     def __init__(self, root: str | Path) -> None:
         self.store = Store(root)
+
+    def require(self, *, create: bool = False) -> Shelf:
+        """This shelf, after it was seen that a service is there: a path that is mistyped, or a disk that is not mounted, is none.
+
+        Args:
+            create: make a service where nothing is.
+
+        Raises:
+            ArtifactError: no service is there, or something else is.
+        """
+        there = self.store.require_directory()
+        if there and any(self._has(name) for name in (SERVICE_NAME, POINTER_NAME, "versions", "refused")):
+            return self
+        root = self.store.root
+        if not create:
+            raise ArtifactError(
+                f"there is no service in {root}; give the path of one, or make one there with --create (in a pipeline "
+                "--set in-service.create=true)"
+            )
+        others = set() if self.store.remote or not there else set(os.listdir(root)) - _OF_CREATION
+        if others:
+            raise ArtifactError(f"{root} is not empty and holds no service ({min(others)}); give --create another path")
+        self.store.write(SERVICE_NAME, json_text({"schema_version": SERVICE_SCHEMA}))
+        logger.info("%s is a service now, with nothing in it", root)
+        return self
+
+    def _has(self, name: str) -> bool:
+        return bool(self.store.names(name)) or (name.endswith(".json") and self.store.read(name) is not None)
 
     def pointer(self) -> Pointer | None:
         """The pointer; None while nothing is in service.
@@ -90,8 +128,7 @@ class Shelf:
 
     def versions(self) -> list[int]:
         """Numbers of the versions that are whole, ascending."""
-        numbers = [int(name) for name in self.store.names("versions") if name.isdecimal()]
-        return [number for number in numbers if self.store.read(f"{directory_of(number)}/{VERSION_NAME}") is not None]
+        return [number for number in self._numbers() if self.store.read(f"{directory_of(number)}/{VERSION_NAME}") is not None]
 
     def publish(self, artifacts: Mapping[str, Artifact], *, expected: int | None, keep: int) -> int:
         """Copies a candidate and switches the pointer to it; returns its number. Again with the same candidate: changes nothing.
@@ -105,9 +142,11 @@ class Shelf:
             ArtifactError: another version is in service than expected, or another process is publishing.
         """
         digests = {name: artifact.digest for name, artifact in artifacts.items()}
-        with self.store.locked():
+        with self._changing():
             pointer = self.pointer()
             if pointer is not None and self.description(pointer.version)["artifacts"] == digests:
+                if pointer.version == pointer.last:  # a publication that was killed before it had removed the oldest
+                    self._prune({*self._after(pointer.version), pointer.version, *pointer.before})
                 logger.info("version %d is in service already", pointer.version)
                 return pointer.version
             found = None if pointer is None else pointer.version
@@ -116,7 +155,7 @@ class Shelf:
                     f"the candidate was compared with version {expected or 'none'}, but {found or 'none'} is in service in "
                     f"{self.store.root} now; run the pipeline again, in a new run directory"
                 )
-            number = self._put(artifacts, digests, 1 + max([0, *self.versions(), *([pointer.last] if pointer else [])]))
+            number = self._put(artifacts, digests, 1 + max([0, *self._numbers(), *([pointer.last] if pointer else [])]))
             before = () if pointer is None else (pointer.version, *pointer.before)
             self._switch(Pointer(number, before[: keep - 1], number))
             self._prune({number, *before[: keep - 1]})
@@ -125,14 +164,14 @@ class Shelf:
     def refuse(self, artifacts: Mapping[str, Artifact], *, keep: int) -> str:
         """Keeps a candidate that did not pass, the newest ``keep`` of such; returns the name of its directory."""
         digests = {name: artifact.digest for name, artifact in artifacts.items()}
-        with self.store.locked():
+        with self._changing():
             name = f"refused/{digests[GATE.writes][:12]}"
             number = 1 + max([0, *(self._refusal(other) for other in self.store.names("refused"))])
             if self.store.read(f"{name}/{VERSION_NAME}") is None:
                 self._copy(artifacts, name, {"number": number, "artifacts": digests})
             ours = sorted((other for other in self.store.names("refused") if self._refusal(other)), key=self._refusal)
             for other in ours[:-keep]:
-                self.store.remove(f"refused/{other}")
+                self._remove(f"refused/{other}")
         return name
 
     def rollback(self, to: int | None = None) -> Pointer:
@@ -141,7 +180,7 @@ class Shelf:
         Raises:
             ArtifactError: there is none to go back to, or not the one asked for.
         """
-        with self.store.locked():
+        with self._changing():
             try:
                 pointer = self.pointer()
             except ArtifactError:
@@ -174,10 +213,42 @@ class Shelf:
         return number
 
     def _copy(self, artifacts: Mapping[str, Artifact], name: str, description: dict[str, Any]) -> None:
-        self.store.remove(name)
+        if not self.store.is_free(name):
+            raise ArtifactError(f"{self.store.place(name)} is in the way, and is no version of ours; move it away")
+        self.store.write(f"{name}/{UNFINISHED_NAME}", "")
         for part, artifact in artifacts.items():
             self.store.put_tree(artifact.path, f"{name}/{part}")
+        self.store.sync(name)
         self.store.write(f"{name}/{VERSION_NAME}", json_text(description))
+        self.store.remove(f"{name}/{UNFINISHED_NAME}")
+
+    def _remove(self, name: str) -> None:
+        self.store.write(f"{name}/{UNFINISHED_NAME}", "")
+        self.store.remove(f"{name}/{VERSION_NAME}")  # from now on it is not there
+        self.store.remove(name, last=UNFINISHED_NAME)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Keeps others out, and removes first what a process that was killed has left."""
+        with self.store.locked():
+            numbered = [directory_of(number) for number in self._numbers()]
+            for name in [*numbered, *(f"refused/{name}" for name in self.store.names("refused") if _DIGEST.fullmatch(name))]:
+                if not self.store.is_directory(name):
+                    continue
+                there = set(self.store.names(name))
+                if VERSION_NAME in there and UNFINISHED_NAME in there:
+                    self.store.remove(f"{name}/{UNFINISHED_NAME}")
+                elif VERSION_NAME not in there and (UNFINISHED_NAME in there or there <= {f".{UNFINISHED_NAME}.partial"}):
+                    logger.warning("%s is removed, at which a process was killed", self.store.place(name))
+                    self.store.remove(name, last=UNFINISHED_NAME)
+            yield
+
+    def _numbers(self) -> list[int]:
+        """Numbers that are taken, by versions that are whole or by what is not ours."""
+        return [int(name) for name in self.store.names("versions") if name.isdecimal()]
+
+    def _after(self, version: int) -> list[int]:
+        return [number for number in self._numbers() if number > version]
 
     def _switch(self, pointer: Pointer) -> None:
         content = {"version": pointer.version, "before": list(pointer.before), "last": pointer.last}
@@ -186,8 +257,8 @@ class Shelf:
     def _prune(self, kept: set[int]) -> None:
         """Removes versions that are not kept; what is no version of ours stays where it is."""
         for number in self.versions():
-            if number not in kept:
-                self.store.remove(directory_of(number))
+            if number not in kept and self.store.is_directory(directory_of(number)):
+                self._remove(directory_of(number))
 
 
 def directory_of(version: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nann.artifacts import StepResult
 from nann.config import BuildIndexConfig
-from nann.index import build_hnsw, decode_hnsw, describe_graph, load_embeddings, save_graph
+from nann.index import build_hnsw, decode_hnsw, describe_graph, load_embeddings, save_graph, save_hnsw
 from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def build_index(*, embeddings: Path, index: Path, config: BuildIndexConfig, over
         hnsw = build_hnsw(vectors, m=config.m, ef_construction=config.ef_construction, threads=config.threads, seed=config.seed)
         built = time.monotonic()
         graph = decode_hnsw(hnsw, start_level=config.start_level)
-        hnsw.save_index(str(directory / "hnsw.bin"))
+        save_hnsw(hnsw, directory / "hnsw.bin")
         save_graph(graph, directory)
         description = describe_graph(graph)
         writer.metrics.update(description)

@@ -19,6 +19,7 @@ from data_prep.report import ConvertReport
 from data_prep.sources import expand_directories, find_records, require_files
 from nann.artifacts import ArtifactWriter, Inputs, StepResult, open_artifact
 from nann.digests import sha256_files
+from nann.placing import Place
 from nann.steps.table import CONVERT
 
 STANDARD_INPUT = Path("-")
@@ -91,6 +92,7 @@ def convert(*, inputs: Sequence[Path], dataset: Path, config: ConvertConfig, ove
         data_prep.DataError: an input is missing, damaged, or breaks a rule beyond the limits.
         ArtifactError: ``dataset`` holds something else, or the earlier dataset to go on from is not whole.
     """
+    Place(dataset, CONVERT.name).require_ours()
     with standard_input_as_file([Path(path) for path in inputs], dataset) as paths:
         return _convert(paths, dataset, config, overwrite=overwrite)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data_prep.config import RESOURCE_FIELDS, ConvertConfig
 from data_prep.convert import merge_shards
+from data_prep.durable import write_file
 from data_prep.plan import load_plan
 from data_prep.planning import make_plan
 from data_prep.presets import resolve_format
@@ -47,8 +48,8 @@ def plan_conversion(*, inputs: Sequence[Path], plan: Path, config: ConvertConfig
     config = resolve_format(config, inputs)
     digests = input_digests(inputs, config)()
     made = make_plan(inputs, plan, config)
-    (plan / CONFIG_NAME).write_text(config.model_dump_json(exclude_unset=True), encoding="utf-8")
-    (plan / DIGESTS_NAME).write_text(json.dumps(digests), encoding="utf-8")
+    write_file(plan / CONFIG_NAME, config.model_dump_json(exclude_unset=True))
+    write_file(plan / DIGESTS_NAME, json.dumps(digests))
     return made.num_shards
 
 
@@ -70,7 +71,7 @@ def convert_shard(*, plan: Path, part: Path, shard: int, config: ConvertConfig) 
     part.mkdir(parents=True, exist_ok=True)
     config = _planned(plan, config)
     ShardWriter(load_plan(plan), plan, shard, config, part).write()
-    (part / SHARD_NAME).write_text(json.dumps({"shard": shard}), encoding="utf-8")
+    write_file(part / SHARD_NAME, json.dumps({"shard": shard}))
 
 
 def merge_conversion(*, plan: Path, parts: Sequence[Path], dataset: Path, config: ConvertConfig, overwrite: bool = False) -> StepResult:

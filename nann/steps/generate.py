@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from data_prep.config import GenerateConfig
@@ -21,7 +22,7 @@ def generate(*, output: Path, config: GenerateConfig, overwrite: bool = False) -
     Raises:
         data_prep.DataError: the file exists already, or its name has another suffix.
     """
-    if Path(output).exists() and not overwrite:
+    if os.path.lexists(output) and not overwrite:
         raise DataError(f"{output} exists already; give --overwrite to replace it, or another path")
     report = generate_log(Path(output), config)
     return StepResult(

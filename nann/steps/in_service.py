@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data_prep.json_text import write_json
 from nann.artifacts import StepResult, open_artifact
+from nann.config import InServiceConfig
 from nann.errors import ArtifactError
 from nann.service.shelf import Shelf, directory_of
 from nann.steps.opening import open_step
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 PARTS = ("dataset", "model", "converted_model")
 
 
-def in_service(*, service: str, in_service: Path, overwrite: bool = False) -> StepResult:
+def in_service(*, service: str, in_service: Path, config: InServiceConfig, overwrite: bool = False) -> StepResult:
     """Takes the dataset, the model and the converted model that are in service; nothing when nothing is.
 
     What was taken once is kept, whatever is published in the meantime: a run that is resumed goes on against the version it began with.
@@ -25,15 +26,16 @@ def in_service(*, service: str, in_service: Path, overwrite: bool = False) -> St
     Args:
         service: directory or URL of the service.
         in_service: directory to write: ``version.json`` (``version``: its number or null, ``artifacts``: digests), and the artifacts.
+        config: whether to make the service.
         overwrite: take what is in service now.
 
     Raises:
-        ArtifactError: a version is in service but not whole, or ``in_service`` holds something else.
+        ArtifactError: there is no service, a version is in service but not whole, or ``in_service`` holds something else.
     """
-    writer = open_step("in-service", locals())
+    shelf = Shelf(service).require(create=config.create)
+    writer = open_step("in-service", locals(), params={})
     if writer.is_current and not overwrite:
         return writer.current()
-    shelf = Shelf(service)
     pointer = shelf.pointer()
     with writer as directory:
         description = {"version": None, "artifacts": {}} if pointer is None else shelf.description(pointer.version)

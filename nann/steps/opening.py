@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nann.artifacts import Artifact, ArtifactWriter, open_artifact, require_same_ancestor
+from nann.placing import Place
 from nann.steps.table import MAKER_OF, STEP_BY_NAME
 
 
@@ -39,6 +40,7 @@ def open_step(
         ArtifactError: an input is unusable, inputs do not belong together, or the artifact's path holds something else.
     """
     step = STEP_BY_NAME[name]
+    Place(arguments[step.writes], name).require_ours()  # before the inputs are read through
     opened = {artifact: open_artifact(arguments[artifact], step=MAKER_OF[artifact]) for artifact in step.reads}
     require_one_lineage(opened)
     if params is None:

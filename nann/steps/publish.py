@@ -39,14 +39,15 @@ def publish(
         overwrite: replace a differing artifact; the service is not touched for a candidate that is in service.
 
     Raises:
-        ArtifactError: the inputs are not of one run, another version than the one compared with is in service, another process is
-            publishing, or ``publication`` holds something else.
+        ArtifactError: there is no service, the inputs are not of one run, another version than the one compared with is in service,
+            another process is publishing, or ``publication`` holds something else.
     """
-    writer = open_step("publish", locals())
+    shelf = Shelf(service).require(create=config.create)
+    writer = open_step("publish", locals(), params=config.model_dump(exclude={"create"}))
     if writer.is_current:
         return writer.current()
     verdict = json.loads((gate / "gate.json").read_text(encoding="utf-8"))
-    shelf, artifacts = Shelf(service), writer.artifacts
+    artifacts = writer.artifacts
     with writer as directory:
         found: dict[str, object] = {"published": verdict["passed"], "version": None, "refused": None}
         if verdict["passed"]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.durable import write_file
 from data_prep.json_text import write_json
 from data_prep.option_values import unix_seconds
 from nann.artifacts import StepResult
@@ -142,9 +143,7 @@ class _Walk:
     def _kept(self, name: str, make: Any) -> Any:
         path = self._directory / "work" / f"{name}.json"
         if not path.is_file():
-            text = json.dumps(make())
-            path.with_suffix(".partial").write_text(text, encoding="utf-8")
-            path.with_suffix(".partial").rename(path)
+            write_file(path, json.dumps(make()))
         return json.loads(path.read_text(encoding="utf-8"))
 
     def _parts(self, window: Window, ranks: Any) -> dict[str, Any]:

@@ -238,6 +238,7 @@ SEEDS = Step(
 IN_SERVICE = Step(
     "in-service",
     "Take the version in service into a run.",
+    config="nann.config:InServiceConfig",
     writes="in_service",
     options=(SERVICE,),
     cached=False,  # what is in service changes without any input changing

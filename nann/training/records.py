@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from data_prep.durable import write_file
 from nann.training.schedule import PLAN
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Records:
     def truncate(self, step: int) -> None:
         """Forgets records after a step: training resumes there and writes them again."""
         self._records = [record for record in self._records if record["step"] <= step]
-        self._path.write_text("".join(json.dumps(record) + "\n" for record in self._records), encoding="utf-8")
+        write_file(self._path, "".join(json.dumps(record) + "\n" for record in self._records))
 
     def add(self, record: dict[str, Any], *, samples_per_s: float) -> None:
         """Appends a record."""

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+from data_prep.durable import write_file
 from nann.config import TrainConfig
 
 PLAN = "plan.json"
@@ -61,4 +62,4 @@ class StepPlan:
         """
         left = (60 * self._config.max_minutes - seconds) / max(seconds_a_step, 1e-9)
         self.steps = min(self.steps, max(self.fewest, done + int(left)))
-        self._path.write_text(json.dumps({"steps": self.steps}) + "\n", encoding="utf-8")
+        write_file(self._path, json.dumps({"steps": self.steps}) + "\n")

@@ -19,11 +19,12 @@ def test_own_errors_become_one_line(kind: type[Exception]) -> None:
 def test_unreadable_paths_are_the_operators(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         open(tmp_path / "nothing.csv")  # noqa: SIM115
-    assert operator_message(caught.value) == f"{tmp_path / 'nothing.csv'}: No such file or directory"
+    assert operator_message(caught.value) == f"{tmp_path / 'nothing.csv'}: No such file or directory; give a path that is there"
 
 
 def test_a_full_disk_is_the_operators() -> None:
-    assert operator_message(OSError(errno.ENOSPC, "No space left on device")) == "No space left on device"
+    message = operator_message(OSError(errno.ENOSPC, "No space left on device"))
+    assert message == "No space left on device; free space on its disk, then give the same command again"
 
 
 def test_files_missing_from_the_code_are_not() -> None:

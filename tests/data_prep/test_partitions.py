@@ -72,7 +72,7 @@ def test_the_memory_limit_decides_the_partitions_and_is_kept() -> None:
     many = budget.partition_events(ConvertConfig(memory_limit=4), counts, 2)
     assert few < many <= budget.MAX_PARTITION_EVENTS
     crowd = Counts(np.arange(10**7), np.ones(10**7, np.int64), np.arange(100), np.full(100, 1), np.arange(0), (0, 1))
-    with pytest.raises(DataError, match=r"10,000,000 users and 100 items need about .* memory_limit is 1; raise it"):
+    with pytest.raises(DataError, match=r"10,000,000 users and 100 items need about .* memory_limit is 1 GiB; raise it"):
         budget.partition_events(ConvertConfig(memory_limit=1), crowd, 2)
 
 

@@ -28,7 +28,9 @@ def make_candidate(directory: Path, name: str) -> dict[str, Artifact]:
 
 @pytest.fixture(params=["directory", "object store"])
 def root(request, tmp_path) -> str:
-    return str(tmp_path / "service") if request.param == "directory" else f"ram://service-{uuid.uuid4()}"
+    place = str(tmp_path / "service") if request.param == "directory" else f"ram://service-{uuid.uuid4()}"
+    Shelf(place).require(create=True)
+    return place
 
 
 def content(shelf: Shelf) -> str:
@@ -98,7 +100,7 @@ def test_killed_at_every_point_the_old_or_the_new_version_is_in_service(root, tm
     seen = set()
     for last in range(1, 60):
         place = f"{root}-{last}"
-        shelf = Shelf(place)
+        shelf = Shelf(place).require(create=True)
         shelf.publish(first, expected=None, keep=2)
         count = 0
         with monkeypatch.context() as patch:
@@ -147,7 +149,7 @@ def test_a_pointer_is_never_half_written(tmp_path, monkeypatch):
 
 
 def test_one_publication_at_a_time_in_a_directory(tmp_path):
-    shelf = Shelf(tmp_path / "service")
+    shelf = Shelf(tmp_path / "service").require(create=True)
     with Store(tmp_path / "service").locked(), pytest.raises(ArtifactError, match="another process is changing what is in service"):
         shelf.publish(make_candidate(tmp_path, "c1"), expected=None, keep=3)
 
