@@ -19,7 +19,10 @@ ARGS ?=
 # make images: the images to build; ENGINE, BASE, TAG and PUSH are explained in containers/build-image.
 FLAVOURS ?= cpu
 
-.PHONY: help install run test test-all lint format bench compile picture images lock clean
+# make fuzz: how long each fuzzer runs.
+SECONDS ?= 60
+
+.PHONY: help install run test test-all fuzz lint format bench compile picture images lock clean
 
 help:  ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +52,9 @@ test: install  ## Run the quick tests (ARGS= goes to pytest)
 
 test-all: install  ## Run all tests, the slow ones too
 	NANN_REQUIRE_NATIVE=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest $(ARGS)
+
+fuzz: install  ## Fuzz the native parsers for SECONDS= each, and keep what reaches new code (needs clang)
+	$(BIN)/python tests/ops/fuzz/fuzz.py --seconds $(SECONDS) --keep
 
 lint: install  ## Check style, formatting, types and layers
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "ops/cc/runner/parsing.h"
 #include "tensorflow/c/tf_tstring.h"
 
 namespace nann::runner {
@@ -22,33 +23,19 @@ int64_t Elements(const std::vector<int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<int64_t>());
 }
 
-TensorPtr Allocate(TF_DataType type, const std::vector<int64_t>& shape) {
-  const size_t size = type == TF_STRING ? sizeof(TF_TString) : TF_DataTypeSize(type);  // for strings it says 0
-  const size_t bytes = Elements(shape) * size;
-  return TensorPtr(TF_AllocateTensor(type, shape.data(), static_cast<int>(shape.size()), bytes));
-}
-
-// What stands between a key and the next comma outside brackets, in the Python literal of a .npy header.
-std::string HeaderValue(const std::string& header, const std::string& key, const std::string& path) {
-  const size_t at = header.find("'" + key + "':");
-  if (at == std::string::npos) throw std::runtime_error(path + " is no .npy file: its header has no " + key);
-  size_t begin = at + key.size() + 3;
-  while (begin < header.size() && header[begin] == ' ') ++begin;
-  size_t end = begin;
-  for (int depth = 0; end < header.size() && (depth > 0 || (header[end] != ',' && header[end] != '}')); ++end) {
-    depth += header[end] == '(' ? 1 : header[end] == ')' ? -1 : 0;
-  }
-  return header.substr(begin, end - begin);
+TensorPtr Allocate(TF_DataType type, const std::vector<int64_t>& shape, const std::string& what) {
+  const int64_t size = type == TF_STRING ? sizeof(TF_TString) : TF_DataTypeSize(type);  // for strings it says 0
+  const int64_t bytes = BytesOf(shape, size, what);
+  TensorPtr tensor(TF_AllocateTensor(type, shape.data(), static_cast<int>(shape.size()), bytes));
+  if (tensor == nullptr || (bytes > 0 && TF_TensorData(tensor.get()) == nullptr))
+    throw std::runtime_error(what + " needs " + std::to_string(bytes) + " bytes, which are not free; give smaller sizes");
+  return tensor;
 }
 
 template <typename T>
 void PutNumbers(const std::vector<std::string>& parts, TF_Tensor* tensor) {
   T* out = static_cast<T*>(TF_TensorData(tensor));
-  for (const std::string& part : parts) {
-    std::istringstream stream(part);
-    if (!(stream >> *out++) || !(stream >> std::ws).eof())
-      throw std::runtime_error("'" + part + "' is no number of the input's type");
-  }
+  for (const std::string& part : parts) *out++ = ParseNumber<T>(part);
 }
 
 }  // namespace
@@ -62,23 +49,16 @@ std::vector<int64_t> ShapeOf(const TF_Tensor* tensor) {
 TensorPtr ReadNpy(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw std::runtime_error("cannot read " + path);
-  char magic[8] = {};
-  file.read(magic, 8);
-  if (std::memcmp(magic, "\x93NUMPY", 6) != 0) throw std::runtime_error(path + " is no .npy file");
-  uint32_t length = 0;
-  file.read(reinterpret_cast<char*>(&length), magic[6] == 1 ? 2 : 4);
-  std::string header(length, ' ');
-  file.read(header.data(), length);
-  const std::string descr = HeaderValue(header, "descr", path);
-  const auto type = Types().find(descr.size() > 2 ? descr.substr(1, descr.size() - 2) : descr);
-  if (type == Types().end()) throw std::runtime_error(path + " holds " + descr + "; give int32, int64, float32 or bool");
-  if (HeaderValue(header, "fortran_order", path) != "False")
-    throw std::runtime_error(path + " is in Fortran order; save it in C order");
-  std::vector<int64_t> shape;
-  std::istringstream dims(HeaderValue(header, "shape", path).substr(1));
-  for (int64_t dim; dims >> dim; dims.ignore(1)) shape.push_back(dim);
-  TensorPtr tensor = Allocate(type->second, shape);
-  file.read(static_cast<char*>(TF_TensorData(tensor.get())), static_cast<std::streamsize>(TF_TensorByteSize(tensor.get())));
+  const NpyHead head = ReadNpyHead(file, path);
+  const auto type = Types().find(head.descr);
+  if (type == Types().end()) throw std::runtime_error(path + " holds " + head.descr + "; give int32, int64, float32 or bool");
+  const int64_t bytes = BytesOf(head.shape, TF_DataTypeSize(type->second), path);
+  const std::streampos values = file.tellg();
+  file.seekg(0, std::ios::end);
+  if (!file || file.tellg() - values < bytes) throw std::runtime_error(path + " ends before its last value");
+  file.seekg(values);
+  TensorPtr tensor = Allocate(type->second, head.shape, path);
+  file.read(static_cast<char*>(TF_TensorData(tensor.get())), bytes);
   if (!file) throw std::runtime_error(path + " ends before its last value");
   return tensor;
 }
@@ -98,14 +78,13 @@ void WriteNpy(const std::string& path, const TF_Tensor* tensor) {
   std::ofstream file(path, std::ios::binary);
   file.write("\x93NUMPY\x01\x00", 8).write(reinterpret_cast<const char*>(&length), 2).write(header.data(), length);
   file.write(static_cast<const char*>(TF_TensorData(tensor)), static_cast<std::streamsize>(TF_TensorByteSize(tensor)));
+  file.close();  // what is not on the disk until then
   if (!file) throw std::runtime_error("cannot write " + path);
 }
 
 TensorPtr ParseValues(const std::string& text, TF_DataType type) {
-  std::vector<std::string> parts;
-  std::istringstream stream(text);
-  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
-  TensorPtr tensor = Allocate(type, {1, static_cast<int64_t>(parts.size())});
+  const std::vector<std::string> parts = SplitAtCommas(text);
+  TensorPtr tensor = Allocate(type, {1, static_cast<int64_t>(parts.size())}, "an input");
   if (type == TF_INT64) {
     PutNumbers<int64_t>(parts, tensor.get());
   } else if (type == TF_INT32) {
@@ -131,7 +110,7 @@ TensorPtr TakeRows(const TF_Tensor* tensor, int64_t first, int64_t count) {
   const int64_t rows = shape[0];
   const size_t row_bytes = TF_TensorByteSize(tensor) / rows;
   shape[0] = count;
-  TensorPtr taken = Allocate(TF_TensorType(tensor), shape);
+  TensorPtr taken = Allocate(TF_TensorType(tensor), shape, "a request of " + std::to_string(count) + " rows");
   for (int64_t i = 0; i < count; ++i) {
     std::memcpy(static_cast<char*>(TF_TensorData(taken.get())) + i * row_bytes,
                 static_cast<const char*>(TF_TensorData(tensor)) + (first + i) % rows * row_bytes, row_bytes);

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <sstream>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -34,7 +35,8 @@ Clock::duration Ticks(double seconds) {
 
 std::string RunLoad(const std::function<void(int64_t)>& request, const LoadOptions& options) {
   const Clock::time_point first = Clock::now(), begin = first + Ticks(options.warmup_seconds),
-                          deadline = begin + Ticks(options.duration_seconds);
+                          deadline = begin + Ticks(options.duration_seconds),
+                          give_up = deadline + Ticks(options.duration_seconds + 10);
   std::atomic<int64_t> next{0};
   std::atomic<bool> stop{false};
   std::vector<std::vector<double>> latencies(options.threads);
@@ -46,9 +48,12 @@ std::string RunLoad(const std::function<void(int64_t)>& request, const LoadOptio
       int64_t number = 0;
       if (options.requests_per_s > 0) {
         number = next++;
-        start = first + Ticks(static_cast<double>(number) / options.requests_per_s);
-        if (start >= deadline) return;
+        const double due = static_cast<double>(number) / options.requests_per_s;
+        if (due >= options.warmup_seconds + options.duration_seconds) return;  // seconds: a low rate's are too many for ticks
+        start = first + Ticks(due);
         std::this_thread::sleep_until(start);
+        if (Clock::now() >= give_up)
+          throw std::runtime_error("the graph answers far fewer requests than --rate asks for; give a lower rate");
       } else {
         if (start >= deadline && !latencies[client].empty()) return;
         number = next++;
@@ -59,15 +64,22 @@ std::string RunLoad(const std::function<void(int64_t)>& request, const LoadOptio
     }
   };
   std::vector<std::thread> clients;
-  for (int client = 0; client < options.threads; ++client) {
-    clients.emplace_back([&, client] {
-      try {
-        work(client);
-      } catch (...) {
-        failures[client] = std::current_exception();
-        stop = true;
-      }
-    });
+  try {
+    for (int client = 0; client < options.threads; ++client) {
+      clients.emplace_back([&, client] {
+        try {
+          work(client);
+        } catch (...) {
+          failures[client] = std::current_exception();
+          stop = true;
+        }
+      });
+    }
+  } catch (const std::system_error&) {  // the system gives no more threads; those there are have to end before the vector goes
+    stop = true;
+    for (std::thread& client : clients) client.join();
+    throw std::runtime_error("the system starts " + std::to_string(clients.size()) + " of " + std::to_string(options.threads) +
+                             " clients; give fewer --threads");
   }
   for (std::thread& client : clients) client.join();
   for (const std::exception_ptr& failure : failures) {

@@ -11,6 +11,7 @@
 #include "ops/cc/runner/array.h"
 #include "ops/cc/runner/load.h"
 #include "ops/cc/runner/model.h"
+#include "ops/cc/runner/parsing.h"
 
 namespace nann::runner {
 namespace {
@@ -40,18 +41,8 @@ struct Options {
   LoadOptions load;
 };
 
-double Number(const std::string& option, const std::string& text, double least) {
-  size_t used = 0;
-  double value = least - 1;
-  try {
-    value = std::stod(text, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
-  if (used == 0 || used != text.size() || !(value >= least))
-    throw std::invalid_argument(option + " needs a number from " + std::to_string(least) + " up, got '" + text + "'");
-  return value;
-}
+// Most clients, rows of a request, seconds and requests per second: beyond them nothing is measured.
+constexpr double kMostThreads = 1024, kMostRows = 1 << 24, kMostSeconds = 1e6, kMostRate = 1e6;
 
 Options Parse(const std::vector<std::string>& words) {
   Options options;
@@ -80,17 +71,17 @@ Options Parse(const std::vector<std::string>& words) {
     } else if (word == "--library") {
       options.libraries.push_back(value);
     } else if (word == "--intra-op-threads") {
-      options.intra_op_threads = static_cast<int>(Number(word, value, 0));
+      options.intra_op_threads = static_cast<int>(ParseOption(word, value, 0, kMostThreads, true));
     } else if (word == "--duration") {
-      options.load.duration_seconds = Number(word, value, 0);
+      options.load.duration_seconds = ParseOption(word, value, 0, kMostSeconds, false);
     } else if (word == "--warmup") {
-      options.load.warmup_seconds = Number(word, value, 0);
+      options.load.warmup_seconds = ParseOption(word, value, 0, kMostSeconds, false);
     } else if (word == "--threads") {
-      options.load.threads = static_cast<int>(Number(word, value, 1));
+      options.load.threads = static_cast<int>(ParseOption(word, value, 1, kMostThreads, true));
     } else if (word == "--rate") {
-      options.load.requests_per_s = Number(word, value, 0);
+      options.load.requests_per_s = ParseOption(word, value, 0, kMostRate, false);
     } else if (word == "--batch") {
-      options.load.batch_size = static_cast<int64_t>(Number(word, value, 1));
+      options.load.batch_size = static_cast<int64_t>(ParseOption(word, value, 1, kMostRows, true));
     } else {
       throw std::invalid_argument("no such option: " + word);
     }
@@ -112,15 +103,21 @@ void LoadLibraries(const std::vector<std::string>& paths) {
 bool IsNpy(const std::string& text) { return text.size() > 4 && text.substr(text.size() - 4) == ".npy"; }
 
 int Run(const Options& options) {
-  LoadLibraries(options.libraries);
-  const Model model(options.graph, options.signature, options.intra_op_threads);
   std::map<std::string, TensorPtr> inputs;
+  std::map<std::string, std::string> texts;
   for (const std::string& input : options.inputs) {
     const size_t equals = input.find('=');
     if (equals == std::string::npos) throw std::invalid_argument("--inputs needs NAME=VALUE, got '" + input + "'");
     const std::string name = input.substr(0, equals), value = input.substr(equals + 1);
-    inputs[name] = IsNpy(value) ? ReadNpy(value) : ParseValues(value, model.InputType(name));
+    if (IsNpy(value)) {
+      inputs[name] = ReadNpy(value);
+    } else {
+      texts[name] = value;
+    }
   }
+  LoadLibraries(options.libraries);
+  const Model model(options.graph, options.signature, options.intra_op_threads);
+  for (const auto& [name, text] : texts) inputs[name] = ParseValues(text, model.InputType(name));
   std::vector<std::string> names, files;
   for (const std::string& output : options.outputs) {
     const size_t equals = output.find('=');
@@ -165,7 +162,9 @@ int main(int argc, char** argv) {
     return words.empty() ? 2 : EXIT_SUCCESS;
   }
   try {
-    return nann::runner::Run(nann::runner::Parse(words));
+    const int outcome = nann::runner::Run(nann::runner::Parse(words));
+    if (!std::cout.flush()) throw std::runtime_error("cannot write to the standard output");
+    return outcome;
   } catch (const std::invalid_argument& error) {
     std::cerr << "error: " << error.what() << "; see nann-runner --help\n";
     return 2;

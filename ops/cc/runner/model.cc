@@ -6,6 +6,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "ops/cc/runner/parsing.h"
 #include "tensorflow/core/protobuf/config.pb.h"
 #include "tensorflow/core/protobuf/meta_graph.pb.h"
 
@@ -104,11 +105,13 @@ TF_Output Model::Find(const std::map<std::string, std::string>& signature, const
     }
     tensor = found->second;
   }
-  const size_t colon = tensor.find(':');
-  const std::string node = tensor.substr(0, colon);
+  const auto [node, index] = ParseTensorName(tensor);
   TF_Operation* operation = TF_GraphOperationByName(graph_, node.c_str());
   if (operation == nullptr) throw std::runtime_error("the graph has no node named " + node);
-  return {operation, colon == std::string::npos ? 0 : std::stoi(tensor.substr(colon + 1))};
+  if (index >= TF_OperationNumOutputs(operation))
+    throw std::runtime_error("the node " + node + " has " + std::to_string(TF_OperationNumOutputs(operation)) +
+                             " outputs, there is no " + tensor);
+  return {operation, index};
 }
 
 TF_DataType Model::InputType(const std::string& name) const { return TF_OperationOutputType(Find(inputs_, name, "input")); }

@@ -75,7 +75,7 @@ def test_load_prints_its_figures(exported: Any, tmp_path: Path, rate: int) -> No
         (["MODEL", "--signature", "x", "--inputs", "a=1"], "has no signature x; it has:"),
         (["MODEL", "--inputs", "item_ids=1,x"], "'x' is no number"),
         (["MODEL", "--inputs", "item_ids=broken.npy"], "is no .npy file"),
-        (["MODEL", "--inputs", "item_ids=1", "--threads", "0"], "--threads needs a number from 1"),
+        (["MODEL", "--inputs", "item_ids=1", "--threads", "0"], "--threads needs a whole number from 1 to 1024"),
         (["MODEL", "--wrong", "1"], "no such option: --wrong"),
         (["MODEL"], "GRAPH and --inputs are needed"),
     ],
@@ -86,3 +86,68 @@ def test_mistakes_are_named(exported: Any, tmp_path: Path, arguments: list[str],
     done = run(*[model if word == "MODEL" else word for word in arguments], cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert message in done.stderr
+
+
+def npy(path: Path, shape: str, *, values: bytes = b"", descr: str = "<i8") -> None:
+    head = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["item_ids=negative.npy"], "negative.npy has the shape (-1,3); give at most 64 sizes, none negative"),
+        (["item_ids=huge.npy"], "huge.npy would need more memory than there is"),
+        (["item_ids=claimed.npy"], "claimed.npy ends before its last value"),
+        (["item_ids=rank.npy"], "rank.npy has the shape"),
+        (["item_ids=words.npy"], "words.npy has the shape (3,x)"),
+        (["item_ids=open.npy"], "open.npy is no .npy file"),
+        (["item_ids=cut.npy"], "cut.npy ends within its header"),
+        (["item_ids=1,2", "--duration", "1", "--batch", "1e18"], "--batch needs a whole number from 1 to"),
+        (["item_ids=1,2", "--duration", "1", "--batch", "1.5"], "--batch needs a whole number from 1 to"),
+        (["item_ids=1,2", "--duration", "1", "--threads", "5000"], "--threads needs a whole number from 1 to 1024, got '5000'"),
+        (["item_ids=1,2", "--duration", "1", "--rate", "inf"], "--rate needs a number from 0 to 1e+06, got 'inf'"),
+        (["item_ids=1,2", "--duration", "1", "--rate", "nan"], "--rate needs a number from 0 to 1e+06, got 'nan'"),
+        (["item_ids=1,2", "--duration", "1e300"], "--duration needs a number from 0 to 1e+06"),
+        (["item_ids=1,2", "--intra-op-threads", "1e9"], "--intra-op-threads needs a whole number from 0 to 1024"),
+        (["item_ids=3,7", "cate_ids=1,1", "--outputs", "top_k_item_ids=/dev/full"], "cannot write /dev/full"),
+        (["item_ids=1", "--outputs", "top_k_item_ids=nowhere/ids.npy"], "cannot write nowhere/ids.npy"),
+    ],
+)
+def test_hostile_words_and_files(exported: Any, tmp_path: Path, arguments: list[str], message: str) -> None:
+    npy(tmp_path / "negative.npy", "(-1,3)")
+    npy(tmp_path / "huge.npy", f"({2**62},8)")
+    npy(tmp_path / "claimed.npy", f"({2**40},)", values=bytes(64))
+    npy(tmp_path / "rank.npy", f"({'1,' * 300})", values=bytes(8))
+    npy(tmp_path / "words.npy", "(3,x)")
+    (tmp_path / "open.npy").write_bytes(b"\x93NUMPY\x01\x00\x10\x00{'descr': '<i8',")
+    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY\x02\x00\x00\xf0\x00\x00{'descr': '<i8', 'fortran_order': False, 'shape'")
+    done = run(exported.directory / "saved_model" / "portable" / "1", "--inputs", *arguments, cwd=tmp_path)
+    assert done.returncode in (1, 2), (done.returncode, done.stdout)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert message in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("scores:x", "'scores:x' is no tensor; give NODE, or NODE:INDEX"),
+        ("scores:7", "there is no scores:7"),
+        ("scores:-1", "is no tensor"),
+        ("scores:99999999999", "is no tensor"),
+        ("", "no node named"),
+    ],
+)
+def test_hostile_names_of_a_frozen_graph(exported: Any, tmp_path: Path, output: str, message: str) -> None:
+    done = run(exported.directory / "frozen_graph.pb", "--inputs", "item_ids=3", "--outputs", output, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert message in done.stderr.splitlines()[-1]
+
+
+def test_what_cannot_be_printed_is_a_failure(exported: Any, tmp_path: Path) -> None:
+    model = exported.directory / "saved_model" / "portable" / "1"
+    with open("/dev/full", "w") as full:
+        command = [str(RUNNER), str(model), "--inputs", "item_ids=3,7", "cate_ids=1,1"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=120, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "error: cannot write to the standard output")
