@@ -10,7 +10,7 @@ import tensorflow as tf
 from data_prep.json_text import write_json
 from nann.artifacts import Artifact, ArtifactWriter, StepResult, open_artifact, require_same_ancestor
 from nann.config import TrainConfig
-from nann.dataset import Dataset, Histories, Items, Samples
+from nann.dataset import Dataset, Histories, Items
 from nann.errors import TrainingError
 from nann.evaluation.lists import chosen_users
 from nann.memory.table import MemoryTable, load_memory
