@@ -13,6 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from components.errors import ConfigError, validation_message
+from data_prep.opening import shown
+from nann.contents import parse_yaml
 from nann.steps.table import CONFIGS, load_object
 
 
@@ -24,23 +26,17 @@ def read_config_file(path: Path | None) -> dict[str, dict[str, Any]]:
     """
     if path is None:
         return {}
-    import yaml
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+    content = parse_yaml(path.read_bytes(), path, "a YAML file", remedy="write a section per step", error=ConfigError)
     content = {} if content is None else content
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold one section per step (such as `train:`), but it holds {content!r}")
+        raise ConfigError(f"{path} must hold one section per step (such as `train:`), but it holds {shown(content)}")
     sections = {}
     for name, values in content.items():
         if name not in CONFIGS:
             raise ConfigError(f"{path}: no step is called {name!r}{_suggestion(str(name), CONFIGS)}")
         values = {} if values is None else values
         if not isinstance(values, dict):
-            raise ConfigError(f"{path}: section {name!r} must hold `option: value` lines, but it holds {values!r}")
+            raise ConfigError(f"{path}: section {name!r} must hold `option: value` lines, but it holds {shown(values)}")
         sections[name] = {_field_name(name, str(key), source=str(path)): value for key, value in values.items()}
     return sections
 
@@ -51,14 +47,9 @@ def read_space(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is not YAML, or no mapping.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+    content = parse_yaml(path.read_bytes(), path, "a YAML file", remedy="write lines `train.OPTION: [value, ...]`", error=ConfigError)
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold lines `train.OPTION: [value, ...]`, but it holds {content!r}")
+        raise ConfigError(f"{path} must hold lines `train.OPTION: [value, ...]`, but it holds {shown(content)}")
     return content
 
 
@@ -68,8 +59,6 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: an assignment is malformed, or names an unknown step or option.
     """
-    import yaml
-
     sections: dict[str, dict[str, Any]] = {}
     for assignment in assignments:
         target, equals, text = assignment.partition("=")
@@ -79,10 +68,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
         if section not in CONFIGS:
             raise ConfigError(f"--set {assignment}: no step is called {section!r}{_suggestion(section, CONFIGS)}")
         field = _field_name(section, key, source=f"--set {assignment}")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment}: {text!r} is not a value") from error
+        value = parse_yaml(text, f"--set {assignment}", "a setting", remedy="write its value as YAML", error=ConfigError)
         if _is_sequence(section, field) and not isinstance(value, list):
             value = [part.strip() for part in text.split(",")]
         sections.setdefault(section, {})[field] = value

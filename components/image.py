@@ -12,6 +12,8 @@ import subprocess
 from pathlib import Path
 
 import nann
+from data_prep.opening import shown
+from nann.contents import parse_yaml
 from nann.digests import code_digest
 from nann.errors import NannError
 
@@ -29,9 +31,9 @@ def image(flavour: str = "cpu", lock: Path = LOCK_PATH) -> str:
         NannError: the lock names the image without a digest.
     """
     if lock.is_file():
-        import yaml
-
-        images = yaml.safe_load(lock.read_text(encoding="utf-8")) or {}
+        images = parse_yaml(lock.read_bytes(), lock, "a list of images", remedy="run `make images`", error=NannError) or {}
+        if not isinstance(images, dict):
+            raise NannError(f"{lock} must hold lines `FLAVOUR: IMAGE@sha256:DIGEST`, but it holds {shown(images)}; run `make images`")
         reference = str(images.get(flavour, ""))
         if reference and not re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", reference):
             raise NannError(f"{lock} must name an image with its digest for {flavour!r}, but it has {reference!r}")

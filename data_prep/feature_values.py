@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from data_prep.opening import opening
 from data_prep.vocabulary import Ids, popularity_rows
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,9 @@ class FeatureFiles:
 def known_values(path: Path) -> dict[str, list[str]]:
     """Feature -> values in the order of their rows, of a file of values as `values_table` makes them; nothing where there is no file."""
     known: dict[str, list[str]] = {}
-    if path.is_file():
+    if not path.is_file():
+        return known
+    with opening(path, "a table of features' values", remedy="name a directory made by convert"):
         for row in pa.parquet.read_table(path, columns=["feature", "value"]).to_pylist():
             known.setdefault(row["feature"], []).append(row["value"])
     return known

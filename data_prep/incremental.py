@@ -6,7 +6,6 @@ earlier item without new events stays in the table with count 0.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ import pyarrow.parquet
 from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
 from data_prep.items_table import Catalogue, Categories
+from data_prep.meta import read_meta
+from data_prep.opening import opening
 from data_prep.vocabulary import Ids, find_ids, popularity_rows, take_ids, type_name
 
 
@@ -53,14 +54,17 @@ def read_base(dataset: Path) -> Base:
     Raises:
         DataError: it is none.
     """
-    try:
-        table = pa.parquet.read_table(dataset / "items.parquet")
-        meta: dict[str, Any] = json.loads((dataset / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{dataset} is no dataset to go on from ({error}); name a directory made by convert") from error
+    meta = read_meta(dataset)
+    with opening(dataset / "items.parquet", "the table of items of a dataset to go on from", remedy="name a directory made by convert"):
+        return _read_base(pa.parquet.read_table(dataset / "items.parquet"), meta)
+
+
+def _read_base(table: pa.Table, meta: dict[str, Any]) -> Base:
     rows = table["category_row"].to_numpy()
     num_categories = int(meta["num_categories"])
     with_category = np.flatnonzero(rows)
+    if len(rows) and not 0 <= rows.min() <= rows.max() <= num_categories:
+        raise ValueError(f"category rows must be 0..{num_categories}, got {rows.min()}..{rows.max()}")
     item_of_row = np.full(num_categories, -1)
     item_of_row[rows[with_category] - 1] = with_category
     in_use = item_of_row >= 0

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from data_prep.items_table import Catalogue
+from data_prep.opening import opening
 from data_prep.partitions import Partitions
 from data_prep.splits import Splits
 from data_prep.vocabulary import Ids
@@ -136,11 +137,20 @@ def save_plan(plan: Plan, directory: Path) -> None:
 
 
 def load_plan(directory: Path) -> Plan:
-    """Reads what `save_plan` wrote."""
+    """Reads what `save_plan` wrote.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    with opening(directory, "a plan of a conversion", remedy="remove it, and convert again"):
+        return _load_plan(directory)
+
+
+def _load_plan(directory: Path) -> Plan:
     head = json.loads((directory / PLAN_NAME).read_text(encoding="utf-8"))
     facts = head["facts"]
     arrays = {
-        name: np.load(directory / f"{name}.npy")
+        name: np.load(directory / f"{name}.npy", allow_pickle=False)
         for name in ("lengths", "role", "row_of_code", "counts", "category_rows", "partition_firsts", "shard_firsts")
     }
     return Plan(
@@ -158,5 +168,5 @@ def load_plan(directory: Path) -> Plan:
         shard_firsts=arrays["shard_firsts"],
         facts=PlanFacts(**{**facts, "time_range": tuple(facts["time_range"])}),
         split_time=head["split_time"],
-        before=None if head["split_time"] is None else np.load(directory / "before.npy"),
+        before=None if head["split_time"] is None else np.load(directory / "before.npy", allow_pickle=False),
     )

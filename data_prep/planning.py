@@ -153,8 +153,11 @@ def _claim(work: Path, inputs: Sequence[Path], config: ConvertConfig) -> None:
         json.dumps({"files": files, "boot": _boot(), "config": config.model_dump(mode="json", exclude=set(RESOURCE_FIELDS))})
     )
     stamp = work / STAMP_NAME
-    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
-        return
+    try:
+        if json.loads(stamp.read_text(encoding="utf-8")) == wanted:
+            return
+    except (OSError, ValueError, RecursionError):
+        pass  # none yet, or damaged: begin anew
     if work.is_symlink() or (work.exists() and not work.is_dir()):
         raise DataError(f"{work} is no directory of a conversion, and is not replaced; give another path")
     if work.is_dir():

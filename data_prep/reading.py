@@ -18,6 +18,7 @@ from data_prep.errors import DataError
 from data_prep.file_options import log_options
 from data_prep.incremental import Base
 from data_prep.log_reader import LogReader
+from data_prep.opening import opening
 from data_prep.parsing import IdFacts, id_facts
 from data_prep.plan import replace_json
 from data_prep.presets import kinds_of_format
@@ -229,6 +230,11 @@ def open_log(work: Path, config: ConvertConfig, base: Base | None) -> SpooledLog
     """The log that an earlier, killed conversion read completely, or None."""
     if not (work / STATE_NAME).is_file():
         return None
+    with opening(work / STATE_NAME, "the state of a conversion", remedy="remove its directory, and convert again"):
+        return _open_log(work, config, base)
+
+
+def _open_log(work: Path, config: ConvertConfig, base: Base | None) -> SpooledLog:
     state = json.loads((work / STATE_NAME).read_text(encoding="utf-8"))
     rules = settle_rules(
         {role: IdFacts(**facts) for role, facts in state["ids"].items()},

@@ -13,7 +13,6 @@ the first event since 1970; `seconds_to_next` those from an event to the one aft
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -27,6 +26,7 @@ import pyarrow as pa
 from data_prep.config import ConvertConfig
 from data_prep.histories import Histories, duplicate_events
 from data_prep.items_table import Catalogue
+from data_prep.opening import Stored, read_json
 from data_prep.partitions import load_partition, write_all
 from data_prep.plan import Plan, replace_json
 from data_prep.splits import held_out_targets, train_targets
@@ -39,6 +39,16 @@ BLOCK_EVENTS, BLOCK_SAMPLES = 1 << 17, 1 << 14  # some megabytes of records, whi
 SPLITS = ("train", "validate", "test")
 HASH_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
+
+
+class State(Stored):
+    """How far a shard is."""
+
+    done: list[int]
+    sizes: dict[str, int]
+    samples: dict[str, int]
+    duplicates: int
+    train_sha256: str
 
 
 def feature_schema(
@@ -204,7 +214,7 @@ class ShardWriter:
         self._state_path = self._out / f"shard-{shard:05d}.json"
         self.state = self._nothing_done()
         if self._state_path.is_file():
-            self.state = json.loads(self._state_path.read_text(encoding="utf-8"))
+            self.state = read_json(self._state_path, State, "the state of a shard", remedy="remove its directory, and convert again")
         self._digest: Any = None  # of the training records written so far, while writing
         catalogue = plan.catalogue
         self._weights = np.concatenate([[0.0], catalogue.counts / catalogue.counts.sum()]).astype(np.float32)
@@ -325,6 +335,6 @@ class ShardWriter:
 
     def facts(self) -> ShardFacts:
         """What was written; all partitions must be done."""
-        parts = [np.load(self._held_out_path(partition)) for partition in self.partitions()]
+        parts = [np.load(self._held_out_path(partition), allow_pickle=False) for partition in self.partitions()]
         rows, numbers = np.concatenate(parts, axis=1) if parts else np.zeros((2, 0), np.int64)
         return ShardFacts(dict(self.state["samples"]), self.state["duplicates"], rows, numbers, self.state["train_sha256"])

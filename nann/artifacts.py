@@ -7,7 +7,7 @@ artifact. ``manifest.json`` (UTF-8 JSON, sorted keys, no timestamps, no absolute
 - ``code_version``, ``code_digest``: the package version and a digest of the sources of ``nann``, ``data_prep`` and ``ops``,
 - ``inputs``: per input its digest (of the input artifact's manifest, or of a raw file's bytes),
 - ``lineage``: the same for all ancestors, so that a far-away mismatch (an index of another dataset) is still found,
-- ``files``: per file its ``size_bytes`` and ``sha256``,
+- ``files``: per file its ``size_bytes`` and ``sha256``; `MEASURED` files, which hold times, are not listed,
 - ``metrics``: the step's own numbers.
 """
 
@@ -28,14 +28,18 @@ from typing import Any, TypeAlias
 import nann
 from data_prep.durable import write_file
 from data_prep.json_text import json_text
+from data_prep.opening import parse_json
+from nann.contents import read_json
 from nann.digests import code_digest, sha256_files
 from nann.disk_errors import disk_failure
 from nann.errors import ArtifactError
+from nann.forms import Manifest
 from nann.placing import MANIFEST_NAME as MANIFEST_NAME
 from nann.placing import STAMP_NAME, Place, is_anew, put_back
 from nann.steps.table import MAKER_OF
 
 SCHEMA_VERSION = 1
+MEASURED = ("events", "training_speed.json")  # beside what is listed: for people, read by no step
 logger = logging.getLogger(__name__)
 
 
@@ -79,6 +83,16 @@ class Artifact:
         return sum(int(entry["size_bytes"]) for entry in self.manifest["files"].values())
 
 
+def read_manifest(directory: Path, *, step: str) -> dict[str, Any]:
+    """The manifest of an artifact, which is not verified here.
+
+    Raises:
+        ArtifactError: it is missing or no manifest.
+    """
+    manifest: dict[str, Any] = read_json(directory / MANIFEST_NAME, Manifest, "a manifest", step=step)
+    return manifest
+
+
 @dataclass(frozen=True)
 class StepResult:
     """What every step function returns: where its artifact lies, its numbers, and whether an equal artifact was already there."""
@@ -109,11 +123,8 @@ def open_artifact(path: Path, *, step: str) -> Artifact:
             f"{path} has no {MANIFEST_NAME}, so it is no artifact of `nann {step}`; run that step, or name its output directory"
         )
     raw = manifest_path.read_bytes()
-    try:
-        manifest = json.loads(raw)
-        found_schema, found_step, files = manifest["schema_version"], manifest["step"], manifest["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{manifest_path} is not a manifest ({error}); run `nann {step}` again") from error
+    manifest = parse_json(raw, Manifest, manifest_path, "a manifest", remedy=f"run `nann {step}` again", error=ArtifactError)
+    found_schema, found_step, files = manifest["schema_version"], manifest["step"], manifest["files"]
     if found_schema != SCHEMA_VERSION:
         raise ArtifactError(f"{path} has schema version {found_schema}, this code reads {SCHEMA_VERSION}; run `nann {step}` again")
     if found_step != step:
@@ -128,7 +139,25 @@ def open_artifact(path: Path, *, step: str) -> Artifact:
         if digest != entry["sha256"]:
             file = path / name
             raise ArtifactError(f"{file} was changed after `nann {step}` wrote it (its sha256 differs); run that step again")
+    if unlisted := sorted(_names_of_files(path) - set(files)):
+        raise ArtifactError(
+            f"{path / unlisted[0]} is not listed in the manifest, so nothing says who wrote it; remove it, or run `nann {step}` again"
+        )
     return Artifact(path=path, manifest=manifest, digest=hashlib.sha256(raw).hexdigest())
+
+
+def _names_of_files(directory: Path) -> set[str]:
+    """What a manifest lists: all files but itself, hidden ones, and what was measured along the way."""
+    found = set()
+    for root, directories, names in os.walk(directory):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        found |= {os.path.relpath(os.path.join(root, name), directory) for name in names if not name.startswith(".")}
+    return {name for name in found if name != MANIFEST_NAME and not is_measured(name)}
+
+
+def is_measured(name: str) -> bool:
+    """Whether a file of an artifact holds times of its making, which differ between equal works and stand in no manifest."""
+    return not set(name.split(os.sep)).isdisjoint(MEASURED)
 
 
 def require_same_ancestor(ancestor: str, *artifacts: Artifact) -> None:
@@ -252,7 +281,7 @@ class ArtifactWriter:
 
     def current(self) -> StepResult:
         """The result of the artifact that is already there (valid while ``is_current``)."""
-        manifest = json.loads((self.path / MANIFEST_NAME).read_text())
+        manifest = read_manifest(self.path, step=self._step)
         logger.info("%s is up to date", self.path)
         return StepResult(path=self.path, metrics=manifest["metrics"], reused=True)
 
@@ -331,9 +360,8 @@ class ArtifactWriter:
         return StepResult(path=self.path, metrics=self.metrics)
 
     def _publish(self) -> None:
-        made = sorted(self._partial.rglob("*"))
-        paths = [file for file in made if file.is_file() and file.name not in (MANIFEST_NAME, STAMP_NAME)]
-        names = [str(file.relative_to(self._partial)) for file in paths]
+        names = sorted(_names_of_files(self._partial))
+        paths = [self._partial / name for name in names]
         unread = [name for name in names if name not in self.digests]
         digests = self.digests | dict(zip(unread, sha256_files([self._partial / name for name in unread]), strict=True))
         files = {name: {"size_bytes": file.stat().st_size, "sha256": digests[name]} for name, file in zip(names, paths, strict=True)}

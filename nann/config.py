@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from nann.families import FAMILIES as FAMILIES
-from nann.option_types import Count, Hours, NotNegative, Share
+from nann.option_types import Count, Hours, NotNegative, OpensModels, Share
 from nann.option_types import StepConfig as StepConfig
 from nann.train_config import TrainConfig as TrainConfig
 from nann.train_config import is_class_reference as is_class_reference
 
 
-class ExtractConfig(StepConfig):
+class ExtractConfig(OpensModels):
     """Options of `nann extract`."""
 
     batch_size: int = Field(8192, ge=1, description="items per forward pass")
@@ -44,7 +44,7 @@ _CREATE = "make the service where there is none; it changes nothing where there 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
 
-class RewriteConfig(StepConfig):
+class RewriteConfig(OpensModels):
     """Options of `nann rewrite`: the search baked into the exported retrieval graph."""
 
     ef: tuple[Count, ...] = Field((500, 400, 200), description="running top-ef per level, from level 0 up")
@@ -91,7 +91,7 @@ class RewriteConfig(StepConfig):
         return value
 
 
-class EvaluateConfig(StepConfig):
+class EvaluateConfig(OpensModels):
     """Options of `nann evaluate`."""
 
     ks: tuple[Count, ...] = Field((50, 100, 200), description="list lengths K of the metrics")
@@ -153,7 +153,7 @@ class SeedsConfig(StepConfig):
         return value
 
 
-class TuneConfig(StepConfig):
+class TuneConfig(OpensModels):
     """Options of `nann tune`."""
 
     k: int = Field(200, ge=1, description="list length K of coverage and recall")
@@ -188,7 +188,7 @@ class TuneConfig(StepConfig):
         return value
 
 
-class BenchmarkConfig(StepConfig):
+class BenchmarkConfig(OpensModels):
     """Options of `nann benchmark`."""
 
     graphs: tuple[GraphForm, ...] = Field(("portable",), min_length=1, description=f"exported forms to load, in turn: {GRAPH_FORMS}")
@@ -214,7 +214,7 @@ class BenchmarkConfig(StepConfig):
         return {name.strip(): directory.strip() for name, _, directory in pairs}
 
 
-class GateConfig(StepConfig):
+class GateConfig(OpensModels):
     """Options of `nann gate`."""
 
     k: int = Field(200, ge=1, description="list length K of recall and coverage")
@@ -282,7 +282,7 @@ class ReplayConfig(StepConfig):
     seed: int = Field(1, description="seed of everything drawn")
 
 
-class InferConfig(StepConfig):
+class InferConfig(OpensModels):
     """Options of `nann infer`."""
 
     graph: GraphForm = Field("portable", description=f"exported form to ask: {GRAPH_FORMS}")

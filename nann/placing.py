@@ -243,7 +243,7 @@ def _has_all_files(directory: Path) -> bool:
     try:
         files = json.loads((directory / MANIFEST_NAME).read_text(encoding="utf-8"))["files"]
         return all((directory / name).is_file() for name in files)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

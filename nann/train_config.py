@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from nann.families import FAMILIES
-from nann.option_types import StepConfig
+from nann.option_types import OpensModels
 
+Config = TypeVar("Config", bound=BaseModel)
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -19,7 +21,7 @@ def is_class_reference(text: str) -> bool:
     return _CLASS.fullmatch(text) is not None
 
 
-class TrainConfig(StepConfig):
+class TrainConfig(OpensModels):
     """Options of `nann train`."""
 
     scorer: str = Field(
@@ -111,3 +113,12 @@ class TrainConfig(StepConfig):
         if len(set(value)) < len(value):
             raise ValueError(f"{','.join(value)} names an input twice; give every input once")
         return value
+
+
+def trust_named_class(configs: Mapping[str, Config]) -> dict[str, Config]:
+    """Configs of one command line, by step: where its training names a class of one's own, the other steps may open models of it."""
+    train = configs.get("train")
+    if not (isinstance(train, TrainConfig) and is_class_reference(train.scorer)):
+        return dict(configs)
+    trusting = {name: isinstance(config, OpensModels) for name, config in configs.items()}
+    return {name: config.model_copy(update={"allow_own_models": True}) if trusting[name] else config for name, config in configs.items()}

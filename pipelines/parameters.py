@@ -10,13 +10,18 @@ from pydantic import BaseModel
 
 from components.configs import make_config, parse_assignments, read_config_file
 from components.errors import ConfigError
+from nann.contents import parse_yaml
 from nann.steps.table import CONFIGS, STEPS, STEPS_OF
+from nann.train_config import trust_named_class
 
 
 def resolve_configs(config_file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
-    """The configs of all steps: the file over the defaults, assignments over the file; refused before any step starts."""
+    """The configs of all steps: the file over the defaults, assignments over the file; refused before any step starts.
+
+    A class of one's own that the training names is one that the other steps may import.
+    """
     from_file, from_flags = read_config_file(config_file), parse_assignments(assignments)
-    return {name: make_config(name, from_file.get(name, {}), from_flags.get(name, {})) for name in CONFIGS}
+    return trust_named_class({name: make_config(name, from_file.get(name, {}), from_flags.get(name, {})) for name in CONFIGS})
 
 
 def config_parameters(pipeline: str, config_file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -36,14 +41,12 @@ def assigned_parameters(assignments: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         ConfigError: an assignment has no name or no equals sign.
     """
-    import yaml
-
     values = {}
     for text in assignments:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise ConfigError(f"--param needs NAME=VALUE, but it is {text!r}")
-        values[name] = yaml.safe_load(value)
+        values[name] = parse_yaml(value, f"--param {name}", "a value in YAML", remedy="write it as YAML", error=ConfigError)
     return values
 
 

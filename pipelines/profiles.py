@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from components.errors import ConfigError, validation_message
 from components.webhook import TIMEOUT_VARIABLE, URL_VARIABLE
+from data_prep.opening import shown
+from nann.contents import parse_yaml
 from nann.steps.table import STEP_BY_NAME, STEP_ORDER, STEPS
 
 DIRECTORY = Path(__file__).parent / "profiles"
@@ -145,16 +147,14 @@ def read_profile(name: str) -> Profile:
     Raises:
         ConfigError: there is none, or it breaks a rule; the message names field and value.
     """
-    import yaml
-
     path = Path(name) if name.endswith((".yaml", ".yml")) else DIRECTORY / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(f"there is no profile {name!r}; known: {', '.join(profile_names())}, or the path of a .yaml file")
+    content = parse_yaml(path.read_bytes(), path, "a profile", remedy="mend the line", error=ConfigError)
+    if not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):
+        raise ConfigError(f"{path} is no profile: it must hold `description`, `defaults` and `steps`, but it holds {shown(content)}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Profile(**content)
-    except (yaml.YAMLError, TypeError) as error:
-        raise ConfigError(f"{path} is no profile: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise ConfigError(validation_message(error, path.stem)) from error
 

@@ -198,9 +198,11 @@ def read_timings(path: Path, begin: int = 0) -> list[dict[str, Any]]:
         file.seek(begin)
         for line in file:
             try:
-                entries.append(json.loads(line))
-            except ValueError:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(entry, dict) and {"step", "status", "seconds", "reused", "metrics"} <= entry.keys():
+                entries.append(entry)
     return entries
 
 

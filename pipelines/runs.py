@@ -12,8 +12,10 @@ from pydantic import BaseModel
 
 from data_prep.config import GenerateConfig
 from data_prep.durable import write_file
+from data_prep.opening import read_json
 from nann.artifacts import MANIFEST_NAME
 from nann.errors import NannError
+from nann.forms import RunInputs
 from nann.reporting.run_summary import SUMMARY_NAME, TIMINGS_NAME
 from nann.steps.table import STEPS_OF
 
@@ -53,7 +55,10 @@ def check_earlier_artifacts(run_dir: Path, start_from: str, pipeline: str = "tra
 def recorded_inputs(run_dir: Path) -> list[Path]:
     """The logs an earlier call in this directory ran on; empty when there was none."""
     record = run_dir / INPUTS_NAME
-    return [Path(path) for path in json.loads(record.read_text(encoding="utf-8"))["inputs"]] if record.is_file() else []
+    if not record.is_file():
+        return []
+    noted = read_json(record, RunInputs, "the list of a run's logs", remedy="name the logs with --input", error=RunError)
+    return [Path(path) for path in noted["inputs"]]
 
 
 def require_ours(run_dir: Path) -> None:
@@ -66,7 +71,7 @@ def require_ours(run_dir: Path) -> None:
         raise RunError(f"--run-dir must be a directory, but {run_dir} is a link to nothing; give another path")
     try:
         inputs = json.loads((run_dir / INPUTS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         inputs = None
     if isinstance(inputs, dict) and "inputs" in inputs:
         return

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.errors import ConfigError, validation_message
+from nann.contents import parse_yaml
 from pipelines.api_server import ClusterError
 from pipelines.cluster import Cluster
 from pipelines.cron import CronError, parse_cron
@@ -128,19 +129,15 @@ def read_schedule(name: str) -> tuple[str, Schedule]:
     Raises:
         ConfigError: there is none, or it breaks a rule.
     """
-    import yaml
-
     path = Path(name) if name.endswith((".yaml", ".yml")) else DIRECTORY / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in DIRECTORY.glob("*.yaml")))
         raise ConfigError(f"there is no schedule {name!r}; known: {known}, or the path of a .yaml file")
+    content = parse_yaml(path.read_bytes(), path, "a schedule", remedy="mend the line", error=ConfigError)
+    if not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):
+        raise ConfigError(f'{path} is no schedule: it holds no lines like `cron: "0 30 2 * * *"`')
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ConfigError(f'{path} is no schedule: it holds no lines like `cron: "0 30 2 * * *"`')
         return path.stem, Schedule(**content)
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        raise ConfigError(f"{path} is no schedule: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise ConfigError(validation_message(error, path.stem)) from error
 

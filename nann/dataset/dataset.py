@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from data_prep.meta import read_meta
+from nann.contents import opening
 from nann.dataset.histories import Histories, read_histories
 from nann.dataset.inputs import BEHAVIOR, TIME, Feature, RequestInput, UserFeatures, feature_lists
 from nann.dataset.items import Items, read_items
@@ -32,7 +35,7 @@ class Dataset:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.meta: dict[str, Any] = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        self.meta: dict[str, Any] = read_meta(path, error=ArtifactError)
         self.inputs: dict[str, dict[str, Any]] = dict(self.meta.get("inputs", {}))
         self.max_length = int(self.meta["max_length"])
 
@@ -40,7 +43,7 @@ class Dataset:
         """The catalogue.
 
         Raises:
-            ArtifactError: its rows are not 1..N in order.
+            ArtifactError: it is damaged, or its rows are not 1..N in order.
         """
         return read_items(self.path / "items.parquet", int(self.meta["num_categories"]))
 
@@ -52,12 +55,13 @@ class Dataset:
             inputs: names of inputs of the dataset; what belongs to events and users is read, too.
 
         Raises:
-            ArtifactError: there is no training record, or no input of a name.
+            ArtifactError: the records are damaged, there is none of training, or no input of a name.
         """
         read = self.request_names(inputs)
-        found = read_histories(
-            record_files(self.path, "train"), self.meta, times=times or TIME in read, behaviors=BEHAVIOR in read, users=self._users(read)
-        )
+        files, users = record_files(self.path, "train"), self._users(read)
+        with opening(self.path, "a dataset of whole training records", step="convert"):
+            found = read_histories(files, self.meta, times=times or TIME in read, behaviors=BEHAVIOR in read, users=users)
+            self._require_rows(found.item_rows, least=1)
         if len(found.row_splits) < 2:
             raise ArtifactError(f"{self.path} has no training users; convert a longer log, or hold out fewer users")
         return found
@@ -70,11 +74,21 @@ class Dataset:
             inputs: names of inputs of the dataset; what belongs to events and users is read, too.
 
         Raises:
-            ArtifactError: there is no input of a name.
+            ArtifactError: the records are damaged, or there is no input of a name.
         """
         read = self.request_names(inputs)
         of_events = [name for name in (TIME, BEHAVIOR) if name in read]
-        return read_samples(record_files(self.path, split), self.meta, split, of_events=of_events, users=self._users(read))
+        users = self._users(read)
+        with opening(self.path, f"a dataset of whole {split} records", step="convert"):
+            found = read_samples(record_files(self.path, split), self.meta, split, of_events=of_events, users=users)
+            self._require_rows(found.histories, least=0)
+            self._require_rows(found.targets, least=1)
+        return found
+
+    def _require_rows(self, rows: NDArray[np.integer], *, least: int) -> None:
+        most = int(self.meta["num_items"])
+        if rows.size and not least <= rows.min() <= rows.max() <= most:
+            raise ValueError(f"item rows must be {least}..{most}, got {rows.min()}..{rows.max()}")
 
     def choose_inputs(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Descriptions of the inputs of some names.
@@ -108,13 +122,14 @@ class Dataset:
         """
         chosen = self.choose_inputs(names)
         of_items = [name for name, entry in chosen.items() if entry["side"] == "item"]
-        table = pq.read_table(self.path / "item_features.parquet", columns=of_items) if of_items else None
-        return {
-            name: RequestInput(entry["side"], entry.get("num_values"))
-            if table is None or entry["side"] != "item"
-            else feature_lists(table[name], int(entry["num_values"]))
-            for name, entry in chosen.items()
-        }
+        with opening(self.path / "item_features.parquet", "a table of items' features", step="convert"):
+            table = pq.read_table(self.path / "item_features.parquet", columns=of_items) if of_items else None
+            return {
+                name: RequestInput(entry["side"], entry.get("num_values"))
+                if table is None or entry["side"] != "item"
+                else feature_lists(table[name], int(entry["num_values"]))
+                for name, entry in chosen.items()
+            }
 
     def _users(self, read: dict[str, str]) -> UserFeatures | None:
         """The users' features among what is read; None without any."""

@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from nann.contents import opening
+
 TIME, BEHAVIOR = "time", "behavior"
 INPUT_PREFIX = "input_"  # before an input's name among tensors that have other names, too
 
@@ -77,10 +79,11 @@ class UserFeatures:
     """
 
     def __init__(self, path: Path, num_values: Mapping[str, int]) -> None:
-        table = pq.read_table(path, columns=["user_id", *num_values])
-        self._user_ids = np.asarray(table["user_id"].to_numpy(zero_copy_only=False)).astype(str if _is_text(table) else np.int64)
-        self._order = np.argsort(self._user_ids, kind="stable")
-        self.lists = {name: feature_lists(table[name], count) for name, count in num_values.items()}
+        with opening(path, "a table of users' features", step="convert"):
+            table = pq.read_table(path, columns=["user_id", *num_values])
+            self._user_ids = np.asarray(table["user_id"].to_numpy(zero_copy_only=False)).astype(str if _is_text(table) else np.int64)
+            self._order = np.argsort(self._user_ids, kind="stable")
+            self.lists = {name: feature_lists(table[name], count) for name, count in num_values.items()}
 
     def rows_of(self, user_ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """[n] rows of ``lists`` of user ids [n]; 0 for users that the table does not have."""
@@ -94,7 +97,14 @@ def _is_text(table: Any) -> bool:
 
 
 def feature_lists(column: Any, num_values: int) -> FeatureLists:
-    """A column of lists of value rows 1..num_values, a list per item or user."""
+    """A column of lists of value rows 1..num_values, a list per item or user.
+
+    Raises:
+        ValueError: a row is out of range.
+    """
     lists = column.combine_chunks()
     row_splits = np.concatenate([[0], lists.offsets.to_numpy()]).astype(np.int64)
-    return FeatureLists(lists.flatten().to_numpy().astype(np.int32), row_splits, num_values)
+    values = lists.flatten().to_numpy().astype(np.int32)
+    if len(values) and not 0 <= values.min() <= values.max() <= num_values:
+        raise ValueError(f"values must be rows 0..{num_values}, got {values.min()}..{values.max()}")
+    return FeatureLists(values, row_splits, num_values)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from nann.contents import opening
 from nann.errors import ArtifactError
 
 
@@ -36,13 +37,25 @@ def read_items(path: Path, num_categories: int) -> Items:
     """Reads ``items.parquet``.
 
     Raises:
-        ArtifactError: its rows are not 1..N in order.
+        ArtifactError: it is damaged, its rows are not 1..N in order, or a value is out of range.
     """
-    table = pq.read_table(path)
-    rows = table["item_row"].to_numpy()
+    with opening(path, "the table of items", step="convert"):
+        table = pq.read_table(path)
+        rows = table["item_row"].to_numpy()
+        items = _items(table, num_categories)
     if not np.array_equal(rows, np.arange(1, len(rows) + 1)):
         raise ArtifactError(f"{path} must hold item rows 1..{len(rows)} in order; run `nann convert` again")
+    if len(rows) and not 0 <= items.category_rows.min() <= items.category_rows.max() <= num_categories:
+        raise ArtifactError(
+            f"{path} must hold category rows 0..{num_categories}, got {items.category_rows.min()}..{items.category_rows.max()}; "
+            "run `nann convert` again"
+        )
+    if items.train_counts.min() < 0 or not np.isfinite(items.weights).all() or items.weights.min() < 0:
+        raise ArtifactError(f"{path} must hold counts and weights from 0 up; run `nann convert` again")
+    return items
 
+
+def _items(table: Any, num_categories: int) -> Items:
     def column(name: str, neutral: Any) -> npt.NDArray[Any]:
         values = np.asarray(table[name].to_numpy(zero_copy_only=False))
         return np.concatenate([np.asarray([neutral], dtype=values.dtype), values])
@@ -52,7 +65,7 @@ def read_items(path: Path, num_categories: int) -> Items:
     return Items(
         item_ids=column("item_id", neutral_id),
         category_rows=column("category_row", 0).astype(np.int32),
-        weights=column("weight", 0.0),
-        train_counts=column("train_count", 0),
+        weights=column("weight", 0.0).astype(np.float64),
+        train_counts=column("train_count", 0).astype(np.int64),
         num_categories=num_categories,
     )

@@ -24,6 +24,7 @@ import tensorflow as tf
 from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
 from data_prep.json_text import write_json
+from data_prep.opening import opening
 from data_prep.report import ConvertReport
 from data_prep.shards import SPLITS, shard_path
 from nann.dataset.record_batches import Column, record_batches
@@ -78,9 +79,11 @@ def split_of(path: Path) -> str:
 def _user_dtype(path: Path) -> Any:
     """tf.int64 or tf.string as the first record has it, None without user ids."""
     compression = "GZIP" if path.suffix == ".gz" else ""
-    for record in tf.data.TFRecordDataset(str(path), compression_type=compression).take(1):
-        kind = tf.train.Example.FromString(record.numpy()).features.feature["user_id"].WhichOneof("kind")
-        return {"int64_list": tf.int64, "bytes_list": tf.string}.get(kind)
+    with opening(path, "a whole file of records of the sample layout", remedy="convert the log itself, or leave it out"):
+        first = next(iter(tf.data.TFRecordDataset(str(path), compression_type=compression).take(1)), None)
+        kind = "" if first is None else tf.train.Example.FromString(first.numpy()).features.feature["user_id"].WhichOneof("kind")
+    if first is not None:
+        return {"int64_list": tf.int64, "bytes_list": tf.string}.get(kind or "")
     raise DataError(f"{path} holds no record; leave it out")
 
 
@@ -142,11 +145,9 @@ def _side_table(path: Path | None, num_items: int) -> pa.Table | None:
         return None
     with path.open("rb") as file:
         is_parquet = file.read(4) == b"PAR1"
-    try:
+    with opening(path, "a table with the columns item_row and item_id", remedy="give one that has a row per item"):
         table = pa.parquet.read_table(path) if is_parquet else pa.csv.read_csv(path)
         rows, ids = table["item_row"].to_numpy(), table["item_id"].combine_chunks()
-    except (pa.ArrowException, KeyError, OSError) as error:
-        raise DataError(f"{path} must be a table with the columns item_row and item_id ({error})") from error
     order = np.full(num_items, -1)
     inside = (rows >= 1) & (rows <= num_items)
     order[rows[inside] - 1] = np.flatnonzero(inside)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import stats
 
+from nann.contents import opening
 from nann.errors import ArtifactError
 from nann.evaluation.intervals import drawn_counts, percentile_interval, sums
 
@@ -86,7 +87,8 @@ def read_ranks(evaluations: Sequence[Path], lists: str, *, name: str) -> UserRan
     """
     read = []
     for path in evaluations:
-        table = pq.read_table(path / "users.parquet")
+        with opening(path / "users.parquet", "the lists of an evaluation", step="evaluate"):
+            table = pq.read_table(path / "users.parquet")
         column = f"rank_{lists}"
         if column not in table.column_names:
             raise ArtifactError(f"{path} has no lists called {lists!r}; it has {', '.join(list_names(path))}")

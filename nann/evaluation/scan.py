@@ -77,14 +77,15 @@ def exact_scan(scorer: UserScorer, embeddings: Embeddings, *, top_k: int, memory
     return as_retrieve(exact_retriever(scorer, embeddings, top_k=top_k, memory=memory))
 
 
-def exported_graph(converted_model: Path, form: GraphForm) -> Retrieve:
+def exported_graph(converted_model: Path, form: GraphForm, *, allow_own_models: bool = False) -> Retrieve:
     """The exported graph, asked through its ``debug`` signature: that of serving, with the number of items scored.
 
     Args:
         converted_model: directory of `rewrite`.
         form: see `nann.export.open_graph`.
+        allow_own_models: see there.
     """
-    exported = open_graph(converted_model, form)
+    exported = open_graph(converted_model, form, allow_own_models=allow_own_models)
 
     def retrieve(
         item_rows: NDArray[np.int64], cate_rows: NDArray[np.int64], **inputs: NDArray[np.int64]

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from nann.contents import opening
 from nann.dataset.inputs import INPUT_PREFIX
 from nann.errors import ArtifactError
+from nann.export.allowed_ops import require_known_ops
 from nann.export.hoisting import hoist_user_part
 from nann.retrieval import HistoryScorer
 from nann.retrieval.beam import UserState
@@ -66,16 +67,19 @@ def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
     return hoist_user_part(graph_def, user_state_names(graph_def))
 
 
-def load_frozen_graph(graph_file: Path) -> tf.compat.v1.GraphDef:
+def load_frozen_graph(graph_file: Path, *, allow_own_models: bool = False) -> tf.compat.v1.GraphDef:
     """Reads ``frozen_graph.pb``.
 
+    Args:
+        graph_file: its path.
+        allow_own_models: whatever ops it holds; otherwise those of `nann.export.allowed_ops` alone.
+
     Raises:
-        ArtifactError: the file does not exist, or is no frozen scorer.
+        ArtifactError: the file does not exist, is no frozen scorer, or holds an op that is not allowed.
     """
-    try:
+    with opening(graph_file, "a frozen graph", step="rewrite"):
         graph_def = tf.compat.v1.GraphDef.FromString(Path(graph_file).read_bytes())
-    except (OSError, DecodeError) as error:
-        raise ArtifactError(f"{graph_file} is not a frozen graph ({error}); run `nann rewrite` again") from error
+    require_known_ops(graph_def, graph_file, allow_own_models=allow_own_models)
     missing = {"item_ids", "cate_ids", "item_embs", "history", "user_state_0", "scores"} - {node.name for node in graph_def.node}
     if missing:
         raise ArtifactError(f"{graph_file} is no frozen scorer: it has no node named {sorted(missing)[0]}; run `nann rewrite` again")
@@ -115,13 +119,15 @@ class FrozenScorer:
         return self._score(*user_state, tf.convert_to_tensor(items))[0]
 
 
-def load_frozen_scorer(graph_file: Path) -> FrozenScorer:
-    """The scorer in a ``frozen_graph.pb``.
+def load_frozen_scorer(graph_file: Path, *, allow_own_models: bool = False) -> FrozenScorer:
+    """The scorer in a ``frozen_graph.pb``, as `load_frozen_graph` reads it.
 
     Raises:
-        ArtifactError: the file does not exist, or is no frozen scorer.
+        ArtifactError: the file does not exist, is no frozen scorer, or holds an op that is not allowed.
     """
-    return FrozenScorer(load_frozen_graph(graph_file))
+    graph_def = load_frozen_graph(graph_file, allow_own_models=allow_own_models)
+    with opening(graph_file, "a frozen scorer", step="rewrite"):
+        return FrozenScorer(graph_def)
 
 
 def lower_frozen(graph_def: tf.compat.v1.GraphDef) -> LoweredScorer:

@@ -10,14 +10,16 @@ from typing import Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
 
 from nann.config import GraphForm
+from nann.contents import opening, without_wildcards
 from nann.errors import ArtifactError
+from nann.export.allowed_ops import require_known_meta
 from nann.export.freeze import cut_networks, load_frozen_graph
 from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, SAVED_MODELS, digest_of
 from nann.index.embeddings import Embeddings
-from nann.index.graph import Graph, NeighborLists
+from nann.index.graph import Graph, NeighborLists, problem_of
 from nann.memory.table import CorpusMemory
 from nann.retrieval.memory import PREFIX as MEMORY_PREFIX
 from nann.retrieval.memory import memory_of_arrays
@@ -41,10 +43,13 @@ class SavedRetrieval:
 
     Args:
         directory: ``converted_model/saved_model/portable/1``, or ``native/1`` or ``fused/1`` after the native ops were loaded.
+        allow_own_models: whatever ops it holds.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._model = tf.saved_model.load(str(directory))
+    def __init__(self, directory: Path, *, allow_own_models: bool = False) -> None:
+        require_known_meta(read_saved_meta(directory), directory, allow_own_models=allow_own_models)
+        with without_wildcards(directory) as plain:
+            self._model = tf.saved_model.load(str(plain))
         self.id_type: tf.DType = self._model.signatures["by_catalogue_id"].structured_input_signature[1]["item_ids"].dtype
 
     def run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -65,7 +70,9 @@ class LinkedRetrieval:
         with tf.Graph().as_default() as graph:
             saver = tf.compat.v1.train.import_meta_graph(meta)
             self._session = tf.compat.v1.Session(graph=graph)
-            saver.restore(self._session, str(prefix))
+            with without_wildcards(prefix) as plain:
+                # not `Saver.restore`, which looks for the checkpoint by a pattern of names first
+                self._session.run(saver.saver_def.restore_op_name, {saver.saver_def.filename_tensor_name: str(plain)})
         self._signatures = meta.signature_def
         self.id_type: tf.DType = graph.get_tensor_by_name("catalogue_item_ids:0").dtype
 
@@ -80,32 +87,35 @@ class LinkedRetrieval:
         )
 
 
-def open_graph(converted_model: Path, form: GraphForm) -> ExportedRetrieval:
+def open_graph(converted_model: Path, form: GraphForm, *, allow_own_models: bool = False) -> ExportedRetrieval:
     """The retrieval graph of a converted model.
 
     Args:
         converted_model: directory of `rewrite`.
         form: "native", "fused" or "portable", the SavedModels; or "meta", ``0.meta`` with its checkpoint and ``frozen_graph.pb``
             linked in.
+        allow_own_models: whatever ops it holds; otherwise those of `nann.export.allowed_ops` alone.
 
     Raises:
-        ArtifactError: it is not there or cannot be loaded, or the native library is missing.
+        ArtifactError: it is not there or cannot be loaded, holds an op that is not allowed, or the native library is missing.
     """
     if form == "meta":
-        return open_linked(converted_model / META_NAME, converted_model / "frozen_graph.pb")
-    return open_portable(converted_model) if form == "portable" else open_native(converted_model, form)
+        return open_linked(converted_model / META_NAME, converted_model / "frozen_graph.pb", allow_own_models=allow_own_models)
+    if form == "portable":
+        return open_portable(converted_model, allow_own_models=allow_own_models)
+    return open_native(converted_model, form, allow_own_models=allow_own_models)
 
 
-def open_portable(converted_model: Path) -> SavedRetrieval:
+def open_portable(converted_model: Path, *, allow_own_models: bool = False) -> SavedRetrieval:
     """The SavedModel of stock ops.
 
     Raises:
         ArtifactError: it cannot be loaded.
     """
-    return _open_saved(converted_model / SAVED_MODELS["portable"])
+    return _open_saved(converted_model / SAVED_MODELS["portable"], allow_own_models)
 
 
-def open_native(converted_model: Path, form: Literal["native", "fused"] = "native") -> SavedRetrieval:
+def open_native(converted_model: Path, form: Literal["native", "fused"] = "native", *, allow_own_models: bool = False) -> SavedRetrieval:
     """A SavedModel of native ops: "native", the walk, or "fused", walk and scoring in one.
 
     Raises:
@@ -113,25 +123,41 @@ def open_native(converted_model: Path, form: Literal["native", "fused"] = "nativ
     """
     if not native_ops.available():
         raise ArtifactError("the native library is not built; run `make install`, or use --graph portable")
-    return _open_saved(converted_model / SAVED_MODELS[form])
+    return _open_saved(converted_model / SAVED_MODELS[form], allow_own_models)
 
 
-def _open_saved(directory: Path) -> SavedRetrieval:
-    try:
-        return SavedRetrieval(directory)
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{directory} is no exported retrieval graph ({error}); run `nann rewrite` again") from error
+def _open_saved(directory: Path, allow_own_models: bool) -> SavedRetrieval:
+    with opening(directory, "an exported retrieval graph", step="rewrite"):
+        return SavedRetrieval(directory, allow_own_models=allow_own_models)
 
 
-def open_linked(meta_path: Path, graph_file: Path | None = None) -> LinkedRetrieval:
+def read_saved_meta(directory: Path) -> tf.compat.v1.MetaGraphDef:
+    """The MetaGraph of a SavedModel; nothing of it is run.
+
+    Raises:
+        ArtifactError: it cannot be read, or has not exactly one.
+    """
+    path = directory / "saved_model.pb"
+    with opening(path, "a SavedModel", step="rewrite"):
+        if not path.is_file() and path.with_suffix(".pbtxt").is_file():
+            raise ValueError("it is written as text")
+        metas = saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs
+        if len(metas) != 1:
+            raise ValueError(f"it holds {len(metas)} graphs, one is needed")
+        return metas[0]
+
+
+def open_linked(meta_path: Path, graph_file: Path | None = None, *, allow_own_models: bool = False) -> LinkedRetrieval:
     """The MetaGraph with its checkpoint (``0.index``, ``0.data-*`` beside it), its networks taken from a frozen graph if one is given.
 
     Raises:
         ArtifactError: a file is missing or not what it should be, or the frozen graph is not the one the MetaGraph was made from.
     """
     meta = _read_meta(meta_path)
+    require_known_meta(meta, meta_path, allow_own_models=allow_own_models)
     if graph_file is not None:
-        networks = cut_networks(load_frozen_graph(graph_file))
+        with opening(graph_file, "a frozen scorer", step="rewrite"):
+            networks = cut_networks(load_frozen_graph(graph_file, allow_own_models=allow_own_models))
         expected = meta.collection_def[FROZEN_DIGEST_COLLECTION].bytes_list.value[0].decode()
         found = digest_of(Path(graph_file).read_bytes())
         if found != expected:
@@ -143,10 +169,8 @@ def open_linked(meta_path: Path, graph_file: Path | None = None) -> LinkedRetrie
         for function in meta.graph_def.library.function:
             if function.signature.name in replaced:
                 function.CopyFrom(replaced[function.signature.name])
-    try:
+    with opening(meta_path, "a retrieval graph with its checkpoint beside it", step="rewrite"):
         return LinkedRetrieval(meta, _prefix(meta_path))
-    except (ValueError, KeyError, tf.errors.OpError) as error:
-        raise ArtifactError(f"the checkpoint of {meta_path} cannot be restored ({error}); run `nann rewrite` again") from error
 
 
 def load_corpus(meta_path: Path) -> tuple[Embeddings, Graph]:
@@ -155,8 +179,8 @@ def load_corpus(meta_path: Path) -> tuple[Embeddings, Graph]:
     Raises:
         ArtifactError: the checkpoint cannot be read.
     """
-    try:
-        reader = tf.train.load_checkpoint(str(_prefix(meta_path)))
+    with opening(_prefix(meta_path), "the checkpoint of a retrieval graph", step="rewrite"), without_wildcards(_prefix(meta_path)) as plain:
+        reader = tf.train.load_checkpoint(str(plain))
         names = reader.get_variable_to_shape_map()
         levels: list[NeighborLists] = []
         while f"neighbors_level_{len(levels)}_values" in names:
@@ -166,9 +190,12 @@ def load_corpus(meta_path: Path) -> tuple[Embeddings, Graph]:
         vectors = unpack(PackedTable(reader.get_tensor("item_embs"), scales))
         embeddings = Embeddings(item_rows=reader.get_tensor("item_rows"), vectors=vectors)
         enter_points = reader.get_tensor("enter_points")[reader.get_tensor("enter_as_built")]
-        return embeddings, Graph(enter_points=enter_points, levels=tuple(levels))
-    except (ValueError, tf.errors.OpError) as error:
-        raise ArtifactError(f"the checkpoint of {meta_path} cannot be read ({error}); run `nann rewrite` again") from error
+        graph = Graph(enter_points=enter_points, levels=tuple(levels))
+        if problem := problem_of(graph):
+            raise ValueError(problem)
+        if vectors.ndim != 2 or not len(vectors) == len(embeddings.item_rows) == graph.num_nodes:
+            raise ValueError(f"it has {len(embeddings.item_rows)} items, vectors {list(vectors.shape)} and a graph of {graph.num_nodes}")
+        return embeddings, graph
 
 
 def load_corpus_memory(meta_path: Path) -> CorpusMemory | None:
@@ -177,12 +204,10 @@ def load_corpus_memory(meta_path: Path) -> CorpusMemory | None:
     Raises:
         ArtifactError: the checkpoint cannot be read.
     """
-    try:
-        reader = tf.train.load_checkpoint(str(_prefix(meta_path)))
+    with opening(_prefix(meta_path), "the checkpoint of a retrieval graph", step="rewrite"), without_wildcards(_prefix(meta_path)) as plain:
+        reader = tf.train.load_checkpoint(str(plain))
         names = [name for name in reader.get_variable_to_shape_map() if name.startswith(MEMORY_PREFIX)]
         return memory_of_arrays({name: reader.get_tensor(name) for name in names}) if names else None
-    except (ValueError, KeyError, tf.errors.OpError) as error:
-        raise ArtifactError(f"the memory in the checkpoint of {meta_path} cannot be read ({error}); run `nann rewrite` again") from error
 
 
 def _prefix(meta_path: Path) -> Path:
@@ -190,10 +215,8 @@ def _prefix(meta_path: Path) -> Path:
 
 
 def _read_meta(meta_path: Path) -> tf.compat.v1.MetaGraphDef:
-    try:
+    with opening(meta_path, f"a {META_NAME}", step="rewrite"):
         meta = tf.compat.v1.MetaGraphDef.FromString(Path(meta_path).read_bytes())
-    except (OSError, DecodeError) as error:
-        raise ArtifactError(f"{meta_path} is not a {META_NAME} ({error}); run `nann rewrite` again") from error
-    if FROZEN_DIGEST_COLLECTION not in meta.collection_def:
+    if not meta.collection_def[FROZEN_DIGEST_COLLECTION].bytes_list.value:
         raise ArtifactError(f"{meta_path} is a MetaGraph, but not one of `nann rewrite`; run that step again")
     return meta

@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from nann.contents import opening, read_json
 from nann.dataset import Dataset
 from nann.dataset.inputs import INPUT_PREFIX, RequestInput
 from nann.errors import ArtifactError, NannError
+from nann.forms import ServedInput
 
 INPUTS_NAME = "inputs.json"
 AXES = {"history": ["users", "history, oldest first, beside item_ids"], "user": ["users", "values of the user, in any order"]}
@@ -53,7 +55,10 @@ def write_served_inputs(directory: Path, dataset: Path, inputs: Mapping[str, Req
 def served_inputs(directory: Path) -> dict[str, dict[str, Any]]:
     """The inputs of a converted model; empty without any."""
     path = directory / INPUTS_NAME
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    served: dict[str, dict[str, Any]] = read_json(path, dict[str, ServedInput], "the inputs of a model", step="rewrite")
+    return served
 
 
 def rows_of_text(served: Mapping[str, dict[str, Any]], given: Mapping[str, Sequence[str]], length: int) -> dict[str, npt.NDArray[np.int64]]:
@@ -92,8 +97,9 @@ def rows_of_text(served: Mapping[str, dict[str, Any]], given: Mapping[str, Seque
 
 
 def _values(dataset: Path, name: str) -> list[str]:
-    table = pq.read_table(dataset / "user_feature_values.parquet", filters=[("feature", "=", name)]).to_pylist()
-    values = {int(row["value_row"]): str(row["value"]) for row in table}
+    with opening(dataset / "user_feature_values.parquet", "the values of users' features", step="convert"):
+        table = pq.read_table(dataset / "user_feature_values.parquet", filters=[("feature", "=", name)]).to_pylist()
+        values = {int(row["value_row"]): str(row["value"]) for row in table}
     if sorted(values) != list(range(1, len(values) + 1)):
         raise ArtifactError(
             f"{dataset / 'user_feature_values.parquet'} must hold rows 1..{len(values)} of {name}; run `nann convert` again"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nann.contents import without_wildcards
 from nann.export.freeze import ENCODE_USER, PARAMETERS, SCORE
 from nann.export.retrieval_graph import MICROSECONDS
 
@@ -24,7 +25,7 @@ def trace_requests(directory: Path, requests: Iterable[dict[str, np.ndarray]]) -
     Ops that run at once are both counted in full, and timing costs time: the shares tell, not the sum.
 
     Args:
-        directory: of a SavedModel; its native ops, if any, must be loaded.
+        directory: of a SavedModel that `nann.export.open_graph` has opened.
         requests: at least two, each with ``item_ids`` and ``cate_ids`` [B, L] int64 and the model's inputs; the first is not counted.
 
     Returns:
@@ -33,7 +34,8 @@ def trace_requests(directory: Path, requests: Iterable[dict[str, np.ndarray]]) -
     totals: Counter[str] = Counter()
     count = -1
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
-        meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(directory))
+        with without_wildcards(directory) as plain:
+            meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(plain))
         signature = meta.signature_def["serving_default"]
         wanted = [info.name for info in signature.outputs.values()]
         fused = any(op.name == MICROSECONDS for op in graph.get_operations())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nann.contents import load_array
 from nann.errors import ArtifactError
 
 
@@ -35,13 +36,15 @@ def load_embeddings(directory: Path) -> Embeddings:
     """Reads ``item_ids.npy`` and ``item_embs.npy`` of an embeddings artifact.
 
     Raises:
-        ArtifactError: a file cannot be read, the shapes do not fit together, there are no items, or a value is not finite.
+        ArtifactError: a file cannot be read, shapes or types do not fit together, there are no items, item rows do not
+            ascend from 1 up, or a value is not finite.
     """
-    try:
-        item_rows = np.load(directory / "item_ids.npy", allow_pickle=False)
-        vectors = np.load(directory / "item_embs.npy", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{directory} holds no embeddings ({error}); run `nann extract` again") from error
+    item_rows, vectors = load_array(directory / "item_ids.npy", step="extract"), load_array(directory / "item_embs.npy", step="extract")
+    if item_rows.dtype.kind not in "iu" or vectors.dtype.kind != "f":
+        raise ArtifactError(
+            f"{directory}: item_ids.npy must hold integers and item_embs.npy floats, but they are {item_rows.dtype} and {vectors.dtype}; "
+            "run `nann extract` again"
+        )
     if item_rows.ndim != 1 or vectors.ndim != 2 or len(item_rows) != len(vectors):
         raise ArtifactError(
             f"{directory}: item_ids.npy must be [N] and item_embs.npy [N, D], but they are {list(item_rows.shape)} and "
@@ -49,6 +52,8 @@ def load_embeddings(directory: Path) -> Embeddings:
         )
     if not len(item_rows):
         raise ArtifactError(f"{directory} holds embeddings of 0 items, at least 1 is needed; run `nann extract` on a dataset with items")
+    if int(item_rows[0]) < 1 or int(item_rows[-1]) >= 2**31 or not (item_rows[1:] > item_rows[:-1]).all():
+        raise ArtifactError(f"{directory}: item_ids.npy must hold item rows from 1 up, each once and ascending; run `nann extract` again")
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise ArtifactError(

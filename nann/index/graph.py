@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nann.contents import load_array
 from nann.errors import ArtifactError
 
 
@@ -63,27 +64,26 @@ def load_graph(directory: Path) -> Graph:
     Raises:
         ArtifactError: a file is missing or unreadable, or the arrays do not form a graph.
     """
-    try:
-        enter_points = np.load(directory / "enter_points.npy", allow_pickle=False)
-        levels: list[NeighborLists] = []
-        while not levels or (directory / f"neighbors_level_{len(levels)}_values.npy").exists():
-            stem = f"neighbors_level_{len(levels)}"
-            levels.append(
-                NeighborLists(
-                    values=np.load(directory / f"{stem}_values.npy", allow_pickle=False),
-                    row_splits=np.load(directory / f"{stem}_row_splits.npy", allow_pickle=False),
-                )
-            )
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{directory} holds no graph ({error}); run `nann build-index` again") from error
+    enter_points = load_array(directory / "enter_points.npy", step="build-index")
+    levels: list[NeighborLists] = []
+    while not levels or (directory / f"neighbors_level_{len(levels)}_values.npy").exists():
+        stem = f"neighbors_level_{len(levels)}"
+        values, row_splits = (load_array(directory / f"{stem}_{what}.npy", step="build-index") for what in ("values", "row_splits"))
+        levels.append(NeighborLists(values=values, row_splits=row_splits))
     graph = Graph(enter_points=enter_points, levels=tuple(levels))
-    problem = _problem(graph)
+    problem = problem_of(graph)
     if problem:
         raise ArtifactError(f"{directory}: {problem}; run `nann build-index` again")
     return graph
 
 
-def _problem(graph: Graph) -> str | None:
+def problem_of(graph: Graph) -> str | None:
+    """What keeps arrays from being a graph; None where nothing does."""
+    arrays = [graph.enter_points, *(array for lists in graph.levels for array in (lists.values, lists.row_splits))]
+    if bad := [array for array in arrays if array.ndim != 1 or array.dtype.kind not in "iu"]:
+        return f"its arrays must be lists of integers, one is {list(bad[0].shape)} {bad[0].dtype}"
+    if not len(graph.levels[0].row_splits):
+        return "row splits of level 0 are empty"
     count = graph.num_nodes
     if not len(graph.enter_points) or graph.enter_points.min() < 0 or graph.enter_points.max() >= count:
         return f"enter_points must be at least one position in 0..{count - 1}"

@@ -9,8 +9,6 @@ items in the history; where v is not in it, own is 0.
 
 from __future__ import annotations
 
-import json
-import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_prep.json_text import write_json
-from nann.errors import ArtifactError
+from nann.contents import opening, read_json
+from nann.forms import MemoryNumbers
 from nann.memory.rules import CategoryShares, RuleOptions, score_histories, value_of_entries
 
 Floats = NDArray[np.float64]
@@ -85,6 +84,25 @@ class MemoryTable:
     calibration: Calibration
     max_length: int
 
+    def require_consistency(self) -> None:
+        """Raises ValueError where the arrays do not fit together or leave their range."""
+        size = len(self.item_counts)
+        splits, arrays = self.row_splits, (self.row_splits, self.items, self.counts, self.totals, self.item_counts)
+        kinds = [array.dtype.kind for array in arrays]
+        if any(array.ndim != 1 for array in arrays) or kinds != ["i", "i", "f", "f", "i"]:
+            raise ValueError("its arrays have other shapes or types than a memory")
+        if len(splits) != size + 1 or len(self.totals) != size or len(self.items) != len(self.counts):
+            raise ValueError("its arrays do not fit together")
+        if splits[0] != 0 or splits[-1] != len(self.items) or (np.diff(splits) < 0).any():
+            raise ValueError(f"its row splits must rise from 0 to {len(self.items)}")
+        if len(self.items) and not 0 <= self.items.min() <= self.items.max() < size:
+            raise ValueError(f"its items must be rows 0..{size - 1}")
+        if self.item_counts.min(initial=0) < 0 or not (np.isfinite(self.counts).all() and np.isfinite(self.totals).all()):
+            raise ValueError("its counts must be finite, those of items from 0 up")
+        numbers = {name: np.shape(value) for name, value in asdict(self.calibration).items()}
+        if numbers != {name: np.shape(value) for name, value in asdict(Calibration()).items()}:
+            raise ValueError("its calibration has other sizes than this code's")
+
     def values(self) -> NDArray[np.float32]:
         """[entries] R of every entry."""
         sources = np.repeat(np.arange(len(self.item_counts)), np.diff(self.row_splits))
@@ -117,20 +135,20 @@ def load_memory(directory: Path) -> MemoryTable | None:
     """
     if not (directory / NUMBERS_NAME).is_file():
         return None
-    try:
-        numbers = json.loads((directory / NUMBERS_NAME).read_text(encoding="utf-8"))
+    numbers = read_json(directory / NUMBERS_NAME, MemoryNumbers, "the numbers of a memory", step="train")
+    with opening(directory / TABLE_NAME, "the table of a memory", step="train"):
         calibration: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in numbers["calibration"].items()
         }
         with np.load(directory / TABLE_NAME, allow_pickle=False) as arrays:
-            return MemoryTable(
+            table = MemoryTable(
                 **{name: arrays[name] for name in ("row_splits", "items", "counts", "totals", "item_counts")},
                 options=RuleOptions(**numbers["options"]),
                 calibration=Calibration(**calibration),
                 max_length=int(numbers["max_length"]),
             )
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"the memory in {directory} cannot be read ({error}); run `nann train` again") from error
+        table.require_consistency()
+        return table
 
 
 @dataclass(frozen=True)

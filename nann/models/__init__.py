@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import tensorflow as tf
 
 from data_prep.json_text import write_json
 from nann.config import TrainConfig
+from nann.contents import opening, read_json, without_wildcards
 from nann.dataset.inputs import Feature, FeatureLists, Features, RequestInput
-from nann.errors import ArtifactError
+from nann.errors import ArtifactError, ModelError
+from nann.families import FAMILIES
+from nann.forms import ModelDescription
 from nann.models.classes import load_class, require_features, require_interface, source_digest
 from nann.models.item_vectors import ItemEncoder
 from nann.models.pruning import first_layer_sums, prune_score_network
 from nann.models.scorer import Scorer, UserState
 from nann.models.tables import TableOptions
+from nann.option_types import stored_params
 
 __all__ = [
     "ItemEncoder",
@@ -27,6 +32,7 @@ __all__ = [
     "load_class",
     "load_model",
     "prune_score_network",
+    "read_checkpoint",
     "save_model",
     "source_digest",
 ]
@@ -63,7 +69,7 @@ def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_leng
     if not keep_moments:
         scorer.item_embedding.forget_slots()
     description = {
-        "train": config.model_dump(exclude={"teacher"}),
+        "train": stored_params(config, "teacher"),
         "num_items": scorer.num_items,
         "num_categories": scorer.num_categories,
         "item_dim": scorer.item_dim,
@@ -75,28 +81,34 @@ def save_model(scorer: Scorer, directory: Path, *, config: TrainConfig, max_leng
     write_json(directory / "config.json", description)
 
 
-def load_model(directory: Path, *, trainable: bool = False) -> Scorer:
+def load_model(directory: Path, *, trainable: bool = False, allow_own: bool = False, named: str = "") -> Scorer:
     """The scorer that `save_model` wrote, with its weights.
 
     Args:
         directory: of the model artifact.
         trainable: tables that grow still do; otherwise they are made plain variables, which any graph can hold.
+        allow_own: import whatever class the model names: whoever can write the directory then runs code here.
+        named: a class of one's own that the user named and that may be imported for this.
 
     Raises:
         ArtifactError: the directory holds no such model, or its class was changed since it was trained.
-        ModelError: its class cannot be imported.
+        ModelError: its class is one's own and neither allowed nor named, or cannot be imported.
     """
-    try:
-        description = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    description = describe_model(directory)
+    with opening(directory / "config.json", "the description of a model", step="train"):
         config = TrainConfig(**description["train"])
+    if config.scorer not in FAMILIES and not allow_own and config.scorer != named:
+        raise ModelError(
+            f"{directory} names the class {config.scorer}, and importing it runs its code; give --allow-own-models if you trust who "
+            "wrote both"
+        )
+    with opening(directory, "a trained model", step="train") if config.scorer in FAMILIES else nullcontext():
         if source_digest(config.scorer) != description.get("source_sha256"):
             raise ArtifactError(f"the sources of {config.scorer} were changed since {directory} was trained; run `nann train` again")
         num_items = description["num_items"]
         features = {name: _feature(num_items, description["features"][name]) for name in config.inputs}
         scorer = build_model(config, num_items=num_items, num_categories=description["num_categories"], features=features)
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{directory} holds no model ({error}); run `nann train` again") from error
-    tf.train.Checkpoint(scorer=scorer).read(str(directory / "weights")).assert_consumed()
+        read_checkpoint(tf.train.Checkpoint(scorer=scorer), directory / "weights")
     if not trainable:
         scorer.item_embedding.freeze()
     return scorer
@@ -108,4 +120,20 @@ def _feature(num_items: int, described: dict[str, Any]) -> Feature:
 
 def load_max_length(directory: Path) -> int:
     """The number of history items the model in a directory reads."""
-    return int(json.loads((directory / "config.json").read_text(encoding="utf-8"))["max_length"])
+    return int(describe_model(directory)["max_length"])
+
+
+def describe_model(directory: Path) -> dict[str, Any]:
+    """The content of a model's ``config.json``; nothing it names is imported.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
+    description: dict[str, Any] = read_json(directory / "config.json", ModelDescription, "the description of a model", step="train")
+    return description
+
+
+def read_checkpoint(tracked: tf.train.Checkpoint, prefix: Path) -> None:
+    """Reads a whole checkpoint into what it was written of, whatever its path holds."""
+    with without_wildcards(prefix) as plain:
+        tracked.read(str(plain)).assert_consumed()

@@ -94,7 +94,7 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict) and {"step", "status"} <= entry.keys():
             entries.append(entry)
@@ -124,7 +124,7 @@ def read_lineage(run: Path) -> list[Link]:
             manifest = json.loads(raw)
             inputs = {str(name): str(digest) for name, digest in sorted(manifest["inputs"].items())}
             links[path.parent.name] = Link(path.parent.name, str(manifest["step"]), hashlib.sha256(raw).hexdigest(), inputs)
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             continue
     depth: dict[str, int] = {}
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nann.contents import opening, read_json
+from nann.forms import SweepResult
 from nann.reporting import svg
 from nann.reporting.page import Card, Page, Section, Table
 
@@ -76,7 +77,10 @@ def trial_table(sweep: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def read_trials(sweep: Path) -> tuple[list[str], list[list[str]], str]:
     """Header, rows and title of the table of trials of an artifact of `sweep`."""
-    return *trial_table(json.loads((sweep / "sweep.json").read_text(encoding="utf-8"))), "Trials"
+    path = sweep / "sweep.json"
+    result = read_json(path, SweepResult, "the result of a sweep", step="sweep")
+    with opening(path, "the result of a sweep", step="sweep"):
+        return *trial_table(result), "Trials"
 
 
 def standard_error(share: float, users: int) -> float:

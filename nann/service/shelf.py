@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.json_text import json_text
+from data_prep.opening import parse_json
+from nann import forms
 from nann.artifacts import Artifact
 from nann.errors import ArtifactError
 from nann.service.store import LOCK_NAME, Store
@@ -102,13 +104,9 @@ class Shelf:
         text = self.store.read(POINTER_NAME)
         if text is None:
             return None
-        try:
-            content = json.loads(text)
-            pointer = Pointer(int(content["version"]), tuple(map(int, content["before"])), int(content["last"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"{self.store.place(POINTER_NAME)} is no pointer ({error}); write it anew with `nann rollback --to`"
-            ) from error
+        remedy = "write it anew with `nann rollback --to`"
+        content = parse_json(text, forms.Pointer, self.store.place(POINTER_NAME), "a pointer", remedy=remedy, error=ArtifactError)
+        pointer = Pointer(content["version"], tuple(content["before"]), content["last"])
         self.description(pointer.version)
         return pointer
 
@@ -124,7 +122,14 @@ class Shelf:
                 f"{self.store.place(directory_of(version))} is not whole, there is no {VERSION_NAME}; versions that are: "
                 f"{', '.join(map(str, self.versions())) or 'none'}; choose one with `nann rollback --to`"
             )
-        return dict(json.loads(text))
+        return self._description(f"{directory_of(version)}/{VERSION_NAME}", text)
+
+    def _description(self, name: str, text: str) -> dict[str, Any]:
+        remedy = "choose another version with `nann rollback --to`, and remove this one"
+        found: dict[str, Any] = parse_json(
+            text, forms.Version, self.store.place(name), "the description of a version", remedy=remedy, error=ArtifactError
+        )
+        return found
 
     def versions(self) -> list[int]:
         """Numbers of the versions that are whole, ascending."""
@@ -202,8 +207,9 @@ class Shelf:
         return found
 
     def _refusal(self, name: str) -> int:
-        text = self.store.read(f"refused/{name}/{VERSION_NAME}")
-        return 0 if text is None else int(json.loads(text)["number"])
+        place = f"refused/{name}/{VERSION_NAME}"
+        text = self.store.read(place)
+        return 0 if text is None else int(self._description(place, text).get("number") or 0)
 
     def _put(self, artifacts: Mapping[str, Artifact], digests: dict[str, str], number: int) -> int:
         for whole in self.versions():  # a publication that was killed before its switch

@@ -119,7 +119,7 @@ class _Form:
         self._users, self._batch_size = users, config.batch_size
         self._order = np.random.default_rng(config.seed).permutation(len(users["item_ids"]))
         before, begin = rss_bytes(), time.perf_counter()
-        self._exported = open_graph(converted_model, form)
+        self._exported = open_graph(converted_model, form, allow_own_models=config.allow_own_models)
         load_seconds = time.perf_counter() - begin
         begin = time.perf_counter()
         self.request(0)  # traces and allocates; never part of the load, so that a warm-up of 0 seconds is honest too

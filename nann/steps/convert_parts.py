@@ -21,7 +21,9 @@ from data_prep.presets import resolve_format
 from data_prep.shards import ShardWriter
 from data_prep.sources import expand_directories
 from nann.artifacts import StepResult
+from nann.contents import opening, read_json
 from nann.errors import ArtifactError
+from nann.forms import ShardNumber
 from nann.steps.convert import input_digests, open_writer
 
 DIGESTS_NAME = "digests.json"
@@ -55,7 +57,8 @@ def plan_conversion(*, inputs: Sequence[Path], plan: Path, config: ConvertConfig
 
 def _planned(plan: Path, config: ConvertConfig) -> ConvertConfig:
     """The options with those that a well-known log brought, as they were planned with; what changes no byte may differ."""
-    planned = ConvertConfig.model_validate_json((plan / CONFIG_NAME).read_text(encoding="utf-8"))
+    with opening(plan / CONFIG_NAME, "the options of a plan", step="convert"):
+        planned = ConvertConfig.model_validate_json((plan / CONFIG_NAME).read_bytes())
     return planned.model_copy(update={name: getattr(config, name) for name in RESOURCE_FIELDS})
 
 
@@ -88,12 +91,14 @@ def merge_conversion(*, plan: Path, parts: Sequence[Path], dataset: Path, config
         ArtifactError: a shard is missing or given twice, or ``dataset`` holds something else.
     """
     loaded, config = load_plan(plan), _planned(plan, config)
-    found = {int(json.loads((part / SHARD_NAME).read_text(encoding="utf-8"))["shard"]): part for part in parts}
+    found = {read_json(part / SHARD_NAME, ShardNumber, "a part of a conversion", step="convert")["shard"]: part for part in parts}
     if sorted(found) != list(range(loaded.num_shards)) or len(parts) != len(found):
         raise ArtifactError(
             f"the plan has {loaded.num_shards} shards, but the parts are of {sorted(found)} ({len(parts)} given); convert all"
         )
-    writer = open_writer(dataset, config, json.loads((plan / DIGESTS_NAME).read_text(encoding="utf-8")), overwrite=overwrite)
+    writer = open_writer(
+        dataset, config, read_json(plan / DIGESTS_NAME, dict[str, str], "the digests of the logs", step="convert"), overwrite=overwrite
+    )
     if writer.is_current:
         return writer.current()
     with writer as directory:

@@ -64,10 +64,10 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
     with writer as directory:
         width, batch_size = max(config.ks), config.batch_size
         embeddings, graph = load_corpus(converted_model / "0.meta")
-        scorer = load_frozen_scorer(converted_model / "frozen_graph.pb")
+        scorer = load_frozen_scorer(converted_model / "frozen_graph.pb", allow_own_models=config.allow_own_models)
         histories, categories = samples.histories, items.category_rows
         asking: dict[str, Any] = {"width": width, "batch_size": batch_size, "inputs": samples.inputs}
-        exported = exported_graph(converted_model, config.graph)
+        exported = exported_graph(converted_model, config.graph, allow_own_models=config.allow_own_models)
         retrieved = collect_lists(exported, histories, categories, **asking, label="exported graph")
         memory = load_corpus_memory(converted_model / "0.meta")
         scan = exact_scan(scorer, embeddings, top_k=width, memory=memory)

@@ -34,7 +34,7 @@ def extract(*, model: Path, dataset: Path, embeddings: Path, config: ExtractConf
     writer = open_step("extract", locals())
     if writer.is_current:
         return writer.current()
-    scorer, opened = load_model(model), Dataset(dataset)
+    scorer, opened = load_model(model, allow_own=config.allow_own_models), Dataset(dataset)
     items = opened.items()
     rows = np.arange(1, len(items.item_ids), dtype=np.int64)
     graph = None if scorer.neighborhood is None else build_graph(opened.histories(), num_items=len(rows))

@@ -130,12 +130,13 @@ def _contestant(converted_model: Path, samples: Samples, dataset: Path, read: di
 
 def _quality(name: str, contestant: Contestant, targets: NDArray[np.int32], config: GateConfig) -> dict[str, float]:
     embeddings, _ = load_corpus(contestant.converted_model / "0.meta")
-    scorer = load_frozen_scorer(contestant.converted_model / "frozen_graph.pb")
+    scorer = load_frozen_scorer(contestant.converted_model / "frozen_graph.pb", allow_own_models=config.allow_own_models)
     memory = load_corpus_memory(contestant.converted_model / "0.meta")
     scan = exact_scan(scorer, embeddings, top_k=config.k, memory=memory)
     common: dict[str, Any] = {"width": config.k, "batch_size": config.batch_size, "inputs": contestant.inputs}
     users = (contestant.histories, contestant.category_rows)
-    found = collect_lists(exported_graph(contestant.converted_model, config.graph), *users, **common, label=f"{name}, exported graph")
+    exported = exported_graph(contestant.converted_model, config.graph, allow_own_models=config.allow_own_models)
+    found = collect_lists(exported, *users, **common, label=f"{name}, exported graph")
     exact = collect_lists(scan, *users, **common, label=f"{name}, exact scan")
     recall = m.recall(found.item_rows, targets[:, np.newaxis], config.k)
     coverage = m.coverage(found.item_rows, exact.item_rows, config.k)
@@ -144,7 +145,9 @@ def _quality(name: str, contestant: Contestant, targets: NDArray[np.int32], conf
 
 def _latencies(contestants: dict[str, Contestant], config: GateConfig) -> dict[str, float]:
     """Median milliseconds of one user's call, the models taking turns so that both meet the same machine."""
-    graphs: dict[str, ExportedRetrieval] = {name: open_graph(one.converted_model, config.graph) for name, one in contestants.items()}
+    graphs: dict[str, ExportedRetrieval] = {
+        name: open_graph(one.converted_model, config.graph, allow_own_models=config.allow_own_models) for name, one in contestants.items()
+    }
     taken: dict[str, list[float]] = {name: [] for name in graphs}
     for number in range(-1, config.latency_requests):  # the first call of a graph prepares it and is not counted
         for name, graph in graphs.items():

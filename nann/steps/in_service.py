@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
 from data_prep.json_text import write_json
 from nann.artifacts import StepResult, open_artifact
 from nann.config import InServiceConfig
+from nann.contents import read_json
 from nann.errors import ArtifactError
+from nann.forms import Version
 from nann.service.shelf import Shelf, directory_of
 from nann.steps.opening import open_step
 from nann.steps.table import MAKER_OF
@@ -42,7 +43,7 @@ def in_service(*, service: str, in_service: Path, config: InServiceConfig, overw
         if pointer is not None:
             for part in PARTS:
                 shelf.store.get_tree(f"{directory_of(pointer.version)}/{part}", directory / part)
-                taken, said = open_artifact(directory / part, step=MAKER_OF[part]), description["artifacts"][part]
+                taken, said = open_artifact(directory / part, step=MAKER_OF[part]), description["artifacts"].get(part, "none")
                 if taken.digest != said:
                     raise ArtifactError(
                         f"{part} of version {pointer.version} in {service} is {taken.digest[:12]}, but its version.json says {said[:12]}; "
@@ -56,5 +57,5 @@ def in_service(*, service: str, in_service: Path, config: InServiceConfig, overw
 
 def read_version(in_service: Path) -> int | None:
     """The number of the version in the artifact of `in-service`; None when nothing was in service."""
-    version = json.loads((in_service / "version.json").read_text(encoding="utf-8"))["version"]
+    version = read_json(in_service / "version.json", Version, "the version in service", step="in-service").get("version")
     return None if version is None else int(version)

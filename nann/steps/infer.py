@@ -51,9 +51,9 @@ def infer(
     retrieval: ExportedRetrieval
     if converted_model is not None:
         open_artifact(converted_model, step="rewrite")
-        retrieval = open_graph(Path(converted_model), config.graph)
+        retrieval = open_graph(Path(converted_model), config.graph, allow_own_models=config.allow_own_models)
     elif meta_path is not None:
-        retrieval = open_linked(Path(meta_path), graph_file)
+        retrieval = open_linked(Path(meta_path), graph_file, allow_own_models=config.allow_own_models)
     directory = Path(converted_model) if converted_model is not None else Path(str(meta_path)).parent
     inputs = rows_of_text(served_inputs(directory), values or {}, len(item_ids))
     history = _parse(item_ids, retrieval.id_type)

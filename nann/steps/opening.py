@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nann.artifacts import Artifact, ArtifactWriter, open_artifact, require_same_ancestor
+from nann.option_types import stored_params
 from nann.placing import Place
 from nann.steps.table import MAKER_OF, STEP_BY_NAME
 
@@ -44,7 +45,7 @@ def open_step(
     opened = {artifact: open_artifact(arguments[artifact], step=MAKER_OF[artifact]) for artifact in step.reads}
     require_one_lineage(opened)
     if params is None:
-        params = arguments["config"].model_dump() if step.config else {}
+        params = stored_params(arguments["config"]) if step.config else {}
     inputs = {**(more_inputs or {}), **opened}
     writer = StepWriter(
         arguments[step.writes],

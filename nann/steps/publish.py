@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
 from data_prep.json_text import write_json
 from nann.artifacts import StepResult
 from nann.config import PublishConfig
+from nann.contents import read_json
+from nann.forms import Verdict
 from nann.service.shelf import Shelf
 from nann.steps.opening import open_step
 
@@ -46,7 +47,7 @@ def publish(
     writer = open_step("publish", locals(), params=config.model_dump(exclude={"create"}))
     if writer.is_current:
         return writer.current()
-    verdict = json.loads((gate / "gate.json").read_text(encoding="utf-8"))
+    verdict = read_json(gate / "gate.json", Verdict, "the verdict of a gate", step="gate")
     artifacts = writer.artifacts
     with writer as directory:
         found: dict[str, object] = {"published": verdict["passed"], "version": None, "refused": None}

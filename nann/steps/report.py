@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from nann.artifacts import StepResult
+from nann.contents import opening, read_json
+from nann.dataset.meta import load_meta
+from nann.forms import Latency, Metrics, TrainingRecord
 from nann.reporting.page import render
 from nann.reporting.run_page import RunNumbers, StepTiming, run_page
 from nann.reporting.run_summary import TIMINGS_NAME
@@ -55,16 +59,18 @@ def report(
     training, curve, timings = model / "training.json", evaluation / "curve.json", report.parent / TIMINGS_NAME
     numbers = RunNumbers(
         artifacts=writer.artifacts,
-        meta=_read_json(dataset / "meta.json"),
-        training=_read_json(training) if training.is_file() else (),
-        metrics=_read_json(evaluation / "metrics.json"),
-        curve=_read_json(curve) if curve.is_file() else None,
-        latency=_read_json(benchmark / "latency.json"),
-        latency_ms=np.asarray(pq.read_table(benchmark / "latencies.parquet")["latency_ms"].to_numpy(), np.float64),
+        meta=load_meta(dataset),
+        training=read_json(training, list[TrainingRecord], "a record of a training", step="train") if training.is_file() else (),
+        metrics=read_json(evaluation / "metrics.json", Metrics, "the figures of an evaluation", step="evaluate"),
+        curve=read_json(curve, dict[str, Any], "a curve of recall", step="evaluate") if curve.is_file() else None,
+        latency=read_json(benchmark / "latency.json", Latency, "the figures of a benchmark", step="benchmark"),
+        latency_ms=_latencies(benchmark / "latencies.parquet"),
         timings=read_timings(timings) if timings.is_file() else (),
     )
+    with opening(evaluation.parent, "a run whose figures make a page", step="evaluate"):
+        page = render(run_page(numbers))
     with writer as directory:
-        (directory / "report.html").write_text(render(run_page(numbers)), encoding="utf-8")
+        (directory / "report.html").write_text(page, encoding="utf-8")
     return writer.result()
 
 
@@ -79,7 +85,7 @@ def read_timings(path: Path) -> Sequence[StepTiming]:
             entry = json.loads(line)
             timing = StepTiming(str(entry["step"]), float(entry["seconds"]), bool(entry.get("reused", False)))
             done = entry.get("status", "done") == "done"
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             continue
         known = latest.get(timing.step)
         if done and (known is None or known.reused or not timing.reused):
@@ -87,5 +93,9 @@ def read_timings(path: Path) -> Sequence[StepTiming]:
     return list(latest.values())
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _latencies(path: Path) -> NDArray[np.float64]:
+    with opening(path, "a table of latencies", step="benchmark"):
+        values = np.asarray(pq.read_table(path)["latency_ms"].to_numpy(), np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("a latency is not finite")
+        return values

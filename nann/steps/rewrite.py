@@ -57,8 +57,8 @@ def rewrite(
     writer = open_step("rewrite", locals())
     if writer.is_current:
         return writer.current()
-    corpus, scorer, items = load_embeddings(embeddings), load_model(model), load_items(dataset)
-    graph = load_graph(index)
+    scorer = load_model(model, allow_own=config.allow_own_models)
+    corpus, graph, items = load_embeddings(embeddings), load_graph(index), load_items(dataset)
     table = load_memory(model)
     catalogue = Catalogue(item_ids=items.item_ids, category_rows=items.category_rows, num_categories=items.num_categories)
     _require_fit(scorer, catalogue, corpus, graph)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,13 +13,17 @@ import numpy as np
 from data_prep.json_text import write_json
 from nann.artifacts import StepResult
 from nann.config import CompareConfig, EvaluateConfig, SeedsConfig, StepConfig
+from nann.contents import read_json
 from nann.errors import ArtifactError
 from nann.evaluation.best_baseline import BEST_BASELINE, best_names, simple_names
 from nann.evaluation.comparison import read_ranks
+from nann.forms import Metrics
+from nann.option_types import stored_params
 from nann.steps.compare import compare_ranks
 from nann.steps.evaluate import DETAILS
 from nann.steps.opening import open_step
 from nann.steps.table import EVALUATE, SEEDS, STEP_BY_NAME, TRAIN
+from nann.train_config import trust_named_class
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ def seeds(*, dataset: Path, seed_runs: Path, steps: Mapping[str, StepConfig], co
         )
     if not evaluate_config.baselines:
         raise ArtifactError("evaluate leaves the baselines out, so there is nothing to compare with; set evaluate.baselines=true")
-    params = {SEEDS.name: config.model_dump(), **{name: steps[name].model_dump() for name in SEEDS.runs}}
+    params = {SEEDS.name: stored_params(config), **{name: stored_params(steps[name]) for name in SEEDS.runs}}
     writer = open_step("seeds", locals(), params=params)
     if writer.is_current:
         return writer.current()
@@ -57,8 +60,9 @@ def seeds(*, dataset: Path, seed_runs: Path, steps: Mapping[str, StepConfig], co
         evaluations = []
         for number, seed in enumerate(config.seeds):
             logger.info("seed %d (%d of %d)", seed, number + 1, len(config.seeds))
+            trusting = trust_named_class(steps)
             own = {TRAIN.name: steps[TRAIN.name].model_copy(update={"seed": seed})}
-            evaluations.append(_run(dataset, directory / f"seed-{seed}", {**steps, **own}))
+            evaluations.append(_run(dataset, directory / f"seed-{seed}", {**trusting, **own}))
         result = summarize_seeds(evaluations, config)
         write_json(directory / "seeds.json", result)
         k = max(config.ks)
@@ -98,7 +102,7 @@ def summarize_seeds(evaluations: list[Path], config: SeedsConfig) -> dict[str, A
     Raises:
         ArtifactError: they are of other users.
     """
-    metrics = [json.loads((path / "metrics.json").read_text(encoding="utf-8")) for path in evaluations]
+    metrics = [read_json(path / "metrics.json", Metrics, "the figures of an evaluation", step="evaluate") for path in evaluations]
     names = sorted(name for name, value in metrics[0].items() if isinstance(value, (int, float)) and name not in DETAILS)
     figures = {}
     for name in names:

@@ -14,6 +14,7 @@ from nann.artifacts import StepResult
 from nann.config import StepConfig, SweepConfig, TrainConfig
 from nann.config_file import config_text
 from nann.errors import TrainingError
+from nann.option_types import stored_params
 from nann.reporting.page import render
 from nann.reporting.sweep_page import sweep_page
 from nann.steps.opening import open_step
@@ -59,7 +60,7 @@ def sweep(
         raise SpaceError("the space holds one combination, so there is nothing to choose from; list more values")
     shared = TrainConfig(**dict(steps[TRAIN.name])).model_copy(update={"validate_users": config.users, "validations": 1})
     configs = [apply(shared, settings) for settings in trials]
-    params = {SWEEP.name: config.model_dump(), "base": shared.model_dump(), "trials": trials}
+    params = {SWEEP.name: stored_params(config), "base": stored_params(shared), "trials": trials}
     writer = open_step("sweep", locals(), params=params)
     if writer.is_current:
         return writer.current()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,6 +17,7 @@ from nann.evaluation.lists import chosen_users
 from nann.memory.table import MemoryTable, load_memory
 from nann.models import load_class, load_model, save_model, source_digest
 from nann.neighborhood import NeighborSampler, build_graph
+from nann.option_types import stored_params
 from nann.steps.table import TRAIN
 from nann.training.batches import BatchSource, NoiseSampler
 from nann.training.distillation import Teacher
@@ -59,12 +61,13 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
     if own > 0:
         model = model.with_name(f".{model.name}.worker-{own}")
     source = open_artifact(dataset, step="convert")
-    params = config.model_dump(exclude={"teacher"})
+    params = stored_params(config, "teacher")
     writer = ArtifactWriter(
         model, step="train", params=params, inputs=_made_from(source, warm_start, config), resumable=TRAIN.resumable, overwrite=overwrite
     )
     if writer.is_current:
         return writer.current()
+    trusted: dict[str, Any] = {"allow_own": config.allow_own_models, "named": config.scorer}
     strategy = strategy or training_strategy()
     opened = Dataset(dataset)
     items, asked = opened.items(), _asked_inputs(opened, config)
@@ -76,8 +79,8 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             config,
             strategy,
             directory,
-            earlier=None if warm_start is None else load_earlier_model(warm_start),
-            teacher=Teacher(config.teacher, items.category_rows, users.trained, compiled=config.xla) if config.teacher else None,
+            earlier=None if warm_start is None else load_earlier_model(warm_start, **trusted),
+            teacher=Teacher(config.teacher, items.category_rows, users.trained, compiled=config.xla, **trusted) if config.teacher else None,
         )
         save_model(trained.scorer, directory, config=config, max_length=data.max_length, keep_moments=config.keep_moments)
         if config.keep_moments:
@@ -115,7 +118,7 @@ def _made_from(dataset: Artifact, warm_start: Path | None, config: TrainConfig) 
 
 def _asked_inputs(dataset: Dataset, config: TrainConfig) -> tuple[str, ...]:
     """Names of what is read with a history; a teacher may read what its student does not."""
-    taught_by = load_model(config.teacher).request_inputs if config.teacher else {}
+    taught_by = load_model(config.teacher, allow_own=config.allow_own_models, named=config.scorer).request_inputs if config.teacher else {}
     return tuple(dict.fromkeys([*dataset.request_names(config.inputs), *taught_by]))
 
 
@@ -177,7 +180,7 @@ def _write_memory(
     earlier: MemoryTable | None,
 ) -> dict[str, float]:
     """Makes the memory of the model that was just saved in a directory, and saves it there."""
-    scorer = load_model(directory)
+    scorer = load_model(directory, named=config.scorer)
     table, report = make_memory(
         scorer,
         users,

@@ -58,7 +58,7 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
         return writer.current()
     with writer as directory:
         embeddings, exported = load_corpus(converted_model / "0.meta")
-        scorer = load_frozen_scorer(converted_model / "frozen_graph.pb")
+        scorer = load_frozen_scorer(converted_model / "frozen_graph.pb", allow_own_models=config.allow_own_models)
         memory = load_corpus_memory(converted_model / "0.meta")
         users = _users(
             exact_scan(scorer, embeddings, top_k=config.k, memory=memory), dataset, config, tuple(served_inputs(converted_model))

@@ -48,7 +48,7 @@ class Journal:
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
             try:
                 outcome = Outcome(**json.loads(line))
-            except ValueError:
+            except (ValueError, TypeError, RecursionError):
                 continue
             self._found[outcome.trial, outcome.rung] = outcome
 

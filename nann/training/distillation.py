@@ -23,6 +23,7 @@ class Teacher:
         category_rows: [N + 1] int32 category row by item row.
         histories: of the training users; a teacher whose item vectors come from neighbours takes its graph from them.
         compiled: score with XLA.
+        allow_own, named: see `nann.models.load_model`.
 
     Attributes:
         inputs: names of what it reads with a history.
@@ -31,8 +32,17 @@ class Teacher:
         ArtifactError: the directory holds no model.
     """
 
-    def __init__(self, model: Path, category_rows: npt.NDArray[np.int32], histories: Histories, *, compiled: bool = False) -> None:
-        self._scorer = load_model(model)
+    def __init__(
+        self,
+        model: Path,
+        category_rows: npt.NDArray[np.int32],
+        histories: Histories,
+        *,
+        compiled: bool = False,
+        allow_own: bool = False,
+        named: str = "",
+    ) -> None:
+        self._scorer = load_model(model, allow_own=allow_own, named=named)
         self.inputs = tuple(self._scorer.request_inputs)
         count = len(category_rows)
         graph = None if self._scorer.neighborhood is None else build_graph(histories, num_items=count - 1)

@@ -18,10 +18,14 @@ from nann.training.schedule import PLAN
 logger = logging.getLogger(__name__)
 VALIDATION_KS = (50, 200)
 CHECKPOINTS, BEST, RUNNING_RECORD = "checkpoints", "best", "training.jsonl"
+SPEED, SPEED_NAME = "samples_per_s", "training_speed.json"
 
 
 class Records:
-    """``training.jsonl``: one JSON line per record while training; ``training.json``: the list of them at the end."""
+    """``training.jsonl``: one JSON line per record while training; ``training.json``: the list of them at the end.
+
+    How fast it went is in ``training_speed.json`` then: equal trainings give equal bytes but for that.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._path, self._final = directory / RUNNING_RECORD, directory / "training.json"
@@ -29,9 +33,12 @@ class Records:
         if self._path.is_file():
             for line in self._path.read_text(encoding="utf-8").splitlines():
                 try:
-                    self._records.append(json.loads(line))
-                except ValueError:  # the line a killed process was writing
+                    record = json.loads(line)
+                except (ValueError, RecursionError):  # the line a killed process was writing
                     break
+                if not (isinstance(record, dict) and isinstance(record.get("step"), int)):
+                    break
+                self._records.append(record)
 
     def truncate(self, step: int) -> None:
         """Forgets records after a step: training resumes there and writes them again."""
@@ -40,7 +47,7 @@ class Records:
 
     def add(self, record: dict[str, Any], *, samples_per_s: float) -> None:
         """Appends a record."""
-        self._records.append({**record, "samples_per_s": round(samples_per_s, 1)})
+        self._records.append({**record, SPEED: round(samples_per_s, 1)})
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(self._records[-1]) + "\n")
 
@@ -65,7 +72,10 @@ class Records:
 
     def finish(self) -> None:
         """Writes the final list; the running one stays until `remove_leftovers`, for a run that is killed before its model is complete."""
-        self._final.write_text(json.dumps(self._records, indent=1) + "\n", encoding="utf-8")
+        speeds = [{"step": record["step"], SPEED: record[SPEED]} for record in self._records]
+        found = [{name: value for name, value in record.items() if name != SPEED} for record in self._records]
+        self._final.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        self._final.with_name(SPEED_NAME).write_text(json.dumps(speeds, indent=1) + "\n", encoding="utf-8")
 
 
 def remove_leftovers(directory: Path) -> None:

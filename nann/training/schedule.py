@@ -7,7 +7,9 @@ import math
 from pathlib import Path
 
 from data_prep.durable import write_file
+from data_prep.opening import Stored
 from nann.config import TrainConfig
+from nann.contents import read_json
 
 PLAN = "plan.json"
 
@@ -20,6 +22,12 @@ def learning_rate_at(step: int, *, steps: int, config: TrainConfig) -> float:
     if config.schedule == "constant":
         return config.learning_rate
     return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+class _Planned(Stored):
+    """What the file of a plan holds."""
+
+    steps: int
 
 
 class StepPlan:
@@ -43,7 +51,7 @@ class StepPlan:
         self.steps = steps
         self.measured_at = 0
         if self._path.is_file():
-            self.steps = min(steps, int(json.loads(self._path.read_text(encoding="utf-8"))["steps"]))
+            self.steps = min(steps, read_json(self._path, _Planned, "the plan of a training", step="train")["steps"])
         elif config.max_minutes and steps > self.fewest:
             self.measured_at = max(1, config.warmup_steps)
 

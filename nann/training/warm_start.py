@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from nann.artifacts import Artifact
 from nann.config import TrainConfig
+from nann.contents import opening
 from nann.errors import ArtifactError
-from nann.models import Scorer, load_model
+from nann.models import Scorer, load_model, read_checkpoint
 from nann.training.step import trained_variables
 from ops.optimizers import LazyAdamW
 
@@ -43,17 +44,22 @@ class EarlierModel:
         return 0 if self.optimizer is None else int(self.optimizer.step.numpy())
 
 
-def load_earlier_model(directory: Path) -> EarlierModel:
+def load_earlier_model(directory: Path, *, allow_own: bool = False, named: str = "") -> EarlierModel:
     """The model in a directory, with the optimizer's moments if they were kept there.
+
+    Args:
+        directory: of the model artifact.
+        allow_own, named: see `nann.models.load_model`.
 
     Raises:
         ArtifactError: the directory holds no model.
     """
-    scorer = load_model(directory, trainable=True)
+    scorer = load_model(directory, trainable=True, allow_own=allow_own, named=named)
     if not (directory / f"{OPTIMIZER_NAME}.index").is_file():
         return EarlierModel(scorer, None)
     optimizer = LazyAdamW(trained_variables(scorer))
-    tf.train.Checkpoint(slots=list(optimizer.slots)).read(str(directory / OPTIMIZER_NAME)).assert_consumed()
+    with opening(directory, "a model with its optimizer", step="train"):
+        read_checkpoint(tf.train.Checkpoint(slots=list(optimizer.slots)), directory / OPTIMIZER_NAME)
     return EarlierModel(scorer, optimizer)
 
 

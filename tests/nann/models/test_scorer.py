@@ -104,7 +104,7 @@ def test_saved_and_loaded_is_the_same_model(kind, tmp_path):
 
 
 def test_a_directory_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ArtifactError, match="holds no model"):
+    with pytest.raises(ArtifactError, match="is not the description of a model"):
         load_model(tmp_path)
 
 

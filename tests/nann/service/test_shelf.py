@@ -158,7 +158,7 @@ def test_a_broken_pointer_is_named_and_can_be_mended(root, tmp_path):
     shelf = Shelf(root)
     shelf.publish(make_candidate(tmp_path, "c1"), expected=None, keep=3)
     shelf.store.write("current.json", "{")
-    with pytest.raises(ArtifactError, match="is no pointer"):
+    with pytest.raises(ArtifactError, match="is not a pointer"):
         shelf.pointer()
     shelf.rollback(1)
     assert shelf.pointer() == Pointer(1, (), 1)
