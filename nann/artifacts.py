@@ -7,7 +7,7 @@ artifact. ``manifest.json`` (UTF-8 JSON, sorted keys, no timestamps, no absolute
 - ``code_version``, ``code_digest``: the package version and a digest of the sources of ``nann``, ``data_prep`` and ``ops``,
 - ``inputs``: per input its digest (of the input artifact's manifest, or of a raw file's bytes),
 - ``lineage``: the same for all ancestors, so that a far-away mismatch (an index of another dataset) is still found,
-- ``files``: per file its ``size_bytes`` and ``sha256``; `MEASURED` files, which hold times, are not listed,
+- ``files``: per file its ``size_bytes`` and ``sha256``; those that hold times are not listed (`nann.manifests`),
 - ``metrics``: the step's own numbers.
 """
 
@@ -29,17 +29,16 @@ import nann
 from data_prep.durable import write_file
 from data_prep.json_text import json_text
 from data_prep.opening import parse_json
-from nann.contents import read_json
 from nann.digests import code_digest, sha256_files
 from nann.disk_errors import disk_failure
 from nann.errors import ArtifactError
 from nann.forms import Manifest
+from nann.manifests import listed_files, read_manifest
 from nann.placing import MANIFEST_NAME as MANIFEST_NAME
 from nann.placing import STAMP_NAME, Place, is_anew, put_back
 from nann.steps.table import MAKER_OF
 
 SCHEMA_VERSION = 1
-MEASURED = ("events", "training_speed.json")  # beside what is listed: for people, read by no step
 logger = logging.getLogger(__name__)
 
 
@@ -81,16 +80,6 @@ class Artifact:
     def size_bytes(self) -> int:
         """Sum of the sizes of its files."""
         return sum(int(entry["size_bytes"]) for entry in self.manifest["files"].values())
-
-
-def read_manifest(directory: Path, *, step: str) -> dict[str, Any]:
-    """The manifest of an artifact, which is not verified here.
-
-    Raises:
-        ArtifactError: it is missing or no manifest.
-    """
-    manifest: dict[str, Any] = read_json(directory / MANIFEST_NAME, Manifest, "a manifest", step=step)
-    return manifest
 
 
 @dataclass(frozen=True)
@@ -139,25 +128,11 @@ def open_artifact(path: Path, *, step: str) -> Artifact:
         if digest != entry["sha256"]:
             file = path / name
             raise ArtifactError(f"{file} was changed after `nann {step}` wrote it (its sha256 differs); run that step again")
-    if unlisted := sorted(_names_of_files(path) - set(files)):
+    if unlisted := sorted(listed_files(path) - set(files)):
         raise ArtifactError(
             f"{path / unlisted[0]} is not listed in the manifest, so nothing says who wrote it; remove it, or run `nann {step}` again"
         )
     return Artifact(path=path, manifest=manifest, digest=hashlib.sha256(raw).hexdigest())
-
-
-def _names_of_files(directory: Path) -> set[str]:
-    """What a manifest lists: all files but itself, hidden ones, and what was measured along the way."""
-    found = set()
-    for root, directories, names in os.walk(directory):
-        directories[:] = [name for name in directories if not name.startswith(".")]
-        found |= {os.path.relpath(os.path.join(root, name), directory) for name in names if not name.startswith(".")}
-    return {name for name in found if name != MANIFEST_NAME and not is_measured(name)}
-
-
-def is_measured(name: str) -> bool:
-    """Whether a file of an artifact holds times of its making, which differ between equal works and stand in no manifest."""
-    return not set(name.split(os.sep)).isdisjoint(MEASURED)
 
 
 def require_same_ancestor(ancestor: str, *artifacts: Artifact) -> None:
@@ -360,7 +335,7 @@ class ArtifactWriter:
         return StepResult(path=self.path, metrics=self.metrics)
 
     def _publish(self) -> None:
-        names = sorted(_names_of_files(self._partial))
+        names = sorted(listed_files(self._partial))
         paths = [self._partial / name for name in names]
         unread = [name for name in names if name not in self.digests]
         digests = self.digests | dict(zip(unread, sha256_files([self._partial / name for name in unread]), strict=True))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nann.artifacts import read_manifest
+from nann.manifests import read_manifest
 from nann.reporting.page import Page, Section, Table, render
 from nann.reporting.text import bytes_text, number_text
 
@@ -19,7 +19,7 @@ def page_of(artifact: Path) -> str:
     own = artifact / PAGE_NAME
     if own.is_file():
         return own.read_text(encoding="utf-8")
-    return render(step_page(read_manifest(artifact, step="...")))
+    return render(step_page(read_manifest(artifact, step=artifact.name)))
 
 
 def step_page(manifest: Mapping[str, Any]) -> Page:

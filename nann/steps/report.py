@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nann.artifacts import StepResult
 from nann.contents import opening, read_json
-from nann.dataset.meta import load_meta
+from nann.dataset import load_meta
 from nann.forms import Latency, Metrics, TrainingRecord
 from nann.reporting.page import render
 from nann.reporting.run_page import RunNumbers, StepTiming, run_page

@@ -87,5 +87,5 @@ def test_what_cannot_be_continued_is_refused(tmp_path: Path) -> None:
         convert(rows, tmp_path / "strings", prefix="x", base=tmp_path / "old", since="0")
     with pytest.raises(DataError, match="no usable row is left after outside_time_window"):
         convert(rows, tmp_path / "again", base=tmp_path / "old")
-    with pytest.raises(DataError, match="is not the description of a dataset|is not the table of items"):
+    with pytest.raises(DataError, match=r"is not the (description of a dataset|table of items)"):
         convert(rows, tmp_path / "nowhere", base=tmp_path / "no")
