@@ -62,6 +62,7 @@ MICROSECONDS = "search_microseconds"
 logger = logging.getLogger(__name__)
 FROZEN_DIGEST_COLLECTION = "nann_frozen_graph_sha256"
 MUST_COMPILE = "_XlaMustCompile"
+LEAST = tf.int64.min
 HISTORY = {"item_ids": "item_ids", "cate_ids": "cate_ids"}
 SEARCH = {name: name for name in SearchInputs._fields}
 SIGNATURES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
@@ -207,13 +208,18 @@ def _checked_rows(rows: tf.Tensor, num_items: int) -> tf.Tensor:
 
 
 def _search_inputs(search: SearchParameters) -> SearchInputs:
-    """The parameters of the search as placeholders with defaults."""
+    """The parameters of the search as placeholders with defaults. Lists longer than the number of levels are an error; one number is for all.
+
+    Servers do not compare a request with the shapes of a signature, and TensorFlow takes out checks of a shape that it believes to know
+    from the default. What is computed with a list of as many numbers as there are levels has to fit it.
+    """
     defaults = SearchInputs.of(search)
+    given = (
+        tf.compat.v1.placeholder_with_default(default, [None] * len(default.shape), name=name)
+        for name, default in zip(SearchInputs._fields, defaults, strict=True)
+    )
     return SearchInputs(
-        *(
-            tf.compat.v1.placeholder_with_default(default, default.shape, name=name)
-            for name, default in zip(SearchInputs._fields, defaults, strict=True)
-        )
+        *(tf.maximum(value, tf.fill(default.shape, tf.constant(LEAST, tf.int64))) for value, default in zip(given, defaults, strict=True))
     )
 
 
