@@ -23,6 +23,7 @@ NAMES = CommaList(click.STRING, "name")
 @click.option("--items-per-user", type=click.FloatRange(min=0), default=100.0, show_default=True, help="Predict the effect for this many.")
 @click.option("--length", type=click.IntRange(min=1), default=50, show_default=True, help="Assumed size of axes of unknown size.")
 @click.option("--signature", default="serving_default", show_default=True, help="Signature of a SavedModel.")
+@click.option("--allow-own-models", is_flag=True, help="Load a SavedModel with whatever ops it holds, which may touch files.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def inspect_command(graph: Path, *, as_json: bool, **options: Any) -> None:
     """Prints a summary of GRAPH: a GraphDef (.pb), a MetaGraph (.meta) or a SavedModel directory."""

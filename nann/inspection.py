@@ -13,6 +13,8 @@ from google.protobuf.message import DecodeError
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from nann.errors import ArtifactError
+from nann.export.allowed_ops import require_loadable_meta
+from nann.export.load import read_saved_meta
 from ops import graph_optimizer
 from ops.graph_optimizer.cost import graph_cost
 from ops.graphdef.editing import consumers
@@ -54,6 +56,7 @@ def inspect(
     items_per_user: float = 100.0,
     length: int = 50,
     signature: str = "serving_default",
+    allow_own_models: bool = False,
 ) -> GraphSummary:
     """Summarises a graph.
 
@@ -65,11 +68,12 @@ def inspect(
         items_per_user: to predict the effect of compression for.
         length: assumed size of axes of unknown size (histories), other than the batch.
         signature: of a SavedModel.
+        allow_own_models: load a SavedModel whatever ops it holds.
 
     Raises:
         ArtifactError: it cannot be read, or has no node of a given name.
     """
-    graph_def, named = _read(graph, signature)
+    graph_def, named = _read(graph, signature, allow_own_models)
     names = {node.name for node in graph_def.node}
     is_scorer = {*SCORER_USERS, *SCORER_ITEMS, *SCORER_OUTPUTS} <= names
     if is_scorer and not user_inputs and not item_inputs:
@@ -105,10 +109,10 @@ def _type(op: Any) -> tuple[str, str]:
     return op.outputs[0].dtype.name, str(op.outputs[0].shape).replace("None", "?")
 
 
-def _read(path: Path, signature: str) -> tuple[tf.compat.v1.GraphDef, list[str]]:
+def _read(path: Path, signature: str, allow_own_models: bool) -> tuple[tf.compat.v1.GraphDef, list[str]]:
     try:
         if path.is_dir():
-            return _read_saved_model(path, signature)
+            return _read_saved_model(path, signature, allow_own_models)
         raw = path.read_bytes()
         if path.suffix == ".meta":
             return tf.compat.v1.MetaGraphDef.FromString(raw).graph_def, []
@@ -117,7 +121,8 @@ def _read(path: Path, signature: str) -> tuple[tf.compat.v1.GraphDef, list[str]]
         raise ArtifactError(f"{path} is no GraphDef, MetaGraph or SavedModel ({error}); give a .pb, a .meta or a directory") from error
 
 
-def _read_saved_model(path: Path, signature: str) -> tuple[tf.compat.v1.GraphDef, list[str]]:
+def _read_saved_model(path: Path, signature: str, allow_own_models: bool) -> tuple[tf.compat.v1.GraphDef, list[str]]:
+    require_loadable_meta(read_saved_meta(path), path, allow_own_models=allow_own_models)
     loaded = tf.saved_model.load(str(path))
     if signature not in loaded.signatures:
         raise ValueError(f"it has no signature {signature}, only {', '.join(loaded.signatures)}")

@@ -75,6 +75,16 @@ def require_known_meta(meta: tf.compat.v1.MetaGraphDef, path: object, *, allow_o
     _refuse_others(_ops(_behind(graph_def, [meta.saver_def.restore_op_name]), graph_def), PURE | RESTORING, path)
 
 
+def require_loadable_meta(meta: tf.compat.v1.MetaGraphDef, path: object, *, allow_own_models: bool) -> None:
+    """Refuses a SavedModel of anyone with an op that is neither `PURE` nor a saver's: loading one runs what restores and initializes it.
+
+    Raises:
+        ArtifactError: it holds one; the message names the op.
+    """
+    if not allow_own_models:
+        _refuse_others(_ops(meta.graph_def.node, meta.graph_def), PURE | STORING, path)
+
+
 _REMEDY = "give --allow-own-models if you trust who made it"
 
 

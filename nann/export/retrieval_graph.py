@@ -208,7 +208,7 @@ def _checked_rows(rows: tf.Tensor, num_items: int) -> tf.Tensor:
 
 
 def _search_inputs(search: SearchParameters) -> SearchInputs:
-    """The parameters of the search as placeholders with defaults. Lists longer than the number of levels are an error; one number is for all.
+    """The search as placeholders with defaults. Lists longer than the number of levels are an error; one number counts for all levels.
 
     Servers do not compare a request with the shapes of a signature, and TensorFlow takes out checks of a shape that it believes to know
     from the default. What is computed with a list of as many numbers as there are levels has to fit it.
