@@ -19,8 +19,19 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from data_prep.errors import DataError
 
 # What readers raise at bytes or values they did not expect, and the packages whose own exceptions mean the same.
-_OF_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, AssertionError, EOFError, RuntimeError, OverflowError, MemoryError)
-_READERS = ("tensorflow", "google.protobuf", "google._upb", "pyarrow", "zipfile", "zlib", "struct", "numpy")
+_OF_DAMAGE = (
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+)
+_READERS = ("tokenize", "tensorflow", "google.protobuf", "google._upb", "pyarrow", "zipfile", "zlib", "struct", "numpy")
 _OF_PATHS = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL)  # others say themselves what is wrong
 _MOST_COMPLAINTS, _MOST_TEXT = 3, 200
 
