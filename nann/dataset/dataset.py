@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from nann.dataset.histories import Histories, read_histories
 from nann.dataset.inputs import BEHAVIOR, TIME, Feature, RequestInput, UserFeatures, feature_lists
 from nann.dataset.items import Items, read_items
-from nann.dataset.record_batches import record_files
 from nann.dataset.samples import Samples, read_samples
 from nann.errors import ArtifactError
 
@@ -36,6 +35,10 @@ class Dataset:
         self.inputs: dict[str, dict[str, Any]] = dict(self.meta.get("inputs", {}))
         self.max_length = int(self.meta["max_length"])
 
+    def files(self, split: str) -> list[Path]:
+        """The record files of a split, in order of name."""
+        return sorted(self.path.glob(f"{split}-*.tfrecord*"))
+
     def items(self) -> Items:
         """The catalogue.
 
@@ -56,7 +59,7 @@ class Dataset:
         """
         read = self.request_names(inputs)
         found = read_histories(
-            record_files(self.path, "train"), self.meta, times=times or TIME in read, behaviors=BEHAVIOR in read, users=self._users(read)
+            self.files("train"), self.meta, times=times or TIME in read, behaviors=BEHAVIOR in read, users=self._users(read)
         )
         if len(found.row_splits) < 2:
             raise ArtifactError(f"{self.path} has no training users; convert a longer log, or hold out fewer users")
@@ -74,7 +77,7 @@ class Dataset:
         """
         read = self.request_names(inputs)
         of_events = [name for name in (TIME, BEHAVIOR) if name in read]
-        return read_samples(record_files(self.path, split), self.meta, split, of_events=of_events, users=self._users(read))
+        return read_samples(self.files(split), self.meta, split, of_events=of_events, users=self._users(read))
 
     def choose_inputs(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Descriptions of the inputs of some names.

@@ -5,8 +5,9 @@ Only TensorFlow is needed to do this; `docs/retrieval.md` shows it without this 
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +15,9 @@ from google.protobuf.message import DecodeError
 
 from nann.config import GraphForm
 from nann.errors import ArtifactError
-from nann.export.freeze import cut_networks, load_frozen_graph
+from nann.export.freeze import FrozenScorer, cut_networks, load_frozen_graph, load_frozen_scorer
 from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, SAVED_MODELS, digest_of
+from nann.export.served_inputs import served_inputs
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph, NeighborLists
 from nann.memory.table import CorpusMemory
@@ -197,3 +199,38 @@ def _read_meta(meta_path: Path) -> tf.compat.v1.MetaGraphDef:
     if FROZEN_DIGEST_COLLECTION not in meta.collection_def:
         raise ArtifactError(f"{meta_path} is a MetaGraph, but not one of `nann rewrite`; run that step again")
     return meta
+
+
+class ConvertedModel:
+    """A converted model: each part is read when it is asked for, and kept; a part that is damaged is an `ArtifactError`.
+
+    Args:
+        path: its directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """Descriptions by name of what requests hold beside items, see `served_inputs`."""
+        return served_inputs(self.path)
+
+    @cached_property
+    def scorer(self) -> FrozenScorer:
+        """The frozen scorer."""
+        return load_frozen_scorer(self.path / "frozen_graph.pb")
+
+    @cached_property
+    def corpus(self) -> tuple[Embeddings, Graph]:
+        """The item vectors as they are served, and the graph over them."""
+        return load_corpus(self.path / META_NAME)
+
+    @cached_property
+    def memory(self) -> CorpusMemory | None:
+        """The memory; None for a model without one."""
+        return load_corpus_memory(self.path / META_NAME)
+
+    def open(self, form: GraphForm) -> ExportedRetrieval:
+        """The retrieval graph, see `open_graph`."""
+        return open_graph(self.path, form)

@@ -179,7 +179,7 @@ class Driver:
             and str(self._root) in lines[0]
             and (os.strerror(number) in lines[0] or "written in part" in lines[0])
         )
-        self._expect(f"{when}, one line with the path and a remedy", told and ";" in lines[0] or text.strip()[-600:], True)
+        self._expect(f"{when}, one line with the path and a remedy", (told and ";" in lines[0]) or text.strip()[-600:], True)
 
 
 def run() -> None:

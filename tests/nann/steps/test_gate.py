@@ -12,6 +12,7 @@ from nann.config import GateConfig, PublishConfig
 from nann.dataset import Samples
 from nann.errors import ArtifactError
 from nann.evaluation.gate import check_candidate
+from nann.export import ConvertedModel
 from nann.service.shelf import Shelf
 from nann.steps.gate import _contestant, gate
 from nann.steps.in_service import in_service, read_version
@@ -53,7 +54,9 @@ def test_histories_as_the_model_in_service_sees_them(untrained_run):
     histories = np.array([[5, 9999, 7, 9998, 0], [9999, 0, 0, 0, 0]], np.int32)
     inputs = {"time": np.array([[11, 12, 13, 14, 0], [15, 0, 0, 0, 0]]), "age": np.array([[2], [1]])}
     samples = Samples(histories, np.array([1, 2], np.int32), np.array([1, 2]), inputs=inputs)
-    seen = _contestant(Path("model"), samples, dataset, {"time": {"side": "history"}, "age": {"side": "user"}})
+    model = ConvertedModel(Path("model"))
+    model.inputs = {"time": {"side": "history"}, "age": {"side": "user"}}
+    seen = _contestant(model, samples, dataset)
     np.testing.assert_array_equal(seen.histories, [[5, 7, 0, 0, 0], [0, 0, 0, 0, 0]])
     np.testing.assert_array_equal(np.where(seen.histories, seen.inputs["time"], 0), [[11, 13, 0, 0, 0], [0, 0, 0, 0, 0]])
     np.testing.assert_array_equal(seen.inputs["age"], [[2], [1]])
