@@ -96,15 +96,16 @@ def compress(
         items_per_user=max(min_items_per_user, 1.0),
     )
     after = cost_after(graph, output_ops, users, items, unknown_size)
-    nodes = {"nodes_before": len(upstream(before_outputs)), "nodes_after": len(upstream(output_ops))}
-    report = _report_of(rewriting, unknown_size, before, after, **nodes)
+    report = _report_of(rewriting, unknown_size, before, after, nodes=(len(upstream(before_outputs)), len(upstream(output_ops))))
     if min_items_per_user > 0 and report.predict(1, min_items_per_user)["speedup"] < 1 / LOSS_TOLERANCE:
         return copy_of(graph_def), _not_worth_it(report, min_items_per_user)
     keep = {*outputs, *node_names(users), *node_names(items), sizes.op.name}
     return part_of(graph.as_graph_def(), keep), report
 
 
-def _report_of(rewriting: Rewriting, unknown_size: int, before: GraphCost, after: GraphCost, **nodes: int) -> CompressionReport:
+def _report_of(
+    rewriting: Rewriting, unknown_size: int, before: GraphCost, after: GraphCost, *, nodes: tuple[int, int]
+) -> CompressionReport:
     return CompressionReport(
         compressed=True,
         boundaries=describe_boundaries(rewriting.expander, unknown_size),
@@ -114,7 +115,8 @@ def _report_of(rewriting: Rewriting, unknown_size: int, before: GraphCost, after
         before=before,
         after=after,
         break_even_items=break_even(before, after),
-        **nodes,
+        nodes_before=nodes[0],
+        nodes_after=nodes[1],
     )
 
 
