@@ -1,6 +1,10 @@
 """Stock TensorFlow as the oracle, and random lookups to compare on."""
 
 import dataclasses
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -110,3 +114,29 @@ def oracle():
     return SimpleNamespace(
         Case=Case, random_case=random_case, stock_lookup=stock_lookup, value_and_gradients=value_and_gradients, fused_lookup=fused_lookup
     )
+
+
+@pytest.fixture(scope="session")
+def cuda_on_host():
+    """The CUDA kernels built for the CPU, into build/cuda_on_host; `build(target)` gives the path of what it built."""
+    repository = Path(__file__).resolve().parents[3]
+    source, build = Path(__file__).with_name("cc") / "cuda_on_host", repository / "build/cuda_on_host"
+    beside = Path(sys.executable).parent
+    cmake, ninja = (shutil.which(name, path=str(beside)) or shutil.which(name) for name in ("cmake", "ninja"))
+    if cmake is None or ninja is None:
+        pytest.skip("needs cmake and ninja")
+    facts = {
+        "CMAKE_MAKE_PROGRAM": ninja,
+        "TENSORFLOW_INCLUDE": tf.sysconfig.get_include(),
+        "TENSORFLOW_LIB": tf.sysconfig.get_lib(),
+        "TENSORFLOW_ABI": tf.sysconfig.CXX11_ABI_FLAG,
+    }
+    settings = [f"-D{name}={value}" for name, value in facts.items()]
+    subprocess.run([cmake, "-S", str(source), "-B", str(build), "-G", "Ninja", *settings], check=True, capture_output=True)
+
+    def build_target(target):
+        done = subprocess.run([cmake, "--build", str(build), "--target", target], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-5000:]
+        return build / target
+
+    return SimpleNamespace(build=build_target)
