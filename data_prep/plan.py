@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from data_prep.items_table import Catalogue
+from data_prep.items_table import ItemsTable
 from data_prep.partitions import Partitions
 from data_prep.splits import Splits
 from data_prep.vocabulary import Ids
@@ -58,7 +58,7 @@ class Plan:
     user_ids: Ids
     lengths: np.ndarray
     role: np.ndarray
-    catalogue: Catalogue
+    catalogue: ItemsTable
     partitions: Partitions
     shard_firsts: np.ndarray
     facts: PlanFacts
@@ -147,7 +147,7 @@ def load_plan(directory: Path) -> Plan:
         user_ids=_read_ids(directory / "user_ids.parquet"),
         lengths=arrays["lengths"],
         role=arrays["role"],
-        catalogue=Catalogue(
+        catalogue=ItemsTable(
             item_ids=_read_ids(directory / "item_ids.parquet"),
             row_of_code=arrays["row_of_code"],
             counts=arrays["counts"],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from components.output import flatten_metrics, format_value
+from nann.reporting.text import list_lengths
 from nann.steps.table import STEP_BY_NAME
 
 # Of a step without figures of its own, its first numbers.
@@ -59,11 +60,6 @@ def evaluation_tables(metrics: Mapping[str, Any]) -> list[Any]:
                 table.add_row(label, *values.values())
             tables.append(table)
     return tables
-
-
-def list_lengths(metrics: Mapping[str, Any]) -> list[int]:
-    """The K of a ``metrics.json``, ascending."""
-    return sorted(int(name.partition("@")[2]) for name in metrics if name.startswith("recall_all@"))
 
 
 def recall_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:

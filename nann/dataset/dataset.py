@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from nann.dataset.histories import Histories, read_histories
-from nann.dataset.inputs import BEHAVIOR, TIME, Feature, RequestInput, UserFeatures, feature_lists
+from nann.dataset.inputs import BEHAVIOR, TIME, ModelInput, RequestInput, UserFeatures, feature_lists
 from nann.dataset.items import Items, read_items
 from nann.dataset.samples import Samples, read_samples
 from nann.errors import ArtifactError
@@ -103,7 +103,7 @@ class Dataset:
         """
         return {name: entry["side"] for name, entry in self.choose_inputs(names).items() if entry["side"] != "item"}
 
-    def features(self, names: Sequence[str]) -> dict[str, Feature]:
+    def features(self, names: Sequence[str]) -> dict[str, ModelInput]:
         """The inputs of some names as scorers are made with them.
 
         Raises:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from data_prep.json_text import write_json
 from nann.config import TrainConfig
-from nann.dataset.inputs import Feature, FeatureLists, Features, RequestInput
+from nann.dataset.inputs import FeatureLists, Features, ModelInput, RequestInput
 from nann.errors import ArtifactError
 from nann.models.classes import load_class, require_features, require_interface, source_digest
 from nann.models.item_vectors import ItemEncoder
@@ -102,7 +102,7 @@ def load_model(directory: Path, *, trainable: bool = False) -> Scorer:
     return scorer
 
 
-def _feature(num_items: int, described: dict[str, Any]) -> Feature:
+def _feature(num_items: int, described: dict[str, Any]) -> ModelInput:
     return RequestInput(**described) if "side" in described else FeatureLists.unknown(num_items=num_items, **described)
 
 
