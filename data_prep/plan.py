@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from data_prep.items_table import ItemsTable
+from data_prep.json_text import read_json
 from data_prep.partitions import Partitions
 from data_prep.splits import Splits
 from data_prep.vocabulary import Ids
@@ -137,7 +138,7 @@ def save_plan(plan: Plan, directory: Path) -> None:
 
 def load_plan(directory: Path) -> Plan:
     """Reads what `save_plan` wrote."""
-    head = json.loads((directory / PLAN_NAME).read_text(encoding="utf-8"))
+    head = read_json(directory / PLAN_NAME)
     facts = head["facts"]
     arrays = {
         name: np.load(directory / f"{name}.npy")

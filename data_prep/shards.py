@@ -13,7 +13,6 @@ the first event since 1970; `seconds_to_next` those from an event to the one aft
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -27,6 +26,7 @@ import pyarrow as pa
 from data_prep.config import ConvertConfig
 from data_prep.histories import UserHistories, duplicate_events
 from data_prep.items_table import ItemsTable
+from data_prep.json_text import read_json
 from data_prep.partitions import load_partition, write_all
 from data_prep.plan import Plan, replace_json
 from data_prep.splits import held_out_targets, train_targets
@@ -204,7 +204,7 @@ class ShardWriter:
         self._state_path = self._out / f"shard-{shard:05d}.json"
         self.state = self._nothing_done()
         if self._state_path.is_file():
-            self.state = json.loads(self._state_path.read_text(encoding="utf-8"))
+            self.state = read_json(self._state_path)
         self._digest: Any = None  # of the training records written so far, while writing
         catalogue = plan.catalogue
         self._weights = np.concatenate([[0.0], catalogue.counts / catalogue.counts.sum()]).astype(np.float32)

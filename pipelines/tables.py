@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from components.output import flatten_metrics, format_value
+from data_prep.json_text import read_json
 from nann.reporting.text import list_lengths
 from nann.steps.table import STEP_BY_NAME
 
@@ -28,7 +28,7 @@ def print_tables(entries: Sequence[Mapping[str, Any]], run_dir: Path, stream: Te
     console.print(steps)
     metrics = run_dir / "evaluation" / "metrics.json"
     if metrics.is_file():
-        for table in evaluation_tables(json.loads(metrics.read_text(encoding="utf-8"))):
+        for table in evaluation_tables(read_json(metrics)):
             console.print(table)
     report = run_dir / "report" / "report.html"
     if report.is_file():

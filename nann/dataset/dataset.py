@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from data_prep.json_text import read_json
 from nann.dataset.histories import Histories, read_histories
 from nann.dataset.inputs import BEHAVIOR, TIME, ModelInput, RequestInput, UserFeatures, feature_lists
 from nann.dataset.items import Items, read_items
@@ -31,7 +31,7 @@ class Dataset:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.meta: dict[str, Any] = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        self.meta: dict[str, Any] = read_json(path / "meta.json")
         self.inputs: dict[str, dict[str, Any]] = dict(self.meta.get("inputs", {}))
         self.max_length = int(self.meta["max_length"])
 

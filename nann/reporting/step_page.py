@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from data_prep.json_text import read_json
 from nann.artifacts import MANIFEST_NAME
 from nann.reporting.page import Page, PageTable, Section, render
 from nann.reporting.text import bytes_text, number_text
@@ -19,7 +20,7 @@ def page_of(artifact: Path) -> str:
     own = artifact / PAGE_NAME
     if own.is_file():
         return own.read_text(encoding="utf-8")
-    return render(step_page(json.loads((artifact / MANIFEST_NAME).read_text(encoding="utf-8"))))
+    return render(step_page(read_json(artifact / MANIFEST_NAME)))
 
 
 def step_page(manifest: Mapping[str, Any]) -> Page:
