@@ -6,7 +6,6 @@ earlier item without new events stays in the table with count 0.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import pyarrow.parquet
 
 from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
-from data_prep.items_table import Catalogue, Categories
+from data_prep.items_table import Categories, ItemsTable
+from data_prep.json_text import read_json
 from data_prep.vocabulary import Ids, find_ids, popularity_rows, take_ids, type_name
 
 
@@ -55,7 +55,7 @@ def read_base(dataset: Path) -> Base:
     """
     try:
         table = pa.parquet.read_table(dataset / "items.parquet")
-        meta: dict[str, Any] = json.loads((dataset / "meta.json").read_text(encoding="utf-8"))
+        meta: dict[str, Any] = read_json(dataset / "meta.json")
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{dataset} is no dataset to go on from ({error}); name a directory made by convert") from error
     rows = table["category_row"].to_numpy()
@@ -108,7 +108,7 @@ def _string_order(ids: pa.Array) -> np.ndarray:
     return order
 
 
-def extend_catalogue(base: Base, item_ids: Ids, item_counts: np.ndarray, categories: Categories) -> Catalogue:
+def extend_catalogue(base: Base, item_ids: Ids, item_counts: np.ndarray, categories: Categories) -> ItemsTable:
     """Gives rows to the items and categories of new events.
 
     Args:
@@ -133,4 +133,4 @@ def extend_catalogue(base: Base, item_ids: Ids, item_counts: np.ndarray, categor
     category_rows = np.zeros(len(all_items) + 1, np.int32)
     category_rows[1 : len(base.category_rows) + 1] = base.category_rows
     category_rows[item_rows[has_category]] = row_of_category[categories.code_of_item[has_category]]
-    return Catalogue(all_items, item_rows, counts, category_rows, all_categories)
+    return ItemsTable(all_items, item_rows, counts, category_rows, all_categories)

@@ -19,6 +19,7 @@ from data_prep.errors import DataError
 from data_prep.histories import duplicate_events
 from data_prep.incremental import extend_catalogue, read_base, require_behaviors
 from data_prep.items_table import Categories, categories_of_file, make_catalogue, no_categories
+from data_prep.json_text import read_json
 from data_prep.option_values import unix_seconds
 from data_prep.parallel import ordered_map, worker_count
 from data_prep.partitions import PartitionEvents, Partitions, cut_partitions, load_partition, scatter_events, store_partition
@@ -153,7 +154,7 @@ def _claim(work: Path, inputs: Sequence[Path], config: ConvertConfig) -> None:
         json.dumps({"files": files, "boot": _boot(), "config": config.model_dump(mode="json", exclude=set(RESOURCE_FIELDS))})
     )
     stamp = work / STAMP_NAME
-    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == wanted:
+    if stamp.is_file() and read_json(stamp) == wanted:
         return
     if work.is_symlink() or (work.exists() and not work.is_dir()):
         raise DataError(f"{work} is no directory of a conversion, and is not replaced; give another path")

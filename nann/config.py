@@ -17,6 +17,7 @@ from nann.option_types import Count, Hours, NotNegative, Share
 from nann.option_types import StepConfig as StepConfig
 from nann.train_config import TrainConfig as TrainConfig
 from nann.train_config import is_class_reference as is_class_reference
+from ops.precisions import Precision
 
 
 class ExtractConfig(StepConfig):
@@ -41,7 +42,6 @@ GRAPH_FORMS = "native, fused or portable, the SavedModels, or meta: 0.meta with 
 
 
 _CREATE = "make the service where there is none; it changes nothing where there is one"
-Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
 
 class RewriteConfig(StepConfig):

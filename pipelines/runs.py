@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from data_prep.config import GenerateConfig
 from data_prep.durable import write_file
+from data_prep.json_text import read_json
 from nann.artifacts import MANIFEST_NAME
 from nann.errors import NannError
 from nann.reporting.run_summary import SUMMARY_NAME, TIMINGS_NAME
@@ -53,7 +54,7 @@ def check_earlier_artifacts(run_dir: Path, start_from: str, pipeline: str = "tra
 def recorded_inputs(run_dir: Path) -> list[Path]:
     """The logs an earlier call in this directory ran on; empty when there was none."""
     record = run_dir / INPUTS_NAME
-    return [Path(path) for path in json.loads(record.read_text(encoding="utf-8"))["inputs"]] if record.is_file() else []
+    return [Path(path) for path in read_json(record)["inputs"]] if record.is_file() else []
 
 
 def require_ours(run_dir: Path) -> None:
@@ -65,7 +66,7 @@ def require_ours(run_dir: Path) -> None:
     if run_dir.is_symlink() and not run_dir.exists():
         raise RunError(f"--run-dir must be a directory, but {run_dir} is a link to nothing; give another path")
     try:
-        inputs = json.loads((run_dir / INPUTS_NAME).read_text(encoding="utf-8"))
+        inputs = read_json(run_dir / INPUTS_NAME)
     except (OSError, ValueError):
         inputs = None
     if isinstance(inputs, dict) and "inputs" in inputs:

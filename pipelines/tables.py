@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from components.output import flatten_metrics, format_value
+from data_prep.json_text import read_json
+from nann.reporting.text import list_lengths
 from nann.steps.table import STEP_BY_NAME
 
 # Of a step without figures of its own, its first numbers.
@@ -27,7 +28,7 @@ def print_tables(entries: Sequence[Mapping[str, Any]], run_dir: Path, stream: Te
     console.print(steps)
     metrics = run_dir / "evaluation" / "metrics.json"
     if metrics.is_file():
-        for table in evaluation_tables(json.loads(metrics.read_text(encoding="utf-8"))):
+        for table in evaluation_tables(read_json(metrics)):
             console.print(table)
     report = run_dir / "report" / "report.html"
     if report.is_file():
@@ -59,11 +60,6 @@ def evaluation_tables(metrics: Mapping[str, Any]) -> list[Any]:
                 table.add_row(label, *values.values())
             tables.append(table)
     return tables
-
-
-def list_lengths(metrics: Mapping[str, Any]) -> list[int]:
-    """The K of a ``metrics.json``, ascending."""
-    return sorted(int(name.partition("@")[2]) for name in metrics if name.startswith("recall_all@"))
 
 
 def recall_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:

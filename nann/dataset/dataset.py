@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from data_prep.json_text import read_json
 from nann.dataset.histories import Histories, read_histories
-from nann.dataset.inputs import BEHAVIOR, TIME, Feature, RequestInput, UserFeatures, feature_lists
+from nann.dataset.inputs import BEHAVIOR, TIME, ModelInput, RequestInput, UserFeatures, feature_lists
 from nann.dataset.items import Items, read_items
 from nann.dataset.samples import Samples, read_samples
 from nann.errors import ArtifactError
@@ -31,7 +31,7 @@ class Dataset:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.meta: dict[str, Any] = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        self.meta: dict[str, Any] = read_json(path / "meta.json")
         self.inputs: dict[str, dict[str, Any]] = dict(self.meta.get("inputs", {}))
         self.max_length = int(self.meta["max_length"])
 
@@ -103,7 +103,7 @@ class Dataset:
         """
         return {name: entry["side"] for name, entry in self.choose_inputs(names).items() if entry["side"] != "item"}
 
-    def features(self, names: Sequence[str]) -> dict[str, Feature]:
+    def features(self, names: Sequence[str]) -> dict[str, ModelInput]:
         """The inputs of some names as scorers are made with them.
 
         Raises:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from data_prep.json_text import read_json
 from nann.dataset import Dataset
 from nann.dataset.inputs import INPUT_PREFIX, RequestInput
 from nann.errors import ArtifactError, NannError
@@ -53,7 +54,7 @@ def write_served_inputs(directory: Path, dataset: Path, inputs: Mapping[str, Req
 def served_inputs(directory: Path) -> dict[str, dict[str, Any]]:
     """The inputs of a converted model; empty without any."""
     path = directory / INPUTS_NAME
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def rows_of_text(served: Mapping[str, dict[str, Any]], given: Mapping[str, Sequence[str]], length: int) -> dict[str, npt.NDArray[np.int64]]:

@@ -9,7 +9,6 @@ items in the history; where v is not in it, own is 0.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from data_prep.json_text import write_json
+from data_prep.json_text import read_json, write_json
 from nann.errors import ArtifactError
 from nann.memory.rules import CategoryShares, RuleOptions, score_histories, value_of_entries
 
@@ -118,7 +117,7 @@ def load_memory(directory: Path) -> MemoryTable | None:
     if not (directory / NUMBERS_NAME).is_file():
         return None
     try:
-        numbers = json.loads((directory / NUMBERS_NAME).read_text(encoding="utf-8"))
+        numbers = read_json(directory / NUMBERS_NAME)
         calibration: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in numbers["calibration"].items()
         }

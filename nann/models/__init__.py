@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from data_prep.json_text import write_json
+from data_prep.json_text import read_json, write_json
 from nann.config import TrainConfig
-from nann.dataset.inputs import Feature, FeatureLists, Features, RequestInput
+from nann.dataset.inputs import FeatureLists, Features, ModelInput, RequestInput
 from nann.errors import ArtifactError
 from nann.models.classes import load_class, require_features, require_interface, source_digest
 from nann.models.item_vectors import ItemEncoder
@@ -87,7 +86,7 @@ def load_model(directory: Path, *, trainable: bool = False) -> Scorer:
         ModelError: its class cannot be imported.
     """
     try:
-        description = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        description = read_json(directory / "config.json")
         config = TrainConfig(**description["train"])
         if source_digest(config.scorer) != description.get("source_sha256"):
             raise ArtifactError(f"the sources of {config.scorer} were changed since {directory} was trained; run `nann train` again")
@@ -102,10 +101,10 @@ def load_model(directory: Path, *, trainable: bool = False) -> Scorer:
     return scorer
 
 
-def _feature(num_items: int, described: dict[str, Any]) -> Feature:
+def _feature(num_items: int, described: dict[str, Any]) -> ModelInput:
     return RequestInput(**described) if "side" in described else FeatureLists.unknown(num_items=num_items, **described)
 
 
 def load_max_length(directory: Path) -> int:
     """The number of history items the model in a directory reads."""
-    return int(json.loads((directory / "config.json").read_text(encoding="utf-8"))["max_length"])
+    return int(read_json(directory / "config.json")["max_length"])

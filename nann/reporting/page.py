@@ -25,7 +25,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A table of texts; all columns but the first ``text_columns`` are aligned right, as numbers are."""
 
     header: Sequence[str]
@@ -53,8 +53,8 @@ class Section:
     lead: str = ""
     pictures: Sequence[str] = ()
     explanation: str = ""
-    tables: Sequence[Table] = ()
-    folded: Sequence[Table] = ()
+    tables: Sequence[PageTable] = ()
+    folded: Sequence[PageTable] = ()
 
 
 @dataclass(frozen=True)

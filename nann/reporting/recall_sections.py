@@ -7,8 +7,8 @@ from typing import Any
 
 from nann.evaluation.best_baseline import BEST_BASELINE
 from nann.reporting import figures, svg
-from nann.reporting.page import Card, Section, Table
-from nann.reporting.text import number_text, share_text
+from nann.reporting.page import Card, PageTable, Section
+from nann.reporting.text import list_lengths, number_text, share_text
 
 Metrics = Mapping[str, Any]
 BASELINE_NAMES = {
@@ -31,11 +31,6 @@ BASELINE_COLORS = {
     "sequential_rules": "#a98f6a",
 }
 MODELS = (("all", "model, exact scan", svg.LIGHT_BLUE), ("retrieval", "model, exported graph", svg.BLUE))
-
-
-def list_lengths(metrics: Metrics) -> list[int]:
-    """The K of a ``metrics.json``, ascending."""
-    return sorted(int(name.partition("@")[2]) for name in metrics if name.startswith("recall_all@"))
 
 
 def recall_cards(metrics: Metrics) -> list[Card]:
@@ -101,7 +96,7 @@ def recall_section(metrics: Metrics) -> Section:
             "graph, which scores only a part. Whiskers are 95 % intervals; all methods answer for the same users, so the paired interval "
             f"of the ratio, and nann compare, say more about a difference. {options_text(metrics)}"
         ),
-        tables=[Table(["recall ± standard error", *(f"@{k}" for k in ks)], rows)],
+        tables=[PageTable(["recall ± standard error", *(f"@{k}" for k in ks)], rows)],
     )
 
 
@@ -139,7 +134,7 @@ def search_section(metrics: Metrics) -> Section:
             f"Per user the search scores {metrics['items_scored_mean']:,.0f} of {metrics['num_items']:,} items "
             f"({share_text(metrics['items_scored_share'])})."
         ),
-        tables=[Table(["exported graph", *(f"@{k}" for k in ks)], rows)],
+        tables=[PageTable(["exported graph", *(f"@{k}" for k in ks)], rows)],
         explanation=(
             "Coverage is the share of the exact top K that the search also returns. Recall lost is (exact - search) / exact; below zero "
             "the search was lucky. Precision is small by construction: one held-out item among K is at most 1/K."
@@ -189,7 +184,7 @@ def curve_section(curve: Metrics) -> Section:
             "where the coverage has just become flat: further right costs time and finds nothing more. With so few users recall is rough "
             f"(standard error at @{ks[-1]}: {max(point[f'recall_se@{ks[-1]}'] for point in points):.3f}); coverage is not."
         ),
-        folded=[Table(header, rows, caption="The settings, levels from 0 up", text_columns=3)],
+        folded=[PageTable(header, rows, caption="The settings, levels from 0 up", text_columns=3)],
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.ticker import PercentFormatter
 
 from nann.reporting import svg
-from nann.reporting.page import Card, Page, Section, Table
+from nann.reporting.page import Card, Page, PageTable, Section
 from nann.reporting.text import bytes_text, seconds_text
 
 Replay = Mapping[str, Any]
@@ -109,7 +109,7 @@ def _prior(window: Mapping[str, Any], name: str) -> float | None:
     return _mean([entry["prior_alone"][name] for entry in window["methods"].values()][:1])
 
 
-def _recall_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> Table:
+def _recall_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> PageTable:
     name, columns = f"recall@{k}", _columns(windows, methods)
     rows = []
     for window in windows:
@@ -119,17 +119,17 @@ def _recall_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], 
     means = [*(_mean_text(windows, column, name) for column in columns), _text(_mean([_prior(window, name) for window in windows]))]
     rows.append(["mean", "", "", *means])
     header = ["asked from", "users", "target known", *(column.replace("_", " ") for column in columns), "prior alone"]
-    return Table(header, rows, caption=f"recall@{k}, all targets")
+    return PageTable(header, rows, caption=f"recall@{k}, all targets")
 
 
-def _parts_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> Table:
+def _parts_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> PageTable:
     columns = _columns(windows, methods)
     parts = (("recall_known", "known"), ("recall_new", "new in the last window"), ("recall_older", "older"))
     rows = [[label, *(_mean_text(windows, column, f"{part}@{k}") for column in columns)] for part, label in parts]
-    return Table(["targets", *(column.replace("_", " ") for column in columns)], rows, caption=f"recall@{k}, mean of the windows")
+    return PageTable(["targets", *(column.replace("_", " ") for column in columns)], rows, caption=f"recall@{k}, mean of the windows")
 
 
-def _cost_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Table:
+def _cost_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> PageTable:
     rows = []
     for window in windows:
         for method in methods:
@@ -148,10 +148,10 @@ def _cost_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) ->
                     ]
                 )
     header = ["trained at", "method", "wall", "processor", "steps", "passes", "weight of the score", "tables", "own rows"]
-    return Table(header, rows, text_columns=2)
+    return PageTable(header, rows, text_columns=2)
 
 
-def _forgetting_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> Table:
+def _forgetting_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> PageTable:
     name = f"recall@{k}"
     ages = sorted({int(age) for window in windows for entry in window["methods"].values() for age in entry["held_out"]})
     rows = []
@@ -163,7 +163,7 @@ def _forgetting_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[st
             ]
             shown.append(_text(_mean(values)))
         rows.append([method, *shown])
-    return Table(["method", *(f"age {age}" for age in ages)], rows, caption=f"{name} by age of the question in windows, mean")
+    return PageTable(["method", *(f"age {age}" for age in ages)], rows, caption=f"{name} by age of the question in windows, mean")
 
 
 def _recall_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], ks: Sequence[int]) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_prep.json_text import read_json
 from nann.reporting import svg
-from nann.reporting.page import Card, Page, Section, Table
+from nann.reporting.page import Card, Page, PageTable, Section
 
 Trial = Mapping[str, Any]
 
@@ -42,7 +42,7 @@ def sweep_page(sweep: Mapping[str, Any]) -> Page:
                     "Each line is a trial, each point a finished training over that share of the steps. Only the best trials of a rung go "
                     "on to the next; the chosen one is blue. Differences below two standard errors may be chance."
                 ),
-                tables=[Table(header, rows)],
+                tables=[PageTable(header, rows)],
             ),
             Section(
                 anchor="settings",
@@ -76,7 +76,7 @@ def trial_table(sweep: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def read_trials(sweep: Path) -> tuple[list[str], list[list[str]], str]:
     """Header, rows and title of the table of trials of an artifact of `sweep`."""
-    return *trial_table(json.loads((sweep / "sweep.json").read_text(encoding="utf-8"))), "Trials"
+    return *trial_table(read_json(sweep / "sweep.json")), "Trials"
 
 
 def standard_error(share: float, users: int) -> float:

@@ -27,7 +27,7 @@ from nann.retrieval.memory import Adjustment, as_they_are, best_entries
 from nann.retrieval.plan import AS_BUILT, SearchParameters
 from nann.retrieval.stock_walk import dense_positions, select
 from nann.retrieval.tables import SearchTables
-from nann.retrieval.walk import NEGATIVE_INFINITY, Lists, Walk
+from nann.retrieval.walk import NEGATIVE_INFINITY, Positions, Walk
 from ops.scoring import UserMemory
 
 UserState = tuple[tf.Tensor, ...]
@@ -117,7 +117,7 @@ def beam_search(
 
     adjust = as_they_are if memory is None else Adjustment(memory)
 
-    def scores_of(candidates: Lists) -> tf.Tensor:
+    def scores_of(candidates: Positions) -> tf.Tensor:
         scores = score(user_state, walk.gather(item_embs, candidates))
         return scores if memory is None else adjust(scores, dense_positions(candidates, tf.shape(scores, tf.int64)[1]))
 
@@ -125,7 +125,7 @@ def beam_search(
     positions, scores, _ = walk.merge(
         tf.fill(size, tf.constant(-1, tf.int64)),
         tf.fill(size, NEGATIVE_INFINITY),
-        Lists(tf.tile(entries, batch[tf.newaxis]), tf.range(batch + 1) * num_entries),
+        Positions(tf.tile(entries, batch[tf.newaxis]), tf.range(batch + 1) * num_entries),
         adjust(score(user_state, item_embs.gather(entries)[tf.newaxis]), entries),
         tf.constant(0, tf.int64),
     )
@@ -165,7 +165,7 @@ def _walk_level(
     pool: _Pool,
     links: tuple[Any, Any],
     walk: Walk,
-    scores_of: Callable[[Lists], tf.Tensor],
+    scores_of: Callable[[Positions], tf.Tensor],
     *,
     ef: tf.Tensor,
     rounds: tf.Tensor,
@@ -181,10 +181,10 @@ def _walk_level(
         rounds: [] int64.
     """
 
-    def more(number: tf.Tensor, frontier: Lists, _: _Pool) -> tf.Tensor:
+    def more(number: tf.Tensor, frontier: Positions, _: _Pool) -> tf.Tensor:
         return tf.logical_and(number < rounds, tf.size(frontier.values) > 0)
 
-    def expand(number: tf.Tensor, frontier: Lists, before: _Pool) -> tuple[tf.Tensor, Lists, _Pool]:
+    def expand(number: tf.Tensor, frontier: Positions, before: _Pool) -> tuple[tf.Tensor, Positions, _Pool]:
         visited, candidates = walk.expand(before.visited, frontier, *links)
         positions, scores, frontier = walk.merge(before.positions, before.scores, candidates, scores_of(candidates), ef)
         items_scored = before.items_scored + (candidates.row_splits[1:] - candidates.row_splits[:-1])
@@ -192,7 +192,11 @@ def _walk_level(
 
     best = pool.positions[:, :ef]
     vector, matrix = tf.TensorShape([None]), tf.TensorShape([None, None])
-    shapes = (tf.TensorShape([]), Lists(vector, vector), _Pool(tf.TensorShape([None] * pool.visited.shape.rank), matrix, matrix, vector))
+    shapes = (
+        tf.TensorShape([]),
+        Positions(vector, vector),
+        _Pool(tf.TensorShape([None] * pool.visited.shape.rank), matrix, matrix, vector),
+    )
     state = (tf.constant(0, tf.int64), select(best, best >= 0), pool)
     after: _Pool
     _, _, after = tf.while_loop(more, expand, state, shape_invariants=shapes, parallel_iterations=1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from data_prep.config import RESOURCE_FIELDS, ConvertConfig
 from data_prep.convert import merge_shards
 from data_prep.durable import write_file
+from data_prep.json_text import read_json
 from data_prep.plan import load_plan
 from data_prep.planning import make_plan
 from data_prep.presets import resolve_format
@@ -88,12 +89,12 @@ def merge_conversion(*, plan: Path, parts: Sequence[Path], dataset: Path, config
         ArtifactError: a shard is missing or given twice, or ``dataset`` holds something else.
     """
     loaded, config = load_plan(plan), _planned(plan, config)
-    found = {int(json.loads((part / SHARD_NAME).read_text(encoding="utf-8"))["shard"]): part for part in parts}
+    found = {int(read_json(part / SHARD_NAME)["shard"]): part for part in parts}
     if sorted(found) != list(range(loaded.num_shards)) or len(parts) != len(found):
         raise ArtifactError(
             f"the plan has {loaded.num_shards} shards, but the parts are of {sorted(found)} ({len(parts)} given); convert all"
         )
-    writer = open_writer(dataset, config, json.loads((plan / DIGESTS_NAME).read_text(encoding="utf-8")), overwrite=overwrite)
+    writer = open_writer(dataset, config, read_json(plan / DIGESTS_NAME), overwrite=overwrite)
     if writer.is_current:
         return writer.current()
     with writer as directory:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
-from data_prep.json_text import write_json
+from data_prep.json_text import read_json, write_json
 from nann.artifacts import StepResult, open_artifact
 from nann.config import InServiceConfig
 from nann.errors import ArtifactError
@@ -56,5 +55,5 @@ def in_service(*, service: str, in_service: Path, config: InServiceConfig, overw
 
 def read_version(in_service: Path) -> int | None:
     """The number of the version in the artifact of `in-service`; None when nothing was in service."""
-    version = json.loads((in_service / "version.json").read_text(encoding="utf-8"))["version"]
+    version = read_json(in_service / "version.json")["version"]
     return None if version is None else int(version)

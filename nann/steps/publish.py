@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
-from data_prep.json_text import write_json
+from data_prep.json_text import read_json, write_json
 from nann.artifacts import StepResult
 from nann.config import PublishConfig
 from nann.service.shelf import Shelf
@@ -46,7 +45,7 @@ def publish(
     writer = open_step("publish", locals(), params=config.model_dump(exclude={"create"}))
     if writer.is_current:
         return writer.current()
-    verdict = json.loads((gate / "gate.json").read_text(encoding="utf-8"))
+    verdict = read_json(gate / "gate.json")
     artifacts = writer.artifacts
     with writer as directory:
         found: dict[str, object] = {"published": verdict["passed"], "version": None, "refused": None}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.durable import write_file
-from data_prep.json_text import write_json
+from data_prep.json_text import read_json, write_json
 from data_prep.option_values import unix_seconds
 from nann.artifacts import StepResult
 from nann.config import ReplayConfig
@@ -144,7 +144,7 @@ class _Walk:
         path = self._directory / "work" / f"{name}.json"
         if not path.is_file():
             write_file(path, json.dumps(make()))
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
 
     def _parts(self, window: Window, ranks: Any) -> dict[str, Any]:
         before, now = (self._log.items_before(time) for time in (window.moment - self._length, window.moment))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from data_prep.json_text import read_json
 from nann.artifacts import StepResult
 from nann.reporting.page import render
 from nann.reporting.run_page import RunNumbers, StepTiming, run_page
@@ -88,4 +89,4 @@ def read_timings(path: Path) -> Sequence[StepTiming]:
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.json_text import write_json
+from data_prep.json_text import read_json, write_json
 from nann.artifacts import StepResult
 from nann.config import CompareConfig, EvaluateConfig, SeedsConfig, StepConfig
 from nann.errors import ArtifactError
@@ -98,7 +97,7 @@ def summarize_seeds(evaluations: list[Path], config: SeedsConfig) -> dict[str, A
     Raises:
         ArtifactError: they are of other users.
     """
-    metrics = [json.loads((path / "metrics.json").read_text(encoding="utf-8")) for path in evaluations]
+    metrics = [read_json(path / "metrics.json") for path in evaluations]
     names = sorted(name for name, value in metrics[0].items() if isinstance(value, (int, float)) and name not in DETAILS)
     figures = {}
     for name in names:

@@ -24,7 +24,7 @@ from nann.reporting.tuning_page import tuning_page
 from nann.steps.opening import open_step
 from nann.steps.table import BUILD_INDEX, REWRITE
 from nann.tuning.candidates import GraphSettings, candidate_searches, choose, reaches
-from nann.tuning.measurement import Users, measure_searches
+from nann.tuning.measurement import TuningUsers, measure_searches
 
 logger = logging.getLogger(__name__)
 USERS_SEED = 1
@@ -113,7 +113,7 @@ def _graphs(embeddings: Embeddings, items: Items, settings: list[GraphSettings],
     return graphs
 
 
-def _users(exported: ConvertedModel, data: Dataset, config: TuneConfig) -> Users:
+def _users(exported: ConvertedModel, data: Dataset, config: TuneConfig) -> TuningUsers:
     """Validation users drawn at random, and their exact lists."""
     samples = data.samples("validate", inputs=tuple(exported.inputs))
     if not len(samples.targets):
@@ -123,7 +123,7 @@ def _users(exported: ConvertedModel, data: Dataset, config: TuneConfig) -> Users
     exact = collect_lists(
         scan, samples.histories, categories, width=config.k, batch_size=config.batch_size, label="exact scan", inputs=samples.inputs
     )
-    return Users(samples.histories, samples.targets, categories, exact, samples.inputs)
+    return TuningUsers(samples.histories, samples.targets, categories, exact, samples.inputs)
 
 
 def _chosen(point: dict[str, Any]) -> dict[str, dict[str, Any]]:

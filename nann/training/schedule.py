@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from data_prep.durable import write_file
+from data_prep.json_text import read_json
 from nann.config import TrainConfig
 
 PLAN = "plan.json"
@@ -43,7 +44,7 @@ class StepPlan:
         self.steps = steps
         self.measured_at = 0
         if self._path.is_file():
-            self.steps = min(steps, int(json.loads(self._path.read_text(encoding="utf-8"))["steps"]))
+            self.steps = min(steps, int(read_json(self._path)["steps"]))
         elif config.max_minutes and steps > self.fewest:
             self.measured_at = max(1, config.warmup_steps)
 

@@ -11,7 +11,7 @@ import pytest
 
 from nann.reporting.benchmark_page import benchmark_page
 from nann.reporting.evaluation_page import evaluation_page
-from nann.reporting.page import Card, Page, Section, Table, render
+from nann.reporting.page import Card, Page, PageTable, Section, render
 from nann.reporting.run_page import RunNumbers, run_page
 
 Reader = Callable[[str], Any]
@@ -44,7 +44,7 @@ def test_page_stands_alone(page: Page, reader: Reader) -> None:
 
 def test_everything_given_as_text_is_escaped(reader: Reader) -> None:
     bad = "<script>alert('&')</script>"
-    table = Table([bad, bad], [[bad, bad]], caption=bad)
+    table = PageTable([bad, bad], [[bad, bad]], caption=bad)
     section = Section("a", bad, lead=bad, explanation=bad, tables=[table], folded=[table])
     html = render(Page(bad, bad, cards=[Card(bad, bad, bad)], sections=[section] * 3))
     found = reader(html)
