@@ -114,12 +114,13 @@ __device__ inline void NoteBad(int64_t* bad, int64_t place) {
   atomicMin(reinterpret_cast<unsigned long long*>(bad), static_cast<unsigned long long>(place));
 }
 
-// The ids of a row. Row splits are not checked before: whatever they say, nothing outside the ids is read. Those that were given have
-// to cover the ids; those made of indices leave out what lies outside the shape.
+// The ids of a row. Row splits are not checked before: whatever they say, nothing outside the ids is read. Those that were given
+// have to cover the ids; those made of indices leave out what lies outside the shape.
 template <typename T, typename Id>
 __device__ void RangeOf(const FeatureView<T, Id>& feature, int64_t row, int64_t* begin, int64_t* end) {
   const int64_t from = feature.splits[row], to = feature.splits[row + 1];
-  const bool covers = feature.order != nullptr || ((row > 0 || from == 0) && (row + 1 < feature.num_rows || to == feature.num_ids));
+  const bool covers =
+      feature.order != nullptr || ((row > 0 || from == 0) && (row + 1 < feature.num_rows || to == feature.num_ids));
   const bool fits = covers && from >= 0 && from <= to && to <= feature.num_ids;
   if (!fits) NoteBad(feature.bad, kBadSplits);
   *begin = fits ? from : 0;
@@ -187,11 +188,11 @@ const char* InBatches(const FeatureView<T, Id>* features, int num_features, cons
   return nullptr;
 }
 
-#define NANN_CUDA_TYPES(DEFINE)                                                                                             \
-  DEFINE(Half, int32_t)                                                                                                     \
-  DEFINE(Half, int64_t)                                                                                                     \
-  DEFINE(BFloat16, int32_t) DEFINE(BFloat16, int64_t) DEFINE(float, int32_t) DEFINE(float, int64_t) DEFINE(double, int32_t) \
-      DEFINE(double, int64_t)
+#define NANN_CUDA_TYPES(DEFINE) \
+  DEFINE(Half, int32_t)         \
+  DEFINE(Half, int64_t)         \
+  DEFINE(BFloat16, int32_t)     \
+  DEFINE(BFloat16, int64_t) DEFINE(float, int32_t) DEFINE(float, int64_t) DEFINE(double, int32_t) DEFINE(double, int64_t)
 
 }  // namespace cuda
 }  // namespace embedding

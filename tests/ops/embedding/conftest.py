@@ -1,6 +1,7 @@
 """Stock TensorFlow as the oracle, and random lookups to compare on."""
 
 import dataclasses
+import functools
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context, execute, record
 
 from ops import native
 from ops.embedding import Feature, grouped_lookup
@@ -108,6 +110,66 @@ def _needs_library():
         pytest.skip("the native library is not built; run `make install`")
 
 
+# Tests of these modules run twice: with the CPU's kernels, and with those for GPUs on the CPU.
+ON_BOTH = {"test_oracle", "test_edges", "test_update", "test_stages"}
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH:
+        metafunc.fixturenames.append("kernels")
+        metafunc.parametrize("kernels", ["cpu", pytest.param("gpu on host", marks=pytest.mark.slow)], indirect=True)
+
+
+@pytest.fixture
+def kernels(request, monkeypatch):
+    """Which kernels the fused ops take."""
+    if request.param == "cpu":
+        return
+    monkeypatch.setenv("NANN_CHECK_IDS_ON_GPU", "1")
+    monkeypatch.setenv("CUDA_ON_HOST_ORDER", "random:1")
+    library = request.getfixturevalue("cuda_on_host").ops()
+    monkeypatch.setattr(native, "load_library", lambda: library)
+
+
+class LabelledOps:
+    """The native ops, those with GPU kernels under the label that the test library registers these for the CPU with.
+
+    A label is an attribute of a graph's node, so an eager call runs a graph of one node; its gradient is recorded as of any eager call.
+    """
+
+    LABEL = "cuda_on_host"
+
+    def __init__(self, module):
+        self.native = module
+        self.calls = {}
+
+    def __getattr__(self, name):
+        function, fallback = getattr(self.native, name), getattr(self.native, f"{name}_eager_fallback", None)
+        if not name.startswith("nann_fused_embedding"):
+            return function
+        op_name = "Nann>" + "".join(part.capitalize() for part in name.removeprefix("nann_").split("_"))
+
+        def in_graph(arguments):
+            self.calls[op_name] = self.calls.get(op_name, 0) + 1
+            with tf.compat.v1.get_default_graph()._kernel_label_map({op_name: self.LABEL}):
+                return function(**arguments)
+
+        def call(**arguments):
+            if not tf.executing_eagerly():
+                return in_graph(arguments)
+
+            def run(*_, **__):
+                with record.stop_recording():
+                    outputs = tf.function(lambda: in_graph(arguments), autograph=False)()
+                return [output for output in tf.nest.flatten(outputs) if output is not None]
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(execute, "execute", run)
+                return fallback(**{"name": None, **arguments}, ctx=context.context())
+
+        return call
+
+
 @pytest.fixture(scope="session")
 def oracle():
     """The helpers of this file."""
@@ -139,4 +201,9 @@ def cuda_on_host():
         assert done.returncode == 0, done.stdout[-5000:]
         return build / target
 
-    return SimpleNamespace(build=build_target)
+    @functools.cache
+    def ops():
+        tf.load_op_library(str(build_target("ops")))
+        return LabelledOps(native.load_library())
+
+    return SimpleNamespace(build=build_target, ops=ops)

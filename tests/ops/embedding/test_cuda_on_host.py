@@ -6,12 +6,23 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
+
+from ops import native
+from ops.embedding import Feature, grouped_lookup
+from ops.embedding.update import FusedAdagrad, FusedFtrl, FusedLazyAdamW, FusedSgd
+from ops.lookup import lookup_positions
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 KERNELS = REPOSITORY / "ops/cc/cuda"
 SOURCES = Path(__file__).with_name("cc")
 ORDERS = ["forward", "backward", "random:1"]
+
+FORMS = ["Lookup", "Grad", "WeightsGrad", "Positions"]
+OPS_WITH_GPU_KERNELS = [f"Nann>FusedEmbedding{form}{resource}" for form in FORMS for resource in ("", "Resource")]
+OPS_WITH_GPU_KERNELS += ["Nann>FusedEmbeddingUpdate", "Nann>FusedEmbeddingUpdateRows", "Nann>FusedEmbeddingPositionsGrad"]
 
 pytestmark = pytest.mark.skipif(
     not KERNELS.is_dir() or shutil.which("g++") is None, reason="needs the kernels' sources, which a wheel lacks, and g++"
@@ -151,3 +162,82 @@ def test_planted_faults_are_reported(one_type, fault):
         path.write_text(text)
     assert done.returncode == 1, done.stdout
     assert re.search(report, done.stderr), done.stderr
+
+
+@pytest.fixture
+def ops(cuda_on_host, monkeypatch):
+    """The native ops with the GPU's kernels on the CPU; ids are checked."""
+    monkeypatch.setenv("NANN_CHECK_IDS_ON_GPU", "1")
+    library = cuda_on_host.ops()
+    monkeypatch.setattr(native, "load_library", lambda: library)
+    library.calls.clear()
+    return library
+
+
+def train_a_little(dtype=tf.float32):
+    """Calls each op that has a GPU kernel; returns pooled rows, gradients, and the tables after a step of each optimizer."""
+    rng = np.random.default_rng(4)
+    start = rng.normal(size=(40, 9)).astype(dtype.as_numpy_dtype)
+    table, constant = tf.Variable(start), tf.constant(start)
+    ids = tf.ragged.constant([[3, 3, 7], [], [39, 3]], dtype=tf.int64)
+    weights = ids.with_values(tf.constant([1, 2, 1, 1, 3], dtype))
+    found = []
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([constant, weights.values])
+        for each in (table, constant):
+            found.append(grouped_lookup([Feature(each, ids, weights, max_norm=1.5)])[0])
+        places = [tf.constant([[3, 0], [1, 39]])]
+        found += [lookup_positions([table], places)[0], lookup_positions([constant], places)[0]]
+    for pooled in list(found):
+        sources = [table, constant, weights.values]
+        gradients = tape.gradient(pooled, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        found += [tf.convert_to_tensor(gradient) for gradient in gradients]
+    for make in (FusedSgd, FusedAdagrad, FusedLazyAdamW, FusedFtrl):
+        optimizer = make([table], 0.1)
+        optimizer.apply([Feature(table, ids)], [tf.ones([3, 9], dtype)])
+        optimizer.apply_rows([(tf.IndexedSlices(tf.ones([3, 9], dtype), tf.constant([5, 7, 5])), table)])
+        found.append(tf.identity(table))
+    return [tf.cast(tensor, tf.float64).numpy() for tensor in found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float32, tf.float64])
+def test_every_op_with_a_gpu_kernel_equals_that_of_the_cpu(ops, monkeypatch, dtype, order):
+    monkeypatch.setenv("CUDA_ON_HOST_ORDER", order)
+    found = train_a_little(dtype)
+    assert set(ops.calls) == set(OPS_WITH_GPU_KERNELS)
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "load_library", lambda: ops.native)
+        expected = train_a_little(dtype)
+    tolerance = {tf.float16: 1e-2, tf.bfloat16: 6e-2, tf.float32: 2e-5, tf.float64: 1e-11}[dtype]
+    for ours, cpu in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, cpu, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.slow
+def test_a_fault_of_a_kernel_is_an_error_of_its_op(ops, monkeypatch):
+    table = tf.Variable(tf.ones([6, 2]))
+    monkeypatch.setenv("CUDA_ON_HOST_ORDER", "sideways")
+    with pytest.raises(tf.errors.InternalError, match="a CUDA kernel failed: .* got sideways"):
+        grouped_lookup([Feature(table, tf.ragged.constant([[1]], dtype=tf.int64))])
+
+
+@pytest.mark.slow
+def test_without_the_check_bad_ids_contribute_nothing(ops, monkeypatch):
+    monkeypatch.delenv("NANN_CHECK_IDS_ON_GPU")
+    table = tf.Variable(tf.ones([6, 2]))
+    with tf.GradientTape() as tape:
+        pooled = grouped_lookup([Feature(table, tf.ragged.constant([[1, 9], [9]], dtype=tf.int64), combiner="sum")])[0]
+    np.testing.assert_array_equal(pooled, [[1, 1], [0, 0]])
+    np.testing.assert_array_equal(tf.convert_to_tensor(tape.gradient(pooled, table))[:, 0], [0, 1, 0, 0, 0, 0])
+    bad = tf.RaggedTensor.from_row_splits(tf.constant([1, 2]), tf.constant([0, 2, 1, 2]), validate=False)
+    np.testing.assert_array_equal(grouped_lookup([Feature(table, bad, combiner="sum")])[0][:, 0], [2, 0, 1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("splits", [[1, 2], [0, 1], [0, 3]])
+def test_row_splits_have_to_cover_the_ids(ops, splits):
+    ids = tf.RaggedTensor.from_row_splits(tf.constant([1, 2]), tf.constant(splits), validate=False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must go from 0 to the number of ids 2"):
+        grouped_lookup([Feature(tf.Variable(tf.ones([6, 2])), ids)])
