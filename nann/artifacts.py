@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 import nann
-from data_prep.durable import write_file
+from data_prep.durable import remove_leftover, write_file
 from data_prep.json_text import json_text
 from nann.digests import code_digest, sha256_files
 from nann.disk_errors import disk_failure
@@ -331,7 +331,7 @@ class ArtifactWriter:
         return StepResult(path=self.path, metrics=self.metrics)
 
     def _publish(self) -> None:
-        made = sorted(self._partial.rglob("*"))
+        made = sorted(path for path in self._partial.rglob("*") if not remove_leftover(path))
         paths = [file for file in made if file.is_file() and file.name not in (MANIFEST_NAME, STAMP_NAME)]
         names = [str(file.relative_to(self._partial)) for file in paths]
         unread = [name for name in names if name not in self.digests]
