@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from nann.artifacts import open_artifact
-from nann.config import GateConfig, PublishConfig
+from nann.config import GateConfig, InServiceConfig, PublishConfig
 from nann.dataset import Samples
 from nann.errors import ArtifactError
 from nann.evaluation.gate import check_candidate
@@ -66,7 +66,7 @@ def test_histories_as_the_model_in_service_sees_them(untrained_run):
 def published(untrained_run, tmp_path_factory) -> Path:
     """A directory in which the first candidate was put in service: nothing was there before."""
     root = tmp_path_factory.mktemp("first")
-    in_service(service=str(root / "service"), in_service=root / "in_service")
+    in_service(service=str(root / "service"), in_service=root / "in_service", config=InServiceConfig(create=True))
     assert read_version(root / "in_service") is None
     dataset, model = untrained_run.artifacts["dataset"], untrained_run.artifacts["model"]
     common = {"dataset": dataset, "converted_model": untrained_run.converted_model}
@@ -87,7 +87,7 @@ def test_the_first_candidate_is_in_service_whole(published, untrained_run):
 
 def run_again(published: Path, untrained_run, root: Path, config: GateConfig) -> dict:
     """The same candidate's files under another gate: compared with itself, which is in service."""
-    in_service(service=str(published / "service"), in_service=root / "in_service")
+    in_service(service=str(published / "service"), in_service=root / "in_service", config=InServiceConfig())
     common = {"dataset": untrained_run.artifacts["dataset"], "converted_model": untrained_run.converted_model}
     gate(**common, in_service=root / "in_service", gate=root / "gate", config=config)
     return {**common, "model": untrained_run.artifacts["model"], "gate": root / "gate", "service": str(published / "service")}

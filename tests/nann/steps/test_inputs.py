@@ -15,6 +15,7 @@ from nann.config import (
     ExtractConfig,
     GateConfig,
     InferConfig,
+    InServiceConfig,
     RewriteConfig,
     TrainConfig,
     TuneConfig,
@@ -210,7 +211,7 @@ def test_the_other_steps_ask_with_them(dataset, run, tmp_path):
     load = BenchmarkConfig(graphs=graphs, duration_seconds=0.3, warmup_seconds=0, traced_requests=1)
     timed = benchmark(converted_model=wide, dataset=dataset, benchmark=tmp_path / "benchmark", config=load)
     assert timed.metrics["errors"] == 0
-    in_service(service=str(tmp_path / "service"), in_service=tmp_path / "in_service")
+    in_service(service=str(tmp_path / "service"), in_service=tmp_path / "in_service", config=InServiceConfig(create=True))
     judged = gate(
         converted_model=wide,
         dataset=dataset,
