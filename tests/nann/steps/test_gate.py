@@ -87,7 +87,7 @@ def test_the_first_candidate_is_in_service_whole(published, untrained_run):
 
 def run_again(published: Path, untrained_run, root: Path, config: GateConfig) -> dict:
     """The same candidate's files under another gate: compared with itself, which is in service."""
-    in_service(service=str(published / "service"), in_service=root / "in_service", config=InServiceConfig(create=True))
+    in_service(service=str(published / "service"), in_service=root / "in_service", config=InServiceConfig())
     common = {"dataset": untrained_run.artifacts["dataset"], "converted_model": untrained_run.converted_model}
     gate(**common, in_service=root / "in_service", gate=root / "gate", config=config)
     return {**common, "model": untrained_run.artifacts["model"], "gate": root / "gate", "service": str(published / "service")}
@@ -124,7 +124,7 @@ def test_a_refused_candidate_is_kept_with_its_report(published, untrained_run, t
 
 
 def test_what_cannot_be_compared_is_refused(published, untrained_run, untrained_string_run, tmp_path):
-    in_service(service=str(published / "service"), in_service=tmp_path / "in_service", config=InServiceConfig(create=True))
+    in_service(service=str(published / "service"), in_service=tmp_path / "in_service", config=InServiceConfig())
     strings = {"dataset": untrained_string_run.artifacts["dataset"], "converted_model": untrained_string_run.converted_model}
     with pytest.raises(ArtifactError, match=r"does not keep the item rows of the model in service.*--base the dataset in service"):
         gate(**strings, in_service=tmp_path / "in_service", gate=tmp_path / "gate", config=CONFIG)
@@ -143,7 +143,7 @@ def test_what_cannot_be_compared_is_refused(published, untrained_run, untrained_
 
 
 def test_a_run_goes_on_against_the_version_it_began_with(published, tmp_path):
-    first = in_service(service=str(published / "service"), in_service=tmp_path / "in_service", config=InServiceConfig(create=True))
+    first = in_service(service=str(published / "service"), in_service=tmp_path / "in_service", config=InServiceConfig())
     again = in_service(service=str(tmp_path / "another service"), in_service=tmp_path / "in_service", config=InServiceConfig(create=True))
     assert again.reused
     assert again.metrics == first.metrics
