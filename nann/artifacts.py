@@ -28,6 +28,7 @@ from typing import Any, TypeAlias
 import nann
 from data_prep.durable import remove_leftover, write_file
 from data_prep.json_text import json_text
+from nann.differences import difference_text
 from nann.digests import code_digest, sha256_files
 from nann.disk_errors import disk_failure
 from nann.errors import ArtifactError
@@ -265,7 +266,8 @@ class ArtifactWriter:
             return f"not usable: {error}"
         for key, expected in self._head.items():
             if existing.manifest.get(key) != expected:
-                return f"made with another {key.replace('_', ' ')}"
+                differing = difference_text(existing.manifest.get(key), expected) if key in ("params", "inputs") else ""
+                return f"made with another {key.replace('_', ' ')}" + (f": {differing}" if differing else "")
         return None
 
     def __enter__(self) -> Path:

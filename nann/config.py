@@ -287,3 +287,6 @@ class InferConfig(StepConfig):
 
     graph: GraphForm = Field("portable", description=f"exported form to ask: {GRAPH_FORMS}")
     top_k: int = Field(10, ge=1, description="items to print")
+    unknown: Literal["fail", "drop"] = Field(
+        "fail", description="what becomes of a history with ids that are not in the catalogue: refused, or those ids are left out"
+    )

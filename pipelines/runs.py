@@ -14,6 +14,7 @@ from data_prep.config import GenerateConfig
 from data_prep.durable import write_file
 from data_prep.json_text import read_json
 from nann.artifacts import MANIFEST_NAME
+from nann.differences import difference_text
 from nann.errors import NannError
 from nann.reporting.run_summary import SUMMARY_NAME, TIMINGS_NAME
 from nann.steps.table import STEPS_OF
@@ -102,7 +103,8 @@ def generated_log(run_dir: Path, config: GenerateConfig, *, overwrite: bool) -> 
         if stamp.read_text(encoding="utf-8") == wanted:
             return path
         if not overwrite:
-            raise RunError(f"{path} was generated with other settings; give --overwrite to replace it, or another --run-dir")
+            differing = difference_text(read_json(stamp), json.loads(wanted))
+            raise RunError(f"{path} was generated with other settings ({differing}); give --overwrite to replace it, or another --run-dir")
         path.unlink()  # first the log, then the stamp: what has none is not ours
     from nann.steps.generate import generate
 
