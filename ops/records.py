@@ -221,10 +221,10 @@ def _write_stock(path: Path, blocks: Iterable[Mapping[str, RecordFeature]]) -> N
     def message(feature: RecordFeature, kind: str, row: int) -> Any:
         values = feature.values[feature.begins[row] : feature.ends[row]]
         if kind == "int64":
-            return tf.train.RecordFeature(int64_list=tf.train.Int64List(value=values))
+            return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
         if kind == "float":
-            return tf.train.RecordFeature(float_list=tf.train.FloatList(value=values))
-        return tf.train.RecordFeature(bytes_list=tf.train.BytesList(value=list(values)))
+            return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=list(values)))
 
     with tf.io.TFRecordWriter(str(path)) as writer:
         for features in blocks:
