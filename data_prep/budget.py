@@ -58,6 +58,6 @@ def estimated_bytes(counts: Counts, workers: int, events: int) -> int:
         events: of the largest partition.
     """
     ids = len(counts.user_ids) + len(counts.item_ids)
-    text = sum(column.nbytes for column in (counts.user_ids, counts.item_ids) if not isinstance(column, np.ndarray))
+    text = sum(int(column.nbytes) for column in (counts.user_ids, counts.item_ids) if not isinstance(column, np.ndarray))
     fixed = FIXED_BYTES + (0 if load_data_library() is not None else TENSORFLOW_BYTES)
     return fixed + (workers + 1) * BATCH_BYTES + ids * ID_BYTES + TEXT_COPIES * text + workers * events * EVENT_BYTES
