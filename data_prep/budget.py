@@ -16,7 +16,7 @@ from ops.data_library import load_data_library
 
 GIB = 1 << 30
 MIB = 1 << 20
-FIXED_BYTES = 136 * MIB
+FIXED_BYTES = 120 * MIB
 TENSORFLOW_BYTES = 400 * MIB  # where records are written without the native library
 BATCH_BYTES = 24 * MIB  # per thread and one more: the text of a block, its columns, their packed form
 ID_BYTES = 96  # per distinct user or item of integers: id, count, code, row, and the copies while they are ordered
