@@ -16,7 +16,7 @@ from ops.data_library import load_data_library
 
 GIB = 1 << 30
 MIB = 1 << 20
-FIXED_BYTES = 136 * MIB
+FIXED_BYTES = 120 * MIB
 TENSORFLOW_BYTES = 400 * MIB  # where records are written without the native library
 BATCH_BYTES = 24 * MIB  # per thread and one more: the text of a block, its columns, their packed form
 ID_BYTES = 96  # per distinct user or item of integers: id, count, code, row, and the copies while they are ordered
@@ -58,6 +58,6 @@ def estimated_bytes(counts: Counts, workers: int, events: int) -> int:
         events: of the largest partition.
     """
     ids = len(counts.user_ids) + len(counts.item_ids)
-    text = sum(column.nbytes for column in (counts.user_ids, counts.item_ids) if not isinstance(column, np.ndarray))
+    text = sum(int(column.nbytes) for column in (counts.user_ids, counts.item_ids) if not isinstance(column, np.ndarray))
     fixed = FIXED_BYTES + (0 if load_data_library() is not None else TENSORFLOW_BYTES)
     return fixed + (workers + 1) * BATCH_BYTES + ids * ID_BYTES + TEXT_COPIES * text + workers * events * EVENT_BYTES

@@ -165,8 +165,8 @@ def _claim(work: Path, inputs: Sequence[Path], config: ConvertConfig) -> None:
     if work.is_symlink() or (work.exists() and not work.is_dir()):
         raise DataError(f"{work} is no directory of a conversion, and is not replaced; give another path")
     if work.is_dir():
-        others = {entry.name for entry in work.iterdir()} - {partial_path(stamp).name}
-        if others and not stamp.is_file():
+        left = {entry.name for entry in work.iterdir()} - {partial_path(stamp).name}
+        if left and not stamp.is_file():
             raise DataError(f"{work} holds something else than an unfinished conversion, and is not emptied; give another path")
         remove_tree(work, last=(STAMP_NAME,))
     work.mkdir(parents=True)
