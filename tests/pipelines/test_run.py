@@ -48,7 +48,7 @@ def test_every_step_left_its_artifact_log_and_timing(run_dir: Path) -> None:
 
 def test_the_tables_end_with_the_report(run_dir: Path) -> None:
     text = (run_dir.parent / "stdout").read_text()
-    for part in (*NAMES_OF["training"], "recall_all@", "coverage", "baseline popularity", "baseline item-cf", "p50_ms"):
+    for part in (*NAMES_OF["training"], "recall_all@", "coverage", "baseline popularity", "baseline item_cf", "p50_ms"):
         assert part in text
     assert text.splitlines()[-1] == f"report: {run_dir / 'report' / 'report.html'}"
 
