@@ -46,7 +46,7 @@ def test_the_users_needed_give_that_error(recall: float) -> None:
     [
         (
             {"users": 40},
-            "40 test users are few: the standard error of recall@200 0.300 is 0.073, 24% of it; 5% needs 934 users",
+            "40 test users are few: the standard error of recall@200 0.300 is 0.073, 24% of it; 5% needs 934",
             "more users",
         ),
         ({"share": 0.63}, "the walk scores 63.0% of the 5,000 items, so it is a scan in disguise", "narrower search"),
