@@ -119,7 +119,7 @@ def _is_sequence(section: str, field: str) -> bool:
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
-    """The names that may be meant: one spelt almost so, else those with these initials, or with a word of it, or one spelt alike; else all."""
+    """The names that may be meant: one spelt almost so, or those with its initials, or with a word of it, or one spelt alike; else all."""
     names = list(known)
     meant = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
     meant = meant or [other for other in names if "".join(word[0] for word in other.split("_")) == name]

@@ -20,7 +20,8 @@ from nann.reporting.run_summary import SUMMARY_NAME, TIMINGS_NAME
 from nann.steps.table import STEPS_OF
 
 INPUTS_NAME = "inputs.json"
-OWN_NAMES = (INPUTS_NAME, "config.yaml", TIMINGS_NAME, SUMMARY_NAME)
+CONFIG_NAME = "config.yaml"
+OWN_NAMES = (INPUTS_NAME, CONFIG_NAME, TIMINGS_NAME, SUMMARY_NAME)
 
 
 class RunError(NannError):
@@ -84,7 +85,7 @@ def record(run_dir: Path, inputs: Sequence[Path], configs: Mapping[str, BaseMode
     run_dir.mkdir(parents=True, exist_ok=True)
     write_file(run_dir / INPUTS_NAME, json.dumps({"inputs": [str(path.absolute()) for path in inputs]}) + "\n")
     sections = {name: config.model_dump(mode="json", exclude_none=True) for name, config in configs.items()}
-    write_file(run_dir / "config.yaml", yaml.safe_dump(sections, sort_keys=False))
+    write_file(run_dir / CONFIG_NAME, yaml.safe_dump(sections, sort_keys=False))
 
 
 def generated_log(run_dir: Path, config: GenerateConfig, *, overwrite: bool) -> Path:

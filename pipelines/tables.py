@@ -30,9 +30,18 @@ def print_tables(entries: Sequence[Mapping[str, Any]], run_dir: Path, stream: Te
     if metrics.is_file():
         for table in evaluation_tables(read_json(metrics)):
             console.print(table)
+    for sentence in _warnings(run_dir):
+        console.print(f"warning: {sentence}", soft_wrap=True, markup=False)
     report = run_dir / "report" / "report.html"
     if report.is_file():
         console.print(f"report: {report.absolute()}", soft_wrap=True)
+
+
+def _warnings(run_dir: Path) -> list[str]:
+    """What training and evaluation warn of; artifacts of earlier versions do not say."""
+    manifest, metrics = run_dir / "model" / "manifest.json", run_dir / "evaluation" / "metrics.json"
+    found = list(read_json(manifest)["metrics"].get("warnings", [])) if manifest.is_file() else []
+    return found + (list(read_json(metrics).get("warnings", [])) if metrics.is_file() else [])
 
 
 def key_numbers(step: str, metrics: Mapping[str, Any]) -> str:
@@ -76,10 +85,10 @@ def recall_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
     ]
     for baseline, values in (metrics.get("baselines") or {}).items():
         own = ranges.get("baselines", {}).get(baseline, {})
-        label = f"baseline {baseline.replace('_', '-')}"
+        label = f"baseline {baseline}"
         rows.append((label, {str(k): _share(values.get(f"recall@{k}"), own.get(f"recall@{k}")) for k in ks}))
     if best := metrics.get("best_baseline"):
-        rows.append(("best baseline", {str(k): best[f"name@{k}"].replace("_", "-") for k in ks}))
+        rows.append(("best baseline", {str(k): best[f"name@{k}"] for k in ks}))
         name = "ratio_to_best_baseline"
         rows.append(("retrieval graph / best baseline", {str(k): _share(metrics[f"{name}@{k}"], ranges.get(f"{name}@{k}")) for k in ks}))
     return rows
@@ -96,7 +105,7 @@ def ranking_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]
         values = {str(k): _share(metrics[f"{own}@{k}"], metrics["intervals"].get(f"{own}@{k}")) for k in ks}
         rows.append((f"{label}, retrieval graph", values))
         for baseline, figures in metrics["baselines"].items():
-            rows.append((f"{label}, {baseline.replace('_', '-')}", {str(k): _share(figures[f"{name}@{k}"]) for k in ks}))
+            rows.append((f"{label}, {baseline}", {str(k): _share(figures[f"{name}@{k}"]) for k in ks}))
     return rows
 
 
@@ -106,7 +115,7 @@ def group_rows(metrics: Mapping[str, Any]) -> dict[str, list[tuple[str, dict[str
         return {}
     k = list_lengths(metrics)[-1]
     columns = {f"graph@{k}": f"recall_retrieval@{k}", f"scan@{k}": f"recall_all@{k}"}
-    columns |= {f"{name.replace('_', '-')}@{k}": f"{name}@{k}" for name in metrics["baselines"]}
+    columns |= {f"{name}@{k}": f"{name}@{k}" for name in metrics["baselines"]}
     return {
         division: [
             (group["group"], {"users": f"{group['users']:,}", **{label: f"{group[name]:.3f}" for label, name in columns.items()}})

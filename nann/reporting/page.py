@@ -59,10 +59,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report."""
+    """A whole report; its verdict, pairs of what is judged and a sentence, stands first."""
 
     title: str
     subtitle: str
+    verdict: Sequence[tuple[str, str]] = ()
     cards: Sequence[Card] = field(default_factory=tuple)
     sections: Sequence[Section] = field(default_factory=tuple)
 

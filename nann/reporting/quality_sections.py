@@ -7,7 +7,7 @@ from typing import Any
 
 from nann.reporting import figures, svg
 from nann.reporting.page import PageTable, Section
-from nann.reporting.recall_sections import BASELINE_COLORS, BASELINE_NAMES, MODELS, baselines_in_order
+from nann.reporting.recall_sections import BASELINE_COLORS, MODELS, baselines_in_order
 from nann.reporting.text import list_lengths
 
 Metrics = Mapping[str, Any]
@@ -23,10 +23,7 @@ def ranking_section(metrics: Metrics) -> Section:
     ks, baselines, ranges = list_lengths(metrics), baselines_in_order(metrics), metrics["intervals"]
     tables = []
     for metric, title in (("ndcg", "NDCG"), ("mrr", "MRR"), ("catalogue_coverage", "catalogue coverage")):
-        rows = [
-            [BASELINE_NAMES.get(name, name), *_texts(metrics["baselines"][name], ranges["baselines"][name], metric, ks)]
-            for name in baselines
-        ]
+        rows = [[name, *_texts(metrics["baselines"][name], ranges["baselines"][name], metric, ks)] for name in baselines]
         if metric == "catalogue_coverage":  # of what is served only
             rows.append(["model, exported graph", *_texts(metrics, ranges, metric, ks)])
         else:
@@ -46,7 +43,7 @@ def ranking_section(metrics: Metrics) -> Section:
 def groups_section(metrics: Metrics) -> Section:
     """Recall for parts of the users, at the largest K."""
     k = list_lengths(metrics)[-1]
-    shown = [(f"{name}@{k}", BASELINE_NAMES.get(name, name), BASELINE_COLORS.get(name, svg.GREY)) for name in baselines_in_order(metrics)]
+    shown = [(f"{name}@{k}", name, BASELINE_COLORS.get(name, svg.GREY)) for name in baselines_in_order(metrics)]
     shown += [(f"recall_{kind}@{k}", label, color) for kind, label, color in MODELS]
     tables = [
         PageTable(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nann.artifacts import Artifact
+from nann.evaluation.verdict import verdict
 from nann.reporting import figures
 from nann.reporting.benchmark_page import latency_cards, latency_section
 from nann.reporting.page import Card, Page, PageTable, Section
@@ -77,6 +78,7 @@ def run_page(run: RunNumbers) -> Page:
     return Page(
         title="Retrieval run" + (f" on {', '.join(logs)}" if logs else ""),
         subtitle=f"{meta['num_events']:,} events, {meta['num_users']:,} users, {meta['num_items']:,} items",
+        verdict=verdict(run.metrics, run.artifacts["model"].metrics.get("warnings", [])),
         cards=cards,
         sections=sections,
     )

@@ -21,6 +21,7 @@ from nann.evaluation.lists import Lists, Retrieve, collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
 from nann.evaluation.simple_methods import Known, simple_lists
 from nann.evaluation.summary import summarize, users_table
+from nann.evaluation.verdict import evaluation_warnings
 from nann.export import ConvertedModel
 from nann.reporting.evaluation_page import evaluation_page
 from nann.reporting.page import render
@@ -29,7 +30,7 @@ from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
 USERS_SEED = 1
-DETAILS = ("standard_errors", "intervals", "groups", "baseline_options")  # for the files, too long for a table of numbers
+DETAILS = ("standard_errors", "intervals", "groups", "baseline_options", "warnings")  # for the files, too long for a table of numbers
 
 
 def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: EvaluateConfig, overwrite: bool = False) -> StepResult:
@@ -75,6 +76,7 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         }
         num_items = len(exported.corpus[0])
         metrics = {**summarize(**common, num_items=num_items), "split": config.split, "baseline_options": options}
+        metrics["warnings"] = evaluation_warnings(metrics)
         table = users_table(user_ids=samples.user_ids, item_ids=items.item_ids, **common)
         curve = _curve(exported, data, items, model.params, config)
         if curve is not None:
@@ -83,6 +85,8 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         pq.write_table(table, directory / "users.parquet", compression="zstd")
         (directory / "report.html").write_text(render(evaluation_page(metrics, curve)), encoding="utf-8")
         writer.metrics.update({name: value for name, value in metrics.items() if name not in DETAILS and value is not None})
+    for sentence in metrics["warnings"]:
+        logger.warning("%s", sentence)
     return writer.result()
 
 

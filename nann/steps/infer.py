@@ -44,7 +44,8 @@ def infer(
 
     Raises:
         ValueError: not exactly one of ``converted_model`` and ``meta_path`` is given.
-        NannError: no id is known, or one is not where ``config.unknown`` is "fail"; ids are no integers where the catalogue's are, or values are not as `rows_of_text` wants them.
+        NannError: no id is known, or one is not where ``config.unknown`` is "fail"; ids are no integers where the catalogue's are; or
+            values are not as `rows_of_text` wants them.
         ArtifactError: a file is unusable, or returns fewer items than asked for.
     """
     if (converted_model is None) == (meta_path is None) or (graph_file is not None and meta_path is None):
