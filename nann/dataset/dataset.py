@@ -47,19 +47,25 @@ class Dataset:
         """
         return read_items(self.path / "items.parquet", int(self.meta["num_categories"]))
 
-    def histories(self, *, times: bool = False, inputs: Sequence[str] = ()) -> Histories:
+    def histories(self, *, times: bool = False, inputs: Sequence[str] = (), user_ids: bool = False) -> Histories:
         """The training split, of either layout.
 
         Args:
             times: read the events' times too, where the records have them.
             inputs: names of inputs of the dataset; what belongs to events and users is read, too.
+            user_ids: keep the users' ids.
 
         Raises:
             ArtifactError: there is no training record, or no input of a name.
         """
         read = self.request_names(inputs)
         found = read_histories(
-            self.files("train"), self.meta, times=times or TIME in read, behaviors=BEHAVIOR in read, users=self._users(read)
+            self.files("train"),
+            self.meta,
+            times=times or TIME in read,
+            behaviors=BEHAVIOR in read,
+            users=self._users(read),
+            user_ids=user_ids,
         )
         if len(found.row_splits) < 2:
             raise ArtifactError(f"{self.path} has no training users; convert a longer log, or hold out fewer users")
