@@ -34,7 +34,8 @@ def convert(log: Path, dataset: Path, limit: str, threads: int) -> str:
     if found is None or status != 0:
         return f"{limit:>8}  {text.strip().splitlines()[-1]}"
     partitions, estimate, gib = int(found[1]), float(found[2]), float(found[3])
-    return f"{limit:>8}{partitions:>12}{estimate:>12.2f}{peak:>10.2f}{estimate / peak:>10.2f}{'yes' if peak <= gib else 'NO':>8}{seconds:>10.0f}"
+    kept = "yes" if peak <= gib else "NO"
+    return f"{limit:>8}{partitions:>12}{estimate:>12.2f}{peak:>10.2f}{estimate / peak:>10.2f}{kept:>8}{seconds:>10.0f}"
 
 
 def main() -> None:

@@ -130,7 +130,12 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--embeddings", type=Path, required=True)
-    parser.add_argument("--split", choices=["validate", "test"], default="validate", help="users of the figures; test: once")
+    parser.add_argument(
+        "--split",
+        choices=["validate", "test"],
+        default="validate",
+        help="users of the figures, for validate without those that weights are chosen on; test: once",
+    )
     parser.add_argument("--width", type=int, default=400, help="items of each list that is fused")
     parser.add_argument("--users", type=int, default=2000, help="validation users on whom the weights are chosen")
     parser.add_argument("--ks", default="50,200")
@@ -143,6 +148,8 @@ def main() -> None:
     validation = load_samples(options.dataset, "validate", inputs=inputs)
     chosen_on = validation.draw(options.users, seed=USERS_SEED)
     samples = load_samples(options.dataset, options.split, inputs=inputs)
+    if options.split == "validate":  # the weights would be measured on users they were chosen on
+        samples = samples.take(np.flatnonzero(~np.isin(samples.user_ids, chosen_on.user_ids)))
     known = Known(
         load_histories(options.dataset, times=True),
         items,

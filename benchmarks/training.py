@@ -10,8 +10,9 @@ Contenders take turns in one process; medians. Keys of the JSON file:
 - ``optimizer_share``: of a step over two tables of 4.16 million rows of 32, the part that updates them;
 - ``step_ms``, ``floor_ms``: a step of the default scorer, and its multiplications at the rate of the machine's best matrix product;
 - ``torch_step_ms``: the same network in PyTorch, forward, backward and AdamW, where PyTorch is installed;
-- ``time_to_recall_ratio``: wall time in which `nann`, one history per target, reaches its last validation recall, over the time in which
-  `sequence` does, each with its own options; needs ``--dataset``.
+- ``time_to_recall_ratio``: wall time of `nann train` with the scorer `nann`, one history per target, over that of the default scorer
+  with the fewest of an eighth, a quarter, a half and all of its steps that find as much of 2,000 validation users' targets @50 and @200,
+  memory and all; needs ``--dataset``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
-import json
 import os
 import platform
 import statistics
@@ -39,10 +39,18 @@ import tensorflow as tf
 
 from data_prep.cores import available_cores
 from data_prep.json_text import write_json
-from nann.config import TrainConfig
-from nann.dataset import Histories
-from nann.models import build_model
+from nann.config import ExtractConfig, TrainConfig
+from nann.dataset import Histories, Samples, load_histories, load_items, load_samples
+from nann.evaluation.lists import collect_lists
+from nann.evaluation.metrics import ranks_of
+from nann.evaluation.scan import exact_scan
+from nann.index import load_embeddings
+from nann.memory.table import CorpusMemory, load_memory
+from nann.models import build_model, load_max_length, load_model
 from nann.models.causal import BLOCKS, FORWARD, ITEM_HIDDEN
+from nann.retrieval import HistoryScorer
+from nann.steps.evaluate import USERS_SEED
+from nann.steps.extract import extract
 from nann.steps.train import train
 from nann.training.batches import NoiseSampler
 from nann.training.packing import PackedBatches
@@ -50,6 +58,7 @@ from nann.training.step import TrainingStep, trained_variables
 from ops.optimizers import LazyAdamW
 
 ITEMS, CATEGORIES, LENGTH, BATCH, NEGATIVES = 50_000, 500, 20, 64, 199
+SHARES, RECALL_USERS, RECALL_KS = (0.125, 0.25, 0.5, 1.0), 2000, (50, 200)
 LARGE = 4_160_000
 DIM = 32
 
@@ -285,34 +294,53 @@ def in_torch(parts: dict[str, np.ndarray], config: TrainConfig) -> Callable[[], 
     return step
 
 
-def time_to_recall(dataset: Path, steps: int) -> dict[str, float]:
-    """Trains `nann` on one history per target, then `sequence`, and looks when each reaches the recall that `nann` ends with."""
-    options: dict[str, Any] = {"memory": "none", "keep": "last", "max_steps": steps}
-    per_target = {"emb_dim": 32, "max_length": 20, "epochs": 3, "validations": 8}
-    reached = {}
+def time_to_recall(dataset: Path) -> dict[str, float]:
+    """Trains `nann` on one history per target, then `sequence` with more and more steps until it finds as much, each with its memory."""
+    before = TrainConfig(scorer="nann", emb_dim=32, max_length=20, epochs=3)
+    users = load_samples(dataset, "validate").draw(RECALL_USERS, seed=USERS_SEED)
+    seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as directory:
-        for name, more in (("nann", per_target), ("sequence", {"validations": 30})):
-            config, model = TrainConfig(scorer=name, **{**options, **more}), Path(directory) / name
-            per_epoch = train(dataset=dataset, model=model, config=config).metrics["samples_per_epoch"]
-            records = json.loads((model / "training.json").read_text())
-            for record in records:
-                record["seconds"] = record["epoch"] * per_epoch / record["samples_per_s"]
-            reached[name] = [record for record in records if "recall_all@200" in record]
-    goal = reached["nann"][-1]
-    seconds = {}
-    for name, records in reached.items():
-        there = [record for record in records if all(record[key] >= goal[key] for key in ("recall_all@50", "recall_all@200"))]
-        print(f"{name}: " + ", ".join(f"{r['seconds']:.0f} s {r['recall_all@50']:.3f}/{r['recall_all@200']:.3f}" for r in records))
-        if there:
-            seconds[name] = there[0]["seconds"]
-    return {"time_to_recall_ratio": seconds["nann"] / seconds["sequence"]} if len(seconds) == 2 else {}
+        goal, seconds["nann"] = _trained(dataset, Path(directory) / "nann", before, users)
+        steps = sequence_steps(dataset)
+        for share in SHARES:
+            config = TrainConfig(max_steps=max(1, int(share * steps)))
+            found, seconds["sequence"] = _trained(dataset, Path(directory) / f"sequence-{share:g}", config, users)
+            if all(found[k] >= goal[k] for k in goal):
+                return {"time_to_recall_ratio": seconds["nann"] / seconds["sequence"]}
+    return {}
+
+
+def sequence_steps(dataset: Path) -> int:
+    """Steps of the default training."""
+    config = TrainConfig()
+    sampler = NoiseSampler(load_items(dataset).train_counts)
+    return PackedBatches(load_histories(dataset), max_length=config.max_length, sampler=sampler, config=config).steps
+
+
+def _trained(dataset: Path, model: Path, config: TrainConfig, users: Samples) -> tuple[dict[int, float], float]:
+    """Recall@K of a model trained anew, by the exact scan, and the wall time of its training, memory and all."""
+    begin = time.perf_counter()
+    train(dataset=dataset, model=model, config=config)
+    seconds = time.perf_counter() - begin
+    scorer, items = HistoryScorer(load_model(model), max_length=load_max_length(model)), load_items(dataset)
+    embeddings = model.with_name(f"{model.name}-embeddings")
+    extract(model=model, dataset=dataset, embeddings=embeddings, config=ExtractConfig())
+    corpus, memory = load_embeddings(embeddings), load_memory(model)
+    assert memory is not None
+    categories = {"category_rows": items.category_rows, "num_categories": items.num_categories}
+    joined = CorpusMemory.of(memory, item_rows=corpus.item_rows, **categories, entries=0)
+    scan = exact_scan(scorer, corpus, top_k=max(RECALL_KS), memory=joined)
+    lists = collect_lists(scan, users.histories, items.category_rows, width=max(RECALL_KS), batch_size=16, label=model.name)
+    ranks = ranks_of(lists.item_rows, users.targets)
+    found = {k: float(np.mean((ranks > 0) & (ranks <= k))) for k in RECALL_KS}
+    print(f"{model.name}: {seconds:.0f} s, " + ", ".join(f"recall@{k} {value:.4f}" for k, value in found.items()), flush=True)
+    return found, seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--dataset", type=Path, help="artifact of `nann convert`, for the time to a recall")
-    parser.add_argument("--steps", type=int, default=6000, help="with --dataset: most steps of `nann` (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     repetitions = 10 if arguments.quick else 60
@@ -322,7 +350,7 @@ def main() -> None:
     )
     figures = against_the_reference(repetitions) | share_of_the_optimizer(repetitions) | default_step(repetitions)
     if arguments.dataset:
-        figures |= time_to_recall(arguments.dataset, arguments.steps)
+        figures |= time_to_recall(arguments.dataset)
     for name, value in figures.items():
         print(f"{name:30} {value:10.3f}")
     if arguments.json:

@@ -29,8 +29,7 @@ import tensorflow as tf
 from data_prep.config import ConvertConfig
 from data_prep.generate_large import write_large_log
 from nann.config import TrainConfig
-from nann.dataset import load_histories, load_items
-from nann.dataset.record_batches import record_files
+from nann.dataset import Dataset, load_histories, load_items
 from nann.steps.convert import convert
 from nann.steps.train import train
 from nann.training.batches import BatchSource, NoiseSampler
@@ -55,7 +54,7 @@ def from_memory(dataset: Path, seconds: float) -> float:
 def from_samples(dataset: Path, seconds: float) -> float:
     """Samples/s of `tf.data` over the `sample` layout: read, shuffle, batch, parse into [B, L]."""
     features = {name: tf.io.RaggedFeature(tf.int64) for name in ("item_ids", "cate_ids", "gt_item_id")}
-    records = tf.data.TFRecordDataset([str(path) for path in record_files(dataset, "train")]).shuffle(20_000).repeat().batch(BATCH)
+    records = tf.data.TFRecordDataset([str(path) for path in Dataset(dataset).files("train")]).shuffle(20_000).repeat().batch(BATCH)
 
     def parse(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         parsed = tf.io.parse_example(batch, features)

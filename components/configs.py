@@ -105,5 +105,14 @@ def _is_sequence(section: str, field: str) -> bool:
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+    """The names that may be meant: one spelt almost so, or those with its initials, or with a word of it, or one spelt alike; else all."""
+    names = list(known)
+    meant = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+    meant = meant or [other for other in names if "".join(word[0] for word in other.split("_")) == name]
+    meant = meant or [other for other in names if _shares_a_word(name, other)] or difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {' or '.join(map(repr, meant))}?" if meant else f"; known: {', '.join(sorted(names))}"
+
+
+def _shares_a_word(name: str, other: str) -> bool:
+    words = [word for word in name.split("_") if len(word) > 2]
+    return any(theirs.startswith(word) or word.startswith(theirs) for word in words for theirs in other.split("_") if len(theirs) > 2)

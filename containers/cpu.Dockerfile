@@ -49,8 +49,8 @@ LABEL org.opencontainers.image.title="nann-pipeline" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # kfp's launcher runs `sh`, `mktemp` and `python3` from the PATH. Caches go where any user may write.
-ENV PATH=/opt/nann/bin:${PATH} PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib HOME=/home/nann
-RUN useradd --create-home --home-dir /home/nann --uid 1000 nann && chmod 777 /home/nann
+ENV PATH=/opt/nann/bin:${PATH} PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib HOME=/tmp
+RUN useradd --create-home --home-dir /home/nann --uid 1000 nann
 COPY --from=builder /opt/nann /opt/nann
 # Not made unless the tests pass.
 COPY --from=test /tested /opt/nann/tested

@@ -52,10 +52,10 @@ LABEL org.opencontainers.image.title="nann-pipeline" \
       org.opencontainers.image.revision="${REVISION}"
 # A thread of its own for launching kernels; memory as it is needed.
 # kfp's launcher runs `sh`, `mktemp` and `python3` from the PATH. Caches go where any user may write.
-ENV PATH=/opt/nann/bin:${PATH} PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib HOME=/home/nann \
+ENV PATH=/opt/nann/bin:${PATH} PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib HOME=/tmp \
     TF_GPU_THREAD_MODE=gpu_private TF_GPU_THREAD_COUNT=1 TF_FORCE_GPU_ALLOW_GROWTH=true NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-RUN useradd --create-home --home-dir /home/nann --uid 1000 nann && chmod 777 /home/nann
+RUN useradd --create-home --home-dir /home/nann --uid 1000 nann
 COPY --from=builder /opt/nann /opt/nann
 # Not made unless the tests pass.
 COPY --from=test /tested /opt/nann/tested

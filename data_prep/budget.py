@@ -1,20 +1,27 @@
 """How the memory limit of a conversion is spent.
 
 Fixed: the interpreter with Arrow (and TensorFlow, without the native library), and the batches in flight. By the log: what is kept per
-distinct user and item. The rest is shared by the threads, each of which orders and encodes one partition at a time.
+distinct user and item. The rest is shared by the threads, each of which orders and encodes one partition at a time. The numbers are
+fitted to peaks of resident memory that `benchmarks/convert_memory.py` measures, so that the estimate is above them.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from data_prep.config import ConvertConfig
 from data_prep.counting import Counts
 from data_prep.errors import DataError
+from ops.data_library import load_data_library
 
 GIB = 1 << 30
-FIXED_BYTES = int(0.75 * GIB)
-BATCH_BYTES = 96 << 20  # per thread and one more: the text of a block, its columns, their packed form
+MIB = 1 << 20
+FIXED_BYTES = 120 * MIB
+TENSORFLOW_BYTES = 400 * MIB  # where records are written without the native library
+BATCH_BYTES = 24 * MIB  # per thread and one more: the text of a block, its columns, their packed form
 ID_BYTES = 96  # per distinct user or item of integers: id, count, code, row, and the copies while they are ordered
-EVENT_BYTES = 96  # per event of a partition: key, position, item, time, the features of all events at once and their encoding
+TEXT_COPIES = 3  # of the characters of ids that are text
+EVENT_BYTES = 72  # per event of a partition: key, position, item, time, the features of all events at once and their encoding
 MAX_PARTITION_EVENTS = 1 << 20  # four times as many take a third longer to order and encode: they fall out of the caches
 MIN_PARTITION_EVENTS = 1 << 16
 
@@ -51,4 +58,6 @@ def estimated_bytes(counts: Counts, workers: int, events: int) -> int:
         events: of the largest partition.
     """
     ids = len(counts.user_ids) + len(counts.item_ids)
-    return FIXED_BYTES + (workers + 1) * BATCH_BYTES + ids * ID_BYTES + workers * events * EVENT_BYTES
+    text = sum(int(column.nbytes) for column in (counts.user_ids, counts.item_ids) if not isinstance(column, np.ndarray))
+    fixed = FIXED_BYTES + (0 if load_data_library() is not None else TENSORFLOW_BYTES)
+    return fixed + (workers + 1) * BATCH_BYTES + ids * ID_BYTES + TEXT_COPIES * text + workers * events * EVENT_BYTES

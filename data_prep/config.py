@@ -149,7 +149,7 @@ class ConvertConfig(_Config):
     shards: int = Field(4, ge=1, le=99_999, description="files of the training split")
     compression: Literal["none", "gzip"] = Field("none", description="of the record files; TensorFlow reads no zstd records")
     memory_limit: MemoryGiB = Field(
-        4, ge=1, description="memory that the conversion stays in, as 4, 4GiB or 2500MiB (a number alone is GiB); changes no byte"
+        4, ge=0.25, description="memory that the conversion stays in, as 4, 4GiB or 2500MiB (a number alone is GiB); changes no byte"
     )
     partitions: int = Field(0, ge=0, le=256, description="ranges of users sorted one by one; 0: as the memory limit asks; changes no byte")
     threads: int = Field(0, ge=0, description="worker threads; 0: one per core; changes no byte")

@@ -6,7 +6,6 @@ on where. A conversion that was killed goes on with the stage, in the last one w
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from data_prep.json_text import write_json
 from data_prep.parallel import ordered_map, worker_count
 from data_prep.partitions import partition_paths
 from data_prep.plan import Plan
-from data_prep.planning import make_plan, remove
+from data_prep.planning import give_up, make_plan, remove
 from data_prep.progress import Progress
 from data_prep.report import ConvertReport, log_report, make_report
 from data_prep.shards import SPLITS, ShardWriter, part_path, shard_path
@@ -56,7 +55,7 @@ def convert_log(inputs: Sequence[Path], out_dir: Path, config: ConvertConfig, di
         write_shards(plan, work, range(plan.num_shards), config)
         aside.submit(remove, [path for p in range(len(plan.partitions)) for path in partition_paths(work, plan.partitions, p)])
         report = merge_shards(plan, work, out_dir, config, digests=digests)
-    shutil.rmtree(work)
+    give_up(work)
     return report
 
 

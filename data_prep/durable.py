@@ -38,6 +38,14 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
+def remove_leftover(path: Path) -> bool:
+    """Removes a file that a killed process was about to put in place of another one; whether it was one."""
+    if path.name.startswith(".") and path.suffix == ".partial" and path.is_file():
+        path.unlink()
+        return True
+    return False
+
+
 def write_file(path: Path, content: str | bytes) -> None:
     """Writes a file so that whoever reads it sees the old content or the new one, also after a power cut.
 
@@ -144,6 +152,10 @@ def remove_tree(directory: Path, last: Collection[str] = ()) -> None:
 
 def _remove(entry: os.DirEntry[str]) -> None:
     if entry.is_dir(follow_symlinks=False):
-        shutil.rmtree(entry.path)
+        try:
+            shutil.rmtree(entry.path)
+        except OSError as error:  # its names are those within the directories that it is in
+            error.filename = entry.path
+            raise
     else:
         os.unlink(entry.path)

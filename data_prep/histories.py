@@ -10,7 +10,7 @@ from data_prep.vocabulary import Ids, take_ids
 
 
 @dataclass(frozen=True)
-class Histories:
+class UserHistories:
     """All users' events, user after user (ascending user id), each user's events oldest first, ties in file order.
 
     Attributes:
@@ -32,7 +32,7 @@ class Histories:
         """[U] int64, events per user."""
         return np.diff(self.row_splits)
 
-    def select(self, users: np.ndarray) -> Histories:
+    def select(self, users: np.ndarray) -> UserHistories:
         """The histories of some users ([n] user codes) alone, copied."""
         begins = self.row_splits[users]
         lengths = self.row_splits[users + 1] - begins
@@ -40,7 +40,7 @@ class Histories:
         np.cumsum(lengths, out=row_splits[1:])
         index = np.arange(row_splits[-1]) + np.repeat(begins - row_splits[:-1], lengths)
         behaviors = None if self.behaviors is None else self.behaviors[index]
-        return Histories(take_ids(self.user_ids, users), row_splits, self.item_rows[index], self.times[index], behaviors)
+        return UserHistories(take_ids(self.user_ids, users), row_splits, self.item_rows[index], self.times[index], behaviors)
 
 
 def chronological_order(user_codes: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -96,7 +96,7 @@ def duplicate_events(user_codes: np.ndarray, item_codes: np.ndarray, times: np.n
     return repeated
 
 
-def group_events(user_codes: np.ndarray, item_rows: np.ndarray, times: np.ndarray, user_ids: Ids) -> Histories:
+def group_events(user_codes: np.ndarray, item_rows: np.ndarray, times: np.ndarray, user_ids: Ids) -> UserHistories:
     """Builds the histories from events in chronological order per user.
 
     Args:
@@ -107,4 +107,4 @@ def group_events(user_codes: np.ndarray, item_rows: np.ndarray, times: np.ndarra
     """
     row_splits = np.zeros(len(user_ids) + 1, np.int64)
     np.cumsum(np.bincount(user_codes, minlength=len(user_ids)), out=row_splits[1:])
-    return Histories(user_ids, row_splits, item_rows, times)
+    return UserHistories(user_ids, row_splits, item_rows, times)

@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from data_prep.config import ConvertConfig
 from data_prep.errors import DataError
-from data_prep.items_table import Catalogue, Categories
+from data_prep.items_table import Categories, ItemsTable
 from data_prep.meta import read_meta
 from data_prep.opening import opening
 from data_prep.vocabulary import Ids, find_ids, popularity_rows, take_ids, type_name
@@ -112,7 +112,7 @@ def _string_order(ids: pa.Array) -> np.ndarray:
     return order
 
 
-def extend_catalogue(base: Base, item_ids: Ids, item_counts: np.ndarray, categories: Categories) -> Catalogue:
+def extend_catalogue(base: Base, item_ids: Ids, item_counts: np.ndarray, categories: Categories) -> ItemsTable:
     """Gives rows to the items and categories of new events.
 
     Args:
@@ -137,4 +137,4 @@ def extend_catalogue(base: Base, item_ids: Ids, item_counts: np.ndarray, categor
     category_rows = np.zeros(len(all_items) + 1, np.int32)
     category_rows[1 : len(base.category_rows) + 1] = base.category_rows
     category_rows[item_rows[has_category]] = row_of_category[categories.code_of_item[has_category]]
-    return Catalogue(all_items, item_rows, counts, category_rows, all_categories)
+    return ItemsTable(all_items, item_rows, counts, category_rows, all_categories)

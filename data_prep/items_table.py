@@ -46,7 +46,7 @@ class Categories:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ItemsTable:
     """Items and categories in row order.
 
     Attributes:
@@ -150,7 +150,7 @@ def categories_of_file(path: Path, item_ids: Ids, config: ConvertConfig) -> Cate
     return Categories(coded.ids, code_of_item, changed, {"items_file_bad_rows": bad.total})
 
 
-def make_catalogue(item_ids: Ids, item_counts: np.ndarray, categories: Categories) -> Catalogue:
+def make_catalogue(item_ids: Ids, item_counts: np.ndarray, categories: Categories) -> ItemsTable:
     """Orders items and categories by popularity.
 
     Args:
@@ -171,12 +171,12 @@ def make_catalogue(item_ids: Ids, item_counts: np.ndarray, categories: Categorie
     category_rows = np.zeros(len(order) + 1, np.int32)
     codes = categories.code_of_item[order]
     category_rows[1:][codes >= 0] = category_row_of_code[codes[codes >= 0]]
-    return Catalogue(
+    return ItemsTable(
         take_ids(item_ids, order), row_of_code, item_counts[order], category_rows, take_ids(categories.ids, category_order[:num_categories])
     )
 
 
-def write_items(path: Path, catalogue: Catalogue, train_counts: np.ndarray) -> None:
+def write_items(path: Path, catalogue: ItemsTable, train_counts: np.ndarray) -> None:
     """Writes `items.parquet`.
 
     Args:

@@ -15,3 +15,13 @@ def json_text(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Writes a value into a JSON file (UTF-8)."""
     path.write_text(json_text(value), encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file (UTF-8).
+
+    Raises:
+        OSError: it is not there.
+        ValueError: it is no JSON.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))

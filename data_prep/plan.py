@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from data_prep.items_table import Catalogue
+from data_prep.items_table import ItemsTable
+from data_prep.json_text import read_json
 from data_prep.opening import opening
 from data_prep.partitions import Partitions
 from data_prep.splits import Splits
@@ -59,7 +60,7 @@ class Plan:
     user_ids: Ids
     lengths: np.ndarray
     role: np.ndarray
-    catalogue: Catalogue
+    catalogue: ItemsTable
     partitions: Partitions
     shard_firsts: np.ndarray
     facts: PlanFacts
@@ -147,7 +148,7 @@ def load_plan(directory: Path) -> Plan:
 
 
 def _load_plan(directory: Path) -> Plan:
-    head = json.loads((directory / PLAN_NAME).read_text(encoding="utf-8"))
+    head = read_json(directory / PLAN_NAME)
     facts = head["facts"]
     arrays = {
         name: np.load(directory / f"{name}.npy", allow_pickle=False)
@@ -157,7 +158,7 @@ def _load_plan(directory: Path) -> Plan:
         user_ids=_read_ids(directory / "user_ids.parquet"),
         lengths=arrays["lengths"],
         role=arrays["role"],
-        catalogue=Catalogue(
+        catalogue=ItemsTable(
             item_ids=_read_ids(directory / "item_ids.parquet"),
             row_of_code=arrays["row_of_code"],
             counts=arrays["counts"],

@@ -14,11 +14,12 @@ from data_prep.bad_rows import BadRows
 from data_prep.budget import GIB, estimated_bytes, partition_events
 from data_prep.config import RESOURCE_FIELDS, SPLIT_FIELDS, ConvertConfig
 from data_prep.counting import Counts, count_events
-from data_prep.durable import remove_tree
+from data_prep.durable import partial_path, remove_tree
 from data_prep.errors import DataError
 from data_prep.histories import duplicate_events
 from data_prep.incremental import extend_catalogue, read_base, require_behaviors
 from data_prep.items_table import Categories, categories_of_file, make_catalogue, no_categories
+from data_prep.json_text import read_json
 from data_prep.option_values import unix_seconds
 from data_prep.parallel import ordered_map, worker_count
 from data_prep.partitions import PartitionEvents, Partitions, cut_partitions, load_partition, scatter_events, store_partition
@@ -144,6 +145,12 @@ def remove(paths: Sequence[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
+def give_up(work: Path) -> None:
+    """Removes the work directory; a conversion that finds what is left of it, after a kill, begins anew."""
+    replace_json(work / STAMP_NAME, {})
+    remove_tree(work, last=(STAMP_NAME,))
+
+
 def _claim(work: Path, inputs: Sequence[Path], config: ConvertConfig) -> None:
     """Empties the work directory unless it is of the same log and options."""
     others = side_tables(config)
@@ -154,14 +161,15 @@ def _claim(work: Path, inputs: Sequence[Path], config: ConvertConfig) -> None:
     )
     stamp = work / STAMP_NAME
     try:
-        if json.loads(stamp.read_text(encoding="utf-8")) == wanted:
+        if read_json(stamp) == wanted:
             return
     except (OSError, ValueError, RecursionError):
         pass  # none yet, or damaged: begin anew
     if work.is_symlink() or (work.exists() and not work.is_dir()):
         raise DataError(f"{work} is no directory of a conversion, and is not replaced; give another path")
     if work.is_dir():
-        if any(work.iterdir()) and not stamp.is_file():
+        left = {entry.name for entry in work.iterdir()} - {partial_path(stamp).name}
+        if left and not stamp.is_file():
             raise DataError(f"{work} holds something else than an unfinished conversion, and is not emptied; give another path")
         remove_tree(work, last=(STAMP_NAME,))
     work.mkdir(parents=True)

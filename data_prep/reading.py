@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from data_prep.config import ID_ROLES, ConvertConfig
 from data_prep.errors import DataError
 from data_prep.file_options import log_options
 from data_prep.incremental import Base
+from data_prep.json_text import read_json
 from data_prep.log_reader import LogReader
 from data_prep.opening import opening
 from data_prep.parsing import IdFacts, id_facts
@@ -235,7 +235,7 @@ def open_log(work: Path, config: ConvertConfig, base: Base | None) -> SpooledLog
 
 
 def _open_log(work: Path, config: ConvertConfig, base: Base | None) -> SpooledLog:
-    state = json.loads((work / STATE_NAME).read_text(encoding="utf-8"))
+    state = read_json(work / STATE_NAME)
     rules = settle_rules(
         {role: IdFacts(**facts) for role, facts in state["ids"].items()},
         TimeFacts(**state["times"]),

@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.config import ConvertConfig
-from data_prep.histories import Histories, duplicate_events
-from data_prep.items_table import Catalogue
+from data_prep.histories import UserHistories, duplicate_events
+from data_prep.items_table import ItemsTable
 from data_prep.opening import Stored, read_json
 from data_prep.partitions import load_partition, write_all
 from data_prep.plan import Plan, replace_json
@@ -33,7 +33,7 @@ from data_prep.splits import held_out_targets, train_targets
 from data_prep.time_split import cut_at, first_later_events
 from data_prep.times import SCALES
 from data_prep.vocabulary import Ids
-from ops.records import Feature, encode_block, scalar_feature
+from ops.records import RecordFeature, encode_block, scalar_feature
 
 BLOCK_EVENTS, BLOCK_SAMPLES = 1 << 17, 1 << 14  # some megabytes of records, which fit into the caches
 SPLITS = ("train", "validate", "test")
@@ -95,7 +95,7 @@ def _user_ids(ids: Ids) -> np.ndarray:
     return ids if isinstance(ids, np.ndarray) else ids.cast(pa.binary()).to_numpy(zero_copy_only=False)
 
 
-def time_steps(histories: Histories) -> np.ndarray:
+def time_steps(histories: UserHistories) -> np.ndarray:
     """[E] int64 seconds since the user's event before; of a user's first event the time itself."""
     steps = np.diff(histories.times, prepend=0)
     begins = histories.row_splits[:-1][np.diff(histories.row_splits) > 0]
@@ -103,7 +103,7 @@ def time_steps(histories: Histories) -> np.ndarray:
     return steps
 
 
-def user_blocks(histories: Histories, catalogue: Catalogue, users: np.ndarray) -> Iterator[dict[str, Feature]]:
+def user_blocks(histories: UserHistories, catalogue: ItemsTable, users: np.ndarray) -> Iterator[dict[str, RecordFeature]]:
     """Features of the `user` layout, some ten thousand events at a time.
 
     Args:
@@ -121,23 +121,23 @@ def user_blocks(histories: Histories, catalogue: Catalogue, users: np.ndarray) -
         events = (begins - first, ends - first)
         yield {
             "user_id": scalar_feature(user_ids[some]),
-            "item_ids": Feature(item_rows, *events),
-            "cate_ids": Feature(catalogue.category_rows[item_rows], *events),
-            "time_steps": Feature(steps[first:last], *events),
-            **({} if behaviors is None else {"behavior_ids": Feature(behaviors[first:last], *events)}),
+            "item_ids": RecordFeature(item_rows, *events),
+            "cate_ids": RecordFeature(catalogue.category_rows[item_rows], *events),
+            "time_steps": RecordFeature(steps[first:last], *events),
+            **({} if behaviors is None else {"behavior_ids": RecordFeature(behaviors[first:last], *events)}),
         }
 
 
 def sample_blocks(
-    histories: Histories,
-    catalogue: Catalogue,
+    histories: UserHistories,
+    catalogue: ItemsTable,
     targets: np.ndarray,
     starts: np.ndarray,
     max_length: int,
     weights: np.ndarray,
     *,
     keep_behaviors: bool = False,
-) -> Iterator[dict[str, Feature]]:
+) -> Iterator[dict[str, RecordFeature]]:
     """Features of the `sample` layout, some ten thousand samples at a time. The windows of a user overlap and are not copied.
 
     Args:
@@ -162,16 +162,16 @@ def sample_blocks(
         target_rows = item_rows[target].astype(np.int64)
         first_user = int(users[0])
         yield {
-            "user_id": Feature(user_ids[first_user : int(users[-1]) + 1], users - first_user, users - first_user + 1),
-            "item_ids": Feature(item_rows, begins, target),
-            "cate_ids": Feature(category_rows, begins, target),
-            "seconds_to_next": Feature(steps[first:last], begins + 1, target + 1),
-            **({"behavior_ids": Feature(behaviors[first:last], begins, target)} if keep_behaviors and behaviors is not None else {}),
-            "gt_item_id": Feature(item_rows, target, target + 1),
-            "gt_cate_id": Feature(category_rows, target, target + 1),
-            "gt_time": Feature(times, target, target + 1),
-            "weight_tag": Feature(weights, target_rows, target_rows + 1),
-            **({} if behaviors is None else {"gt_behavior_id": Feature(behaviors[first:last], target, target + 1)}),
+            "user_id": RecordFeature(user_ids[first_user : int(users[-1]) + 1], users - first_user, users - first_user + 1),
+            "item_ids": RecordFeature(item_rows, begins, target),
+            "cate_ids": RecordFeature(category_rows, begins, target),
+            "seconds_to_next": RecordFeature(steps[first:last], begins + 1, target + 1),
+            **({"behavior_ids": RecordFeature(behaviors[first:last], begins, target)} if keep_behaviors and behaviors is not None else {}),
+            "gt_item_id": RecordFeature(item_rows, target, target + 1),
+            "gt_cate_id": RecordFeature(category_rows, target, target + 1),
+            "gt_time": RecordFeature(times, target, target + 1),
+            "weight_tag": RecordFeature(weights, target_rows, target_rows + 1),
+            **({} if behaviors is None else {"gt_behavior_id": RecordFeature(behaviors[first:last], target, target + 1)}),
         }
 
 
@@ -292,7 +292,7 @@ class ShardWriter:
         replace_json(self._state_path, self.state)
         return len(histories.item_rows)
 
-    def _samples(self, histories: Histories, targets: np.ndarray, starts: np.ndarray) -> Iterator[dict[str, Feature]]:
+    def _samples(self, histories: UserHistories, targets: np.ndarray, starts: np.ndarray) -> Iterator[dict[str, RecordFeature]]:
         config = self._config
         return sample_blocks(
             histories,
@@ -304,7 +304,7 @@ class ShardWriter:
             keep_behaviors=config.keep_behaviors,
         )
 
-    def _append(self, file: BinaryIO, blocks: Iterable[Mapping[str, Feature]], digest: Any = None) -> None:
+    def _append(self, file: BinaryIO, blocks: Iterable[Mapping[str, RecordFeature]], digest: Any = None) -> None:
         for features in blocks:
             records = encode_block(features)
             if digest is not None:
@@ -317,7 +317,7 @@ class ShardWriter:
     def _held_out_path(self, partition: int) -> Path:
         return self._out / f"held-out-{self._shard:05d}-{partition:05d}.npy"
 
-    def _histories(self, partition: int) -> tuple[Histories, int]:
+    def _histories(self, partition: int) -> tuple[UserHistories, int]:
         """The users that shard and partition share, and their repeated events."""
         plan = self._plan
         events = load_partition(self._work, plan.partitions, partition)
@@ -331,7 +331,7 @@ class ShardWriter:
         scale = SCALES[plan.facts.time_unit]
         seconds = times if scale == 1 else times // scale
         behaviors = None if events.behaviors is None else events.behaviors[begin:end]
-        return Histories(plan.user_ids[first:last], row_splits, plan.catalogue.row_of_code[items], seconds, behaviors), duplicates
+        return UserHistories(plan.user_ids[first:last], row_splits, plan.catalogue.row_of_code[items], seconds, behaviors), duplicates
 
     def facts(self) -> ShardFacts:
         """What was written; all partitions must be done."""

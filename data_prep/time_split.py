@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep.counting import Counts
 from data_prep.errors import DataError
-from data_prep.histories import Histories
+from data_prep.histories import UserHistories
 from data_prep.parallel import ordered_map
 from data_prep.partitions import Partitions, load_partition
 from data_prep.splits import Splits, held_out_size
@@ -93,7 +93,7 @@ def draw_time_splits(
     return Splits(np.flatnonzero(before > 0).astype(np.int64), validate.astype(np.int64), test.astype(np.int64))
 
 
-def first_later_events(histories: Histories, users: np.ndarray, moment: int) -> np.ndarray:
+def first_later_events(histories: UserHistories, users: np.ndarray, moment: int) -> np.ndarray:
     """Event index of each user's first event from the moment on; the users have one.
 
     Args:
@@ -107,9 +107,9 @@ def first_later_events(histories: Histories, users: np.ndarray, moment: int) -> 
     return found
 
 
-def cut_at(histories: Histories, moment: int) -> Histories:
+def cut_at(histories: UserHistories, moment: int) -> UserHistories:
     """The same users with their events before the moment; users without one keep an empty history."""
     early = histories.times < moment
     row_splits = np.concatenate([[0], np.cumsum(early)])[histories.row_splits].astype(np.int64)
     behaviors = None if histories.behaviors is None else histories.behaviors[early]
-    return Histories(histories.user_ids, row_splits, histories.item_rows[early], histories.times[early], behaviors)
+    return UserHistories(histories.user_ids, row_splits, histories.item_rows[early], histories.times[early], behaviors)

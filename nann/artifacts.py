@@ -26,9 +26,10 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 import nann
-from data_prep.durable import write_file
+from data_prep.durable import remove_leftover, write_file
 from data_prep.json_text import json_text
 from data_prep.opening import parse_json
+from nann.differences import difference_text
 from nann.digests import code_digest, sha256_files
 from nann.disk_errors import disk_failure
 from nann.errors import ArtifactError
@@ -269,7 +270,8 @@ class ArtifactWriter:
             return f"not usable: {error}"
         for key, expected in self._head.items():
             if existing.manifest.get(key) != expected:
-                return f"made with another {key.replace('_', ' ')}"
+                differing = difference_text(existing.manifest.get(key), expected) if key in ("params", "inputs") else ""
+                return f"made with another {key.replace('_', ' ')}" + (f": {differing}" if differing else "")
         return None
 
     def __enter__(self) -> Path:
@@ -335,6 +337,8 @@ class ArtifactWriter:
         return StepResult(path=self.path, metrics=self.metrics)
 
     def _publish(self) -> None:
+        for path in sorted(self._partial.rglob("*")):
+            remove_leftover(path)
         names = sorted(listed_files(self._partial))
         paths = [self._partial / name for name in names]
         unread = [name for name in names if name not in self.digests]

@@ -17,6 +17,7 @@ from nann.option_types import Count, Hours, NotNegative, OpensModels, Share
 from nann.option_types import StepConfig as StepConfig
 from nann.train_config import TrainConfig as TrainConfig
 from nann.train_config import is_class_reference as is_class_reference
+from ops.precisions import Precision
 
 
 class ExtractConfig(OpensModels):
@@ -41,7 +42,6 @@ GRAPH_FORMS = "native, fused or portable, the SavedModels, or meta: 0.meta with 
 
 
 _CREATE = "make the service where there is none; it changes nothing where there is one"
-Precision = Literal["float32", "bfloat16", "float16", "int8"]
 
 
 class RewriteConfig(OpensModels):
@@ -233,6 +233,50 @@ class GateConfig(OpensModels):
     max_latency_ratio: float = Field(1.5, ge=0, description="most median latency as a multiple of that in service; 0: no limit")
 
 
+class CheckDataConfig(StepConfig):
+    """Options of `nann check-data`."""
+
+    min_windows: int = Field(2, ge=1, description="earlier windows needed to compare with; with fewer only absolute bounds hold")
+    keep: int = Field(30, ge=1, description="windows to keep for the next check, this one among them")
+    accept: tuple[str, ...] = Field((), description="figures that may be out of range this time, because it is known why")
+    min_rows: int = Field(100, ge=0, description="least rows of a window")
+    min_users: int = Field(10, ge=0, description="least users of a window")
+    min_items: int = Field(10, ge=0, description="least items of a window")
+    max_ratio: float = Field(
+        2.0, ge=1, description="numbers of rows, users, items, and events per user: between the past's least / this and its most x this"
+    )
+    max_span_ratio: float = Field(1.3, ge=1, description="hours from the first event to the last: as max_ratio")
+    max_gap_hours: float = Field(10, gt=0, description="most hours without any event")
+    max_gap_share: float = Field(0.4, gt=0, le=1, description="most hours without any event as a share of the usual window")
+    max_shift_hours: float = Field(
+        2, ge=0, description="hours from the end of the window before to the first event: most outside of the past's range"
+    )
+    max_bad_share: float = Field(0.05, ge=0, le=1, description="most rows that could not be used, as a share of all")
+    max_equal_rows_share: float = Field(0.3, ge=0, le=1, description="most rows that repeat user, item and time of another one, as a share")
+    max_busiest_share: float = Field(0.2, gt=0, le=1, description="largest share of the events of one user")
+    max_share_rise: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="shares (rows that are bad, equal, or without category; changed categories): most above the past median",
+    )
+    max_busiest_ratio: float = Field(5.0, ge=1, description="share of the busiest user: most as a multiple of the past's most")
+    max_new_rise: float = Field(0.35, ge=0, le=1, description="shares of new items, categories and users: most above the past median")
+    max_new_share: float = Field(0.97, ge=0, le=1, description="largest share of new items, categories or users")
+    min_correlation_ratio: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="rank correlation of the items' events with those of the window before: least as a multiple of the past's least",
+    )
+    max_hour_distance: float = Field(0.3, ge=0, le=1, description="Jensen-Shannon distance of the hours of the day from the past; 1: any")
+    max_kind_distance: float = Field(0.15, ge=0, le=1, description="the same of kinds of events")
+    max_category_distance: float = Field(0.4, ge=0, le=1, description="the same of categories")
+    max_popularity_distance: float = Field(0.2, ge=0, le=1, description="the same of events by the rank of their item")
+    max_activity_distance: float = Field(0.2, ge=0, le=1, description="the same of users by their number of events")
+    max_distance_ratio: float = Field(2.0, ge=1, description="a distance may always be as large as the past's most x this")
+
+
 class InServiceConfig(StepConfig):
     """Options of `nann in-service`."""
 
@@ -287,3 +331,6 @@ class InferConfig(OpensModels):
 
     graph: GraphForm = Field("portable", description=f"exported form to ask: {GRAPH_FORMS}")
     top_k: int = Field(10, ge=1, description="items to print")
+    unknown: Literal["fail", "drop"] = Field(
+        "fail", description="what becomes of a history with ids that are not in the catalogue: refused, or those ids are left out"
+    )

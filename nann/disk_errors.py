@@ -70,6 +70,6 @@ def disk_failure(error: BaseException) -> DiskFailure | None:
         text = str(error)
         for words, code in _BY_WORDS.items():
             if words in text:
-                found = re.search(r"/[^\s;:'\"]+", text)
-                return DiskFailure(found.group() if found else "", words, _REMEDIES.get(code, ""))
+                found = re.search(rf"(/[^\s;:'\"]+)[;:]\s+{re.escape(words)}", text)
+                return DiskFailure(found[1] if found else "", words, _REMEDIES.get(code, ""))
     return None

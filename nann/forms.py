@@ -105,6 +105,7 @@ class Metrics(Stored):
 
     baselines: dict[str, Numbers] = Field(default_factory=dict)
     num_test_users: Count = 0
+    warnings: list[str] = Field(default_factory=list)
 
 
 class Latency(Stored):

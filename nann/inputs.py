@@ -7,7 +7,7 @@ from typing import Any
 
 from nann.dataset import Dataset
 from nann.dataset.inputs import *  # noqa: F403
-from nann.dataset.inputs import Feature
+from nann.dataset.inputs import ModelInput
 
 warnings.warn("nann.inputs is deprecated; import from nann.dataset.inputs instead", DeprecationWarning, stacklevel=2)
 
@@ -22,7 +22,7 @@ def choose_inputs(dataset: Path, names: Sequence[str]) -> dict[str, dict[str, An
     return Dataset(dataset).choose_inputs(names)
 
 
-def load_features(dataset: Path, names: Sequence[str]) -> dict[str, Feature]:
+def load_features(dataset: Path, names: Sequence[str]) -> dict[str, ModelInput]:
     """`Dataset.features`."""
     return Dataset(dataset).features(names)
 

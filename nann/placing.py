@@ -107,7 +107,7 @@ class Place:
             left = self.path.with_name(f".{self.path.name}{suffix}")
             if not _is_directory(left) or (any(left.iterdir()) and maker(left) != self.step):
                 continue
-            with _locked(left) as lock:
+            with locked(left) as lock:
                 if lock is None:  # a process is at it
                     continue
                 if os.path.lexists(self.path) or not any(left.iterdir()):
@@ -176,7 +176,7 @@ class Place:
             os.rename(self.partial, self.path)
             sync_directory(self.path.parent)
             return
-        with _locked(self.path) as lock:  # so that nobody removes the old one while this process does
+        with locked(self.path) as lock:  # so that nobody removes the old one while this process does
             if lock is None:
                 raise ArtifactError(f"another process is replacing {self.path}; wait for it, or end it")
             old = self.partial
@@ -262,7 +262,8 @@ def _lock(directory: Path) -> int | None:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[int | None]:
+def locked(directory: Path) -> Iterator[int | None]:
+    """Holds the lock of a directory; None where another process has it, or the directory has lost its name."""
     lock = _lock(directory)
     try:
         yield lock if lock is not None and _is_at(lock, directory) else None

@@ -6,13 +6,14 @@ int8 is symmetric: row = scale * q with scale = max |row| / 127, so an entry is 
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-Precision = Literal["float32", "bfloat16", "float16", "int8"]
+from ops.precisions import Precision
+
 STORED = {"float32": tf.float32, "bfloat16": tf.bfloat16, "float16": tf.float16, "int8": tf.int8}
 INT8_LIMIT = 127
 

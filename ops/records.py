@@ -28,7 +28,7 @@ _local = threading.local()
 
 
 @dataclass(frozen=True)
-class Feature:
+class RecordFeature:
     """One feature of n records.
 
     Attributes:
@@ -42,7 +42,7 @@ class Feature:
     ends: np.ndarray
 
 
-def split_feature(values: np.ndarray, row_splits: np.ndarray) -> Feature:
+def split_feature(values: np.ndarray, row_splits: np.ndarray) -> RecordFeature:
     """The feature whose records own all values in a row.
 
     Args:
@@ -59,23 +59,23 @@ def split_feature(values: np.ndarray, row_splits: np.ndarray) -> Feature:
         raise ValueError(
             f"row_splits must ascend from 0 to the number of values {len(values)}, got {row_splits[0]} to {row_splits[-1]}{between}"
         )
-    return Feature(values, row_splits[:-1], row_splits[1:])
+    return RecordFeature(values, row_splits[:-1], row_splits[1:])
 
 
-def scalar_feature(values: np.ndarray) -> Feature:
+def scalar_feature(values: np.ndarray) -> RecordFeature:
     """The feature with exactly one value per record ([n] values as of `Feature`)."""
     places = np.arange(len(values) + 1, dtype=np.int64)
-    return Feature(values, places[:-1], places[1:])
+    return RecordFeature(values, places[:-1], places[1:])
 
 
-def _kind(name: str, feature: Feature) -> str:
+def _kind(name: str, feature: RecordFeature) -> str:
     for kind, dtypes in (("int64", (np.int64, np.int32)), ("float", (np.float32,)), ("bytes", (np.object_,))):
         if feature.values.dtype in dtypes:
             return kind
     raise TypeError(f"feature {name!r} has dtype {feature.values.dtype}; it must be int64, int32, float32, or object (bytes)")
 
 
-def _check(features: Mapping[str, Feature]) -> None:
+def _check(features: Mapping[str, RecordFeature]) -> None:
     sizes = {}
     for name, feature in features.items():
         _kind(name, feature)
@@ -136,7 +136,7 @@ def _wire_form(library: ctypes.CDLL, values: np.ndarray, place: int) -> tuple[np
     return wire, offsets
 
 
-def _encode_native(library: ctypes.CDLL, features: Mapping[str, Feature]) -> np.ndarray:
+def _encode_native(library: ctypes.CDLL, features: Mapping[str, RecordFeature]) -> np.ndarray:
     """The records in this thread's scratch memory; valid until its next call."""
     _check(features)
     names = sorted(features)
@@ -163,7 +163,7 @@ def _encode_native(library: ctypes.CDLL, features: Mapping[str, Feature]) -> np.
         out = _scratch("records", size + COPY_SLACK, np.uint8)
 
 
-def encode_records(features: Mapping[str, Feature]) -> np.ndarray:
+def encode_records(features: Mapping[str, RecordFeature]) -> np.ndarray:
     """Encodes and frames a block of records with the native library.
 
     Args:
@@ -194,7 +194,7 @@ def _example_of(features: bytes) -> bytes:
     return bytes(head) + features
 
 
-def encode_block(features: Mapping[str, Feature]) -> np.ndarray:
+def encode_block(features: Mapping[str, RecordFeature]) -> np.ndarray:
     """Encodes and frames a block of records, natively or, without the library, with stock TensorFlow.
 
     Args:
@@ -215,10 +215,10 @@ def encode_block(features: Mapping[str, Feature]) -> np.ndarray:
         return np.fromfile(path, np.uint8)
 
 
-def _write_stock(path: Path, blocks: Iterable[Mapping[str, Feature]]) -> None:
+def _write_stock(path: Path, blocks: Iterable[Mapping[str, RecordFeature]]) -> None:
     import tensorflow as tf
 
-    def message(feature: Feature, kind: str, row: int) -> Any:
+    def message(feature: RecordFeature, kind: str, row: int) -> Any:
         values = feature.values[feature.begins[row] : feature.ends[row]]
         if kind == "int64":
             return tf.train.Feature(int64_list=tf.train.Int64List(value=values))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ops.graphdef.reach import downstream
 from ops.tile_programs.joining import joined
 from ops.tile_programs.lowering import Lowering, LoweringError, Row
-from ops.tile_programs.program import Step, write
+from ops.tile_programs.program import Instruction, write
 
 __all__ = ["LoweredScorer", "LoweringError", "lower_scorer"]
 
@@ -52,7 +52,7 @@ def lower_scorer(graph_def: tf.compat.v1.GraphDef, *, users: Sequence[str], item
         if source.shape.rank != 3 or source.shape[-1] is None:
             raise LoweringError(f"{items} has shape {source.shape}; a program needs [B, n, D] with a static D")
         lowering = Lowering(downstream(graph.get_operations(), set(users)))
-        lowering.rows[source.name] = Row(Step("items", []), 3, int(source.shape[-1]))
+        lowering.rows[source.name] = Row(Instruction("items", []), 3, int(source.shape[-1]))
         result = graph.get_operation_by_name(scores).outputs[0]
         for op in _between(source.op, result.op):
             lowering.lower(op)

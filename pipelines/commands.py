@@ -92,10 +92,15 @@ def run(
 def _run_and_show(
     logs: list[Path], run_dir: Path, configs: dict[str, Any], start_from: str, how: dict[str, Any], *, verbose: bool, quiet: bool
 ) -> None:
+    from pipelines.progress import RunProgress, expected_seconds
     from pipelines.runner import StepError, run_locally
     from pipelines.tables import print_tables
 
+    progress = RunProgress(NAMES_OF[how["pipeline"]], expected_seconds(run_dir))
+
     def show(line: str) -> None:
+        if told := progress.see(line):
+            click.echo(told, err=True)
         if not quiet or " step " in line:
             click.echo(line, err=True)
 

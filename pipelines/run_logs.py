@@ -39,7 +39,7 @@ class StepLog:
     pod: Pod
 
 
-class LogReader:
+class PodLogReader:
     """Reads logs of one run, and remembers which route its server has."""
 
     def __init__(self, cluster: Cluster, run_id: str) -> None:
@@ -175,7 +175,7 @@ def follow_logs(
         ClusterError: it does not end in time.
     """
     end = time.monotonic() + timeout_seconds
-    reader = LogReader(cluster, run_id)
+    reader = PodLogReader(cluster, run_id)
     shown: dict[str, str] = {}
     done: set[str] = set()
     current = ""
@@ -206,7 +206,7 @@ def follow_logs(
         time.sleep(poll_seconds)
 
 
-def _read_if_there(reader: LogReader, pod: Pod, *, last: bool) -> str:
+def _read_if_there(reader: PodLogReader, pod: Pod, *, last: bool) -> str:
     """The log, or "" while the pod has not begun to write; a log that stays away is told once, at the end."""
     try:
         return reader.read(pod)

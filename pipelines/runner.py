@@ -99,9 +99,8 @@ def run_locally(
         "input_digest": input_fingerprint(inputs),
         "code_digest": code_digest(),
         **struct_parameters(pipeline, configs),
+        **({"service": service if "://" in service else str(Path(service).absolute())} if pipeline == "retraining" else {}),
     }
-    if pipeline == "retraining":
-        arguments["service"] = service if "://" in service else str(Path(service).absolute())
     with ExitStack() as stack:
         log = stack.enter_context(RunLog(run_dir / "logs" / "pipeline.log", show=show, everything=everything))
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nann-run-")))
@@ -122,15 +121,22 @@ def run_locally(
             if interruption or not isinstance(error, RuntimeError):  # whatever kfp made of it, and its exit task may not have run
                 tell_run_end(os.devnull, run_dir=str(run_dir), steps=names, state="CANCELED", error="interrupted")
                 raise (interruption[0] if interruption else error) from None
-            failed = _failed_step(str(error))
-            if failed is None:
+            log.flush()
+            if (failed := _step_error(str(error), run_dir / "logs")) is None:
                 raise
-            path = run_dir / "logs" / f"{failed}.log"
-            if not path.is_file():  # it failed before its own log was opened
-                log.flush()
-                path = run_dir / "logs" / "pipeline.log"
-            raise StepError(failed, path, _tail(path)) from error
+            raise failed from error
     return read_timings(timings, begin)
+
+
+def _step_error(message: str, logs: Path) -> StepError | None:
+    """What kfp says of a failed task as an error of the step, with the end of its log; None where it names no step."""
+    failed = _failed_step(message)
+    if failed is None:
+        return None
+    path = logs / f"{failed}.log"
+    if not path.is_file():  # it failed before its own log was opened
+        path = logs / "pipeline.log"
+    return StepError(failed, path, _tail(path))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -14,13 +15,15 @@ from data_prep.config import GenerateConfig
 from data_prep.durable import write_file
 from data_prep.opening import read_json
 from nann.artifacts import MANIFEST_NAME
+from nann.differences import difference_text
 from nann.errors import NannError
 from nann.forms import RunInputs
 from nann.reporting.run_summary import SUMMARY_NAME, TIMINGS_NAME
 from nann.steps.table import STEPS_OF
 
 INPUTS_NAME = "inputs.json"
-OWN_NAMES = (INPUTS_NAME, "config.yaml", TIMINGS_NAME, SUMMARY_NAME)
+CONFIG_NAME = "config.yaml"
+OWN_NAMES = (INPUTS_NAME, CONFIG_NAME, TIMINGS_NAME, SUMMARY_NAME)
 
 
 class RunError(NannError):
@@ -87,7 +90,14 @@ def record(run_dir: Path, inputs: Sequence[Path], configs: Mapping[str, BaseMode
     run_dir.mkdir(parents=True, exist_ok=True)
     write_file(run_dir / INPUTS_NAME, json.dumps({"inputs": [str(path.absolute()) for path in inputs]}) + "\n")
     sections = {name: config.model_dump(mode="json", exclude_none=True) for name, config in configs.items()}
-    write_file(run_dir / "config.yaml", yaml.safe_dump(sections, sort_keys=False))
+    write_file(run_dir / CONFIG_NAME, yaml.safe_dump(sections, sort_keys=False))
+
+
+def _noted_options(stamp: Path) -> dict[str, Any]:
+    noted: dict[str, Any] = read_json(
+        stamp, dict[str, Any], "the options of a generated log", remedy="give --overwrite, or another --run-dir", error=RunError
+    )
+    return noted
 
 
 def generated_log(run_dir: Path, config: GenerateConfig, *, overwrite: bool) -> Path:
@@ -106,7 +116,8 @@ def generated_log(run_dir: Path, config: GenerateConfig, *, overwrite: bool) -> 
         if stamp.read_text(encoding="utf-8") == wanted:
             return path
         if not overwrite:
-            raise RunError(f"{path} was generated with other settings; give --overwrite to replace it, or another --run-dir")
+            differing = difference_text(_noted_options(stamp), json.loads(wanted))
+            raise RunError(f"{path} was generated with other settings ({differing}); give --overwrite to replace it, or another --run-dir")
         path.unlink()  # first the log, then the stamp: what has none is not ours
     from nann.steps.generate import generate
 

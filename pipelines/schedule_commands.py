@@ -13,7 +13,7 @@ from pipelines.server_options import PIPELINES, not_empty, server_cluster, serve
 
 if TYPE_CHECKING:
     from pipelines.cluster import Cluster
-    from pipelines.schedules import Plan, Schedule, Source
+    from pipelines.schedules import Schedule, SchedulePlan, Source
 
 
 @click.command("schedule")
@@ -113,7 +113,7 @@ def _source(cluster: Cluster, wanted: Schedule, spec: dict[str, Any], text: str,
     return Source(pipeline_id=done.pipeline_id)
 
 
-def _show_plan(name: str, plan: Plan) -> None:
+def _show_plan(name: str, plan: SchedulePlan) -> None:
     verbs = {"created": "would be created", "replaced": "would be replaced", "unchanged": "is as in its file"}
     click.echo(f"{name} {verbs[plan.action]}{', and is paused' if plan.paused else ''}")
     for change in plan.changes:

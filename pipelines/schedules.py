@@ -92,7 +92,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SchedulePlan:
     """What bringing a schedule to the server would do.
 
     Attributes:
@@ -115,8 +115,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What `put_schedule` did (an action of `Plan`), the id that is there now, and whether it is paused on the server."""
+class ScheduleOutcome:
+    """What `put_schedule` did (an action of `SchedulePlan`), the id that is there now, and whether it is paused on the server."""
 
     action: str
     recurring_run_id: str
@@ -142,7 +142,7 @@ def read_schedule(name: str) -> tuple[str, Schedule]:
         raise ConfigError(validation_message(error, path.stem)) from error
 
 
-def plan_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Source) -> Plan:
+def plan_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Source) -> SchedulePlan:
     """Looks what would have to be done for the server to have exactly this schedule under this name; changes nothing.
 
     Args:
@@ -161,7 +161,7 @@ def plan_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Sourc
     superseded = [found for found in there if found is not kept]
     before = kept or (superseded[-1] if superseded else None)
     ids = [*all_ids(there)]
-    return Plan(
+    return SchedulePlan(
         action=UNCHANGED if kept and not superseded else REPLACED if there else CREATED,
         changes=tuple(
             _differences(before, schedule, source)
@@ -176,7 +176,7 @@ def plan_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Sourc
     )
 
 
-def put_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Source) -> Outcome:
+def put_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Source) -> ScheduleOutcome:
     """Makes the server have exactly this schedule under this name; the arguments are those of `plan_schedule`.
 
     Raises:
@@ -190,7 +190,7 @@ def put_schedule(cluster: Cluster, name: str, schedule: Schedule, source: Source
         except ClusterError as error:
             told = f"{kept} is there, but {found}, which it replaces, is there too, and both may start runs; bring it again"
             raise ClusterError(f"{told}: {error}", error.status, error.explanation) from error
-    return Outcome(plan.action, kept, plan.paused)
+    return ScheduleOutcome(plan.action, kept, plan.paused)
 
 
 def remove_schedule(cluster: Cluster, name: str, pipeline: str = "") -> int:
@@ -234,7 +234,7 @@ def all_ids(there: Iterable[Any]) -> dict[str, None]:
     return ids | dict.fromkeys(found.recurring_run_id for found in there)
 
 
-def _recurring_run(cluster: Cluster, name: str, schedule: Schedule, source: Source, plan: Plan) -> Any:
+def _recurring_run(cluster: Cluster, name: str, schedule: Schedule, source: Source, plan: SchedulePlan) -> Any:
     import kfp_server_api as api
 
     earlier = f" earlier: {' '.join(plan.earlier)};" if plan.earlier else ""

@@ -9,6 +9,8 @@ from typing import Any, TextIO
 from components.output import flatten_metrics, format_value
 from nann.contents import read_json
 from nann.forms import Metrics
+from nann.manifests import read_manifest
+from nann.reporting.text import list_lengths
 from nann.steps.table import STEP_BY_NAME
 
 # Of a step without figures of its own, its first numbers.
@@ -30,9 +32,20 @@ def print_tables(entries: Sequence[Mapping[str, Any]], run_dir: Path, stream: Te
     if metrics.is_file():
         for table in evaluation_tables(read_json(metrics, Metrics, "the figures of an evaluation", step="evaluate")):
             console.print(table)
+    for sentence in _warnings(run_dir):
+        console.print(f"warning: {sentence}", soft_wrap=True, markup=False)
     report = run_dir / "report" / "report.html"
     if report.is_file():
         console.print(f"report: {report.absolute()}", soft_wrap=True)
+
+
+def _warnings(run_dir: Path) -> list[str]:
+    """What training and evaluation warn of; artifacts of earlier versions do not say."""
+    manifest, metrics = run_dir / "model" / "manifest.json", run_dir / "evaluation" / "metrics.json"
+    found = list(read_manifest(manifest.parent, step="train")["metrics"].get("warnings", [])) if manifest.is_file() else []
+    if metrics.is_file():
+        found += read_json(metrics, Metrics, "the figures of an evaluation", step="evaluate").get("warnings", [])
+    return found
 
 
 def key_numbers(step: str, metrics: Mapping[str, Any]) -> str:
@@ -62,11 +75,6 @@ def evaluation_tables(metrics: Mapping[str, Any]) -> list[Any]:
     return tables
 
 
-def list_lengths(metrics: Mapping[str, Any]) -> list[int]:
-    """The K of a ``metrics.json``, ascending."""
-    return sorted(int(name.partition("@")[2]) for name in metrics if name.startswith("recall_all@"))
-
-
 def recall_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
     """(label, K -> value as text) for the exact scan, the retrieval graph, its coverage, and the baselines, with intervals."""
     ks, ranges = list_lengths(metrics), metrics.get("intervals") or {}
@@ -81,10 +89,10 @@ def recall_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
     ]
     for baseline, values in (metrics.get("baselines") or {}).items():
         own = ranges.get("baselines", {}).get(baseline, {})
-        label = f"baseline {baseline.replace('_', '-')}"
+        label = f"baseline {baseline}"
         rows.append((label, {str(k): _share(values.get(f"recall@{k}"), own.get(f"recall@{k}")) for k in ks}))
     if best := metrics.get("best_baseline"):
-        rows.append(("best baseline", {str(k): best[f"name@{k}"].replace("_", "-") for k in ks}))
+        rows.append(("best baseline", {str(k): best[f"name@{k}"] for k in ks}))
         name = "ratio_to_best_baseline"
         rows.append(("retrieval graph / best baseline", {str(k): _share(metrics[f"{name}@{k}"], ranges.get(f"{name}@{k}")) for k in ks}))
     return rows
@@ -101,7 +109,7 @@ def ranking_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]
         values = {str(k): _share(metrics[f"{own}@{k}"], metrics["intervals"].get(f"{own}@{k}")) for k in ks}
         rows.append((f"{label}, retrieval graph", values))
         for baseline, figures in metrics["baselines"].items():
-            rows.append((f"{label}, {baseline.replace('_', '-')}", {str(k): _share(figures[f"{name}@{k}"]) for k in ks}))
+            rows.append((f"{label}, {baseline}", {str(k): _share(figures[f"{name}@{k}"]) for k in ks}))
     return rows
 
 
@@ -111,7 +119,7 @@ def group_rows(metrics: Mapping[str, Any]) -> dict[str, list[tuple[str, dict[str
         return {}
     k = list_lengths(metrics)[-1]
     columns = {f"graph@{k}": f"recall_retrieval@{k}", f"scan@{k}": f"recall_all@{k}"}
-    columns |= {f"{name.replace('_', '-')}@{k}": f"{name}@{k}" for name in metrics["baselines"]}
+    columns |= {f"{name}@{k}": f"{name}@{k}" for name in metrics["baselines"]}
     return {
         division: [
             (group["group"], {"users": f"{group['users']:,}", **{label: f"{group[name]:.3f}" for label, name in columns.items()}})

@@ -12,7 +12,7 @@ from pipelines.server_options import poll_seconds, run_options, server_cluster, 
 
 if TYPE_CHECKING:
     from pipelines.cluster import Cluster
-    from pipelines.run_logs import LogReader, StepLog
+    from pipelines.run_logs import PodLogReader, StepLog
     from pipelines.run_state import RunState, Task
 
 
@@ -57,7 +57,7 @@ def wait(*, run_id: str | None, pipeline: str, wait_seconds: float, **options: A
 @server_options
 def logs(*, run_id: str | None, pipeline: str, step: str | None, follow: bool, **options: Any) -> None:
     """Print what the pods of a run wrote, of a step that was retried all attempts."""
-    from pipelines.run_logs import LogReader, chosen_tasks, logs_of
+    from pipelines.run_logs import PodLogReader, chosen_tasks, logs_of
 
     cluster = server_cluster(options)
     run_id = run_id or cluster.newest_run(f"nann-{pipeline}")
@@ -67,7 +67,7 @@ def logs(*, run_id: str | None, pipeline: str, step: str | None, follow: bool, *
             chosen_tasks(run, step)  # raises where there was nothing to follow
         return
     run = cluster.run(run_id, pods=True)
-    reader = LogReader(cluster, run_id)
+    reader = PodLogReader(cluster, run_id)
     _print_logs(reader, [entry for task in chosen_tasks(run, step) for entry in logs_of(task)])
 
 
@@ -112,7 +112,7 @@ def end_with(run: RunState, *, running_is_fine: bool = False) -> None:
     raise ClusterError(f"run {run.run_id} is {run.state}{why}{where}; `nann pipeline logs {run.run_id}` shows what it wrote")
 
 
-def _print_logs(reader: LogReader, entries: list[StepLog]) -> None:
+def _print_logs(reader: PodLogReader, entries: list[StepLog]) -> None:
     """Prints all logs that are there; the others are told one by one, and then the command fails."""
     from pipelines.api_server import ClusterError
 

@@ -167,6 +167,24 @@ def test_modules_are_small() -> None:
     assert {path: count for path, count in lines.items() if count > 350} == {}, "cut it where its meaning changes"
 
 
+def test_functions_are_short() -> None:
+    lines = {}
+    for path in (path for package in PACKAGES for path in modules(package)):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines[f"{path.relative_to(ROOT)}:{node.name}"] = node.end_lineno - node.lineno + 1
+    assert {name: count for name, count in lines.items() if count > 75} == {}, "cut it into parts that have names"
+
+
+def test_a_name_of_a_class_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for path in (path for package in PACKAGES for path in modules(package)):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module_name(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_tests_mirror_the_packages(package: str) -> None:
     assert list((ROOT / "tests" / package).rglob("test_*.py"))

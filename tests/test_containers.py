@@ -34,6 +34,18 @@ def test_no_entrypoint_and_not_root(file: Path) -> None:
 
 
 @both
+def test_nothing_in_it_is_for_anybody_to_write(file: Path) -> None:
+    assert not re.search(r"chmod[^&|]*(777|666|[ao]\+w)", file.read_text())
+    assert any("HOME=/tmp" in value for value in values(file, "ENV"))  # which is writable where the root file system is not
+
+
+def test_the_image_is_tried_without_rights() -> None:
+    text = (ROOT / "containers" / "smoke-test").read_text()
+    for words in ("--read-only", "--user 12345", "--cap-drop ALL", "-perm -0002"):
+        assert words in text, words
+
+
+@both
 def test_labels_say_what_is_in_it(file: Path) -> None:
     [labels] = values(file, "LABEL")
     assert {"title", "description", "version", "revision"} <= set(re.findall(r"org\.opencontainers\.image\.(\w+)=", labels))

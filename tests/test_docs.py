@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
+from data_prep.config import GenerateConfig
+from data_prep.generate import generate_table
 from data_prep.presets import FORMATS
 from pipelines.cli import main
 
@@ -127,6 +129,15 @@ def test_documented_python_names_exist() -> None:
     for chosen in ([name for name in names if ".v1" not in name], [name for name in names if ".v1" in name]):
         done = subprocess.run([sys.executable, "-c", code, *chosen], cwd=ROOT, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr.splitlines()[-1]
+
+
+def test_the_ids_in_the_readme_are_of_the_log_that_it_generates() -> None:
+    lines = [shlex.split(line, comments=True) for line in code_lines((ROOT / "README.md").read_text())]
+    histories = {words[words.index("--item-ids") + 1] for words in lines if words[:2] == ["nann", "infer"]}
+    assert ["nann", "generate", "--output", "log.csv.gz"] in lines
+    known = set(generate_table(GenerateConfig())["item_id"].to_pylist())
+    assert histories
+    assert {int(item_id) for history in histories for item_id in history.split(",")} <= known
 
 
 def test_make_help_lists_every_verb() -> None:

@@ -29,7 +29,7 @@ MOVED = {
     ),
     "nann.inputs": (
         "nann.dataset.inputs",
-        "BEHAVIOR TIME Feature FeatureLists Features RequestInput UserFeatures",
+        "BEHAVIOR TIME FeatureLists Features RequestInput UserFeatures",
     ),
 }
 CODE = f"""

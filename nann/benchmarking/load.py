@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +38,43 @@ class Load:
     measured_seconds: float
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """When requests are sent; times are those of `time.perf_counter`.
+
+    Attributes:
+        first: when the warm-up began.
+        begin: when measuring begins.
+        deadline: when no request is sent any more.
+        requests_per_s: fixed rate; 0: closed loop.
+        numbers: of the requests; next() on it is atomic.
+    """
+
+    first: float
+    begin: float
+    deadline: float
+    requests_per_s: float
+    numbers: Iterator[int]
+
+    @classmethod
+    def starting_now(cls, warmup_seconds: float, duration_seconds: float, requests_per_s: float) -> _Plan:
+        first = time.perf_counter()
+        begin = first + warmup_seconds
+        return cls(first, begin, begin + duration_seconds, requests_per_s, itertools.count())
+
+    def next_request(self, *, has_measured: bool) -> tuple[int, float] | None:
+        """Waits until a request is due; its number and when it was. None at the end, which a client without a measurement puts off."""
+        if self.requests_per_s:
+            number = next(self.numbers)
+            start = self.first + number / self.requests_per_s
+            if start >= self.deadline:
+                return None
+            time.sleep(max(0.0, start - time.perf_counter()))
+            return number, start
+        start = time.perf_counter()
+        return None if start >= self.deadline and has_measured else (next(self.numbers), start)
+
+
 @dataclass
 class _Client:
     number: int
@@ -46,6 +83,28 @@ class _Client:
     warmup_requests: int = 0
     end: float = 0.0
     failure: BaseException | None = None
+
+    @property
+    def has_measured(self) -> bool:
+        """Whether a measured request was answered, or failed."""
+        return bool(self.rows or self.errors)
+
+    def send(
+        self, request: Callable[[int], object], number: int, start: float, begin: float, counted_errors: tuple[type[Exception], ...]
+    ) -> None:
+        """Sends a request that was due at ``start``, and notes what became of it."""
+        measured, answered = start >= begin, True
+        try:
+            request(number)
+        except counted_errors as error:
+            logger.warning("request %d failed: %s", number, error)
+            self.errors += measured
+            answered = False
+        self.end = time.perf_counter()
+        if not measured:
+            self.warmup_requests += 1
+        elif answered:
+            self.rows.append((number, self.number, start - begin, 1000 * (self.end - start)))
 
 
 def run_load(
@@ -81,49 +140,19 @@ def run_load(
         raise ValueError(f"threads is {threads}; a load needs at least 1")
     if requests_per_s < 0:
         raise ValueError(f"requests_per_s is {requests_per_s}; a rate is above 0, and 0 stands for a closed loop")
-    numbers = itertools.count()  # next() on it is atomic
+    plan = _Plan.starting_now(warmup_seconds, duration_seconds, requests_per_s)
     clients = [_Client(number) for number in range(threads)]
     stop = threading.Event()
-    first = time.perf_counter()
-    begin = first + warmup_seconds
-    deadline = begin + duration_seconds
 
     def work(client: _Client) -> None:
-        while not stop.is_set():
-            if requests_per_s:
-                number = next(numbers)
-                start = first + number / requests_per_s
-                if start >= deadline:
-                    return
-                time.sleep(max(0.0, start - time.perf_counter()))
-            else:
-                start = time.perf_counter()
-                if start >= deadline and (client.rows or client.errors):
-                    return
-                number = next(numbers)
-            measured = start >= begin
-            try:
-                request(number)
-            except counted_errors as error:
-                logger.warning("request %d failed: %s", number, error)
-                client.errors += measured
-                ok = False
-            else:
-                ok = True
-            client.end = time.perf_counter()
-            if not measured:
-                client.warmup_requests += 1
-            elif ok:
-                client.rows.append((number, client.number, start - begin, 1000 * (client.end - start)))
-
-    def guarded(client: _Client) -> None:
         try:
-            work(client)
+            while not stop.is_set() and (due := plan.next_request(has_measured=client.has_measured)):
+                client.send(request, *due, plan.begin, counted_errors)
         except BaseException as error:  # carried to the caller's thread, raised there
             client.failure = error
             stop.set()
 
-    workers = [threading.Thread(target=guarded, args=(client,), name=f"client-{client.number}") for client in clients]
+    workers = [threading.Thread(target=work, args=(client,), name=f"client-{client.number}") for client in clients]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -139,7 +168,7 @@ def run_load(
         latency_ms=rows[:, 3],
         errors=sum(client.errors for client in clients),
         warmup_requests=sum(client.warmup_requests for client in clients),
-        measured_seconds=max(0.0, max(client.end for client in clients) - begin),
+        measured_seconds=max(0.0, max(client.end for client in clients) - plan.begin),
     )
 
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from data_prep.meta import read_meta
 from nann.contents import opening
 from nann.dataset.histories import Histories, read_histories
-from nann.dataset.inputs import BEHAVIOR, TIME, Feature, RequestInput, UserFeatures, feature_lists
+from nann.dataset.inputs import BEHAVIOR, TIME, ModelInput, RequestInput, UserFeatures, feature_lists
 from nann.dataset.items import Items, read_items
-from nann.dataset.record_batches import record_files
 from nann.dataset.samples import Samples, read_samples
 from nann.errors import ArtifactError
 
@@ -39,6 +38,10 @@ class Dataset:
         self.inputs: dict[str, dict[str, Any]] = dict(self.meta.get("inputs", {}))
         self.max_length = int(self.meta["max_length"])
 
+    def files(self, split: str) -> list[Path]:
+        """The record files of a split, in order of name."""
+        return sorted(self.path.glob(f"{split}-*.tfrecord*"))
+
     def items(self) -> Items:
         """The catalogue.
 
@@ -47,20 +50,23 @@ class Dataset:
         """
         return read_items(self.path / "items.parquet", int(self.meta["num_categories"]))
 
-    def histories(self, *, times: bool = False, inputs: Sequence[str] = ()) -> Histories:
+    def histories(self, *, times: bool = False, inputs: Sequence[str] = (), user_ids: bool = False) -> Histories:
         """The training split, of either layout.
 
         Args:
             times: read the events' times too, where the records have them.
             inputs: names of inputs of the dataset; what belongs to events and users is read, too.
+            user_ids: keep the users' ids.
 
         Raises:
             ArtifactError: the records are damaged, there is none of training, or no input of a name.
         """
         read = self.request_names(inputs)
-        files, users = record_files(self.path, "train"), self._users(read)
+        users = self._users(read)
         with opening(self.path, "a dataset of whole training records", step="convert"):
-            found = read_histories(files, self.meta, times=times or TIME in read, behaviors=BEHAVIOR in read, users=users)
+            found = read_histories(
+                self.files("train"), self.meta, times=times or TIME in read, behaviors=BEHAVIOR in read, users=users, user_ids=user_ids
+            )
             self._require_rows(found.item_rows, least=1)
         if len(found.row_splits) < 2:
             raise ArtifactError(f"{self.path} has no training users; convert a longer log, or hold out fewer users")
@@ -80,7 +86,7 @@ class Dataset:
         of_events = [name for name in (TIME, BEHAVIOR) if name in read]
         users = self._users(read)
         with opening(self.path, f"a dataset of whole {split} records", step="convert"):
-            found = read_samples(record_files(self.path, split), self.meta, split, of_events=of_events, users=users)
+            found = read_samples(self.files(split), self.meta, split, of_events=of_events, users=users)
             self._require_rows(found.histories, least=0)
             self._require_rows(found.targets, least=1)
         return found
@@ -114,7 +120,7 @@ class Dataset:
         """
         return {name: entry["side"] for name, entry in self.choose_inputs(names).items() if entry["side"] != "item"}
 
-    def features(self, names: Sequence[str]) -> dict[str, Feature]:
+    def features(self, names: Sequence[str]) -> dict[str, ModelInput]:
         """The inputs of some names as scorers are made with them.
 
         Raises:

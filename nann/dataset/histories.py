@@ -33,6 +33,7 @@ class Histories:
         behaviors: [E] int32 rows 1..K of the kinds of events; None where they were not asked for.
         user_features: values of the users' features by name, those of user u in row ``user_rows[u]``.
         user_rows: [U] int64; None without user features.
+        user_ids: [U] int64 or str as in the log; None where they were not asked for, or the records have none.
     """
 
     item_rows: npt.NDArray[np.int32]
@@ -43,10 +44,11 @@ class Histories:
     behaviors: npt.NDArray[np.int32] | None = None
     user_features: Mapping[str, FeatureLists] = field(default_factory=dict)
     user_rows: npt.NDArray[np.int64] | None = None
+    user_ids: npt.NDArray[Any] | None = None
 
 
 def read_histories(
-    files: Sequence[Path], meta: Mapping[str, Any], *, times: bool, behaviors: bool, users: UserFeatures | None
+    files: Sequence[Path], meta: Mapping[str, Any], *, times: bool, behaviors: bool, users: UserFeatures | None, user_ids: bool = False
 ) -> Histories:
     """Reads records of the training split, of either layout.
 
@@ -59,6 +61,7 @@ def read_histories(
         times: read the events' times, where the records have them.
         behaviors: read the events' kinds.
         users: features of users, all of which are read; None: none.
+        user_ids: keep the users' ids.
     """
     of_users = meta["layout"] == "user"
     differences, kind = ("time_steps", "behavior_ids") if of_users else ("seconds_to_next", "gt_behavior_id")
@@ -68,7 +71,7 @@ def read_histories(
     dtypes = {"item_ids": tf.int64, **{name: tf.int64 for name, asked in wanted.items() if asked}}
     user_type = user_id_type(meta, "train")
     if of_users:
-        batches = record_batches(files, dtypes | (user_type if users is not None else {}))
+        batches = record_batches(files, dtypes | (user_type if users is not None or user_ids else {}))
         events = _whole_users(batches, weight_of, times=times, behaviors=behaviors)
     else:
         batches = record_batches(files, dtypes | {"gt_item_id": tf.int64, **({"gt_time": tf.int64} if times else {}), **user_type})
@@ -82,6 +85,7 @@ def read_histories(
         behaviors=(np.concatenate([np.zeros(0, np.int64), *events.behaviors]) + 1).astype(np.int32) if behaviors else None,
         user_features={} if users is None else users.lists,
         user_rows=users.rows_of(np.concatenate(events.user_ids)) if users is not None and events.user_ids else None,
+        user_ids=np.concatenate(events.user_ids) if user_ids and events.user_ids else None,
     )
 
 

@@ -66,8 +66,8 @@ class RequestInput:
     num_values: int | None = None
 
 
-Feature: TypeAlias = FeatureLists | RequestInput
-Features: TypeAlias = Mapping[str, Feature]
+ModelInput: TypeAlias = FeatureLists | RequestInput
+Features: TypeAlias = Mapping[str, ModelInput]
 
 
 class UserFeatures:

@@ -23,11 +23,6 @@ class Column:
     row_splits: npt.NDArray[np.int64]
 
 
-def record_files(dataset: Path, split: str) -> list[Path]:
-    """The files of a split of a dataset artifact, in order of name."""
-    return sorted(dataset.glob(f"{split}-*.tfrecord*"))
-
-
 def record_batches(files: Sequence[Path], dtypes: dict[str, Any]) -> Iterator[dict[str, Column]]:
     """Batches of records, in the order of the files.
 

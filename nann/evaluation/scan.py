@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from nann.config import GraphForm
 from nann.evaluation.lists import Retrieve
-from nann.export import FrozenScorer, lower_frozen, open_graph
+from nann.export import ExportedRetrieval, FrozenScorer, lower_frozen
 from nann.index.embeddings import Embeddings
 from nann.memory.table import CorpusMemory
 from nann.retrieval import BeamRetriever, ExactRetriever, FusedSearch, NativeWalk, OpSearch, Search, StockWalk, UserScorer
@@ -77,15 +75,8 @@ def exact_scan(scorer: UserScorer, embeddings: Embeddings, *, top_k: int, memory
     return as_retrieve(exact_retriever(scorer, embeddings, top_k=top_k, memory=memory))
 
 
-def exported_graph(converted_model: Path, form: GraphForm, *, allow_own_models: bool = False) -> Retrieve:
-    """The exported graph, asked through its ``debug`` signature: that of serving, with the number of items scored.
-
-    Args:
-        converted_model: directory of `rewrite`.
-        form: see `nann.export.open_graph`.
-        allow_own_models: see there.
-    """
-    exported = open_graph(converted_model, form, allow_own_models=allow_own_models)
+def exported_graph(exported: ExportedRetrieval) -> Retrieve:
+    """The exported graph, asked through its ``debug`` signature: that of serving, with the number of items scored."""
 
     def retrieve(
         item_rows: NDArray[np.int64], cate_rows: NDArray[np.int64], **inputs: NDArray[np.int64]

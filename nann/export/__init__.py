@@ -3,6 +3,7 @@
 from nann.export.catalogue import Catalogue
 from nann.export.freeze import FrozenScorer, cut_networks, freeze_scorer, load_frozen_graph, load_frozen_scorer, lower_frozen
 from nann.export.load import (
+    ConvertedModel,
     ExportedRetrieval,
     LinkedRetrieval,
     SavedRetrieval,
@@ -18,6 +19,7 @@ from nann.export.served_inputs import rows_of_text, served_inputs, write_served_
 
 __all__ = [
     "Catalogue",
+    "ConvertedModel",
     "ExportedRetrieval",
     "FrozenScorer",
     "LinkedRetrieval",

@@ -12,7 +12,8 @@ import tensorflow as tf
 from nann.models import Scorer
 from nann.retrieval.tables import MakeVariable, make_table
 from ops.lookup import stock_ops
-from ops.packed_table import STORED, PackedTable, Precision, pack
+from ops.packed_table import STORED, PackedTable, pack
+from ops.precisions import Precision
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ Only TensorFlow is needed to do this; `docs/retrieval.md` shows it without this 
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +17,9 @@ from nann.config import GraphForm
 from nann.contents import opening, without_wildcards
 from nann.errors import ArtifactError
 from nann.export.allowed_ops import require_known_meta
-from nann.export.freeze import cut_networks, load_frozen_graph
+from nann.export.freeze import FrozenScorer, cut_networks, load_frozen_graph, load_frozen_scorer
 from nann.export.retrieval_graph import FROZEN_DIGEST_COLLECTION, META_NAME, SAVED_MODELS, digest_of
+from nann.export.served_inputs import served_inputs
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph, NeighborLists, problem_of
 from nann.memory.table import CorpusMemory
@@ -220,3 +222,39 @@ def _read_meta(meta_path: Path) -> tf.compat.v1.MetaGraphDef:
     if not meta.collection_def[FROZEN_DIGEST_COLLECTION].bytes_list.value:
         raise ArtifactError(f"{meta_path} is a MetaGraph, but not one of `nann rewrite`; run that step again")
     return meta
+
+
+class ConvertedModel:
+    """A converted model: each part is read when it is asked for, and kept; a part that is damaged is an `ArtifactError`.
+
+    Args:
+        path: its directory.
+        allow_own_models: whatever ops its graphs hold; otherwise those of `nann.export.allowed_ops` alone.
+    """
+
+    def __init__(self, path: Path, *, allow_own_models: bool = False) -> None:
+        self.path, self._allow = path, allow_own_models
+
+    @cached_property
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """Descriptions by name of what requests hold beside items, see `served_inputs`."""
+        return served_inputs(self.path)
+
+    @cached_property
+    def scorer(self) -> FrozenScorer:
+        """The frozen scorer."""
+        return load_frozen_scorer(self.path / "frozen_graph.pb", allow_own_models=self._allow)
+
+    @cached_property
+    def corpus(self) -> tuple[Embeddings, Graph]:
+        """The item vectors as they are served, and the graph over them."""
+        return load_corpus(self.path / META_NAME)
+
+    @cached_property
+    def memory(self) -> CorpusMemory | None:
+        """The memory; None for a model without one."""
+        return load_corpus_memory(self.path / META_NAME)
+
+    def open(self, form: GraphForm) -> ExportedRetrieval:
+        """The retrieval graph, see `open_graph`."""
+        return open_graph(self.path, form, allow_own_models=self._allow)

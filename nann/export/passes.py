@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nann.config import Precision
 from nann.dataset.inputs import INPUT_PREFIX
 from nann.export.freeze import FrozenScorer, input_names, user_state_names
 from nann.index.embeddings import Embeddings
 from ops import graph_optimizer, graph_passes
 from ops.graphdef.editing import in_order_of_names
+from ops.precisions import Precision
 
 CHECK_USERS, CHECK_LENGTH, CHECK_ITEMS, CHECK_INPUTS = 3, 24, 64, 8
 EXACT_TOLERANCE, HALF_TOLERANCE = 1e-5, 0.1

@@ -23,7 +23,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from nann.config import Precision
 from nann.dataset.inputs import INPUT_PREFIX, RequestInput
 from nann.export.catalogue import Catalogue, CatalogueLookup
 from nann.export.freeze import ENCODE_USER, PARAMETERS, SCORE, cut_networks, lower_frozen, user_state_names
@@ -51,6 +50,7 @@ from nann.retrieval.walk import COMPILED_WIDTHS, WIDTHS
 from ops import retrieval as native_ops
 from ops import scoring
 from ops.graphdef.importing import output_types
+from ops.precisions import Precision
 from ops.scoring_program import LoweredScorer, LoweringError
 
 META_NAME = "0.meta"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 import hnswlib
@@ -45,4 +44,4 @@ def save_hnsw(index: hnswlib.Index, path: Path) -> None:
     index.save_index(str(path))
     written, wanted = path.stat().st_size if path.is_file() else 0, index.index_file_size()
     if written != wanted:
-        raise OSError(errno.EIO, f"{written} bytes of {wanted} were written", str(path))
+        raise OSError(f"{wanted} requested and {written} written")

@@ -11,7 +11,7 @@ import tensorflow as tf
 from data_prep.json_text import write_json
 from nann.config import TrainConfig
 from nann.contents import opening, read_json, without_wildcards
-from nann.dataset.inputs import Feature, FeatureLists, Features, RequestInput
+from nann.dataset.inputs import FeatureLists, Features, ModelInput, RequestInput
 from nann.errors import ArtifactError, ModelError
 from nann.families import FAMILIES
 from nann.forms import ModelDescription
@@ -113,7 +113,7 @@ def load_model(directory: Path, *, trainable: bool = False, allow_own: bool = Fa
     return scorer
 
 
-def _feature(num_items: int, described: dict[str, Any]) -> Feature:
+def _feature(num_items: int, described: dict[str, Any]) -> ModelInput:
     return RequestInput(**described) if "side" in described else FeatureLists.unknown(num_items=num_items, **described)
 
 

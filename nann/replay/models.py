@@ -76,34 +76,19 @@ def make_model(
         ValueError: there is no event to train on, and no model to go on from.
     """
     wall, processor = time.perf_counter(), time.process_time()
-    values: dict[str, Any] = {
-        **{name: getattr(config, name) for name in SHARED_OPTIONS},
-        "epochs": epochs,
-        "embedding": embedding,
-        "item_init": 0,
-        "validate_users": 0,
-        "keep_moments": True,
-        "checkpoint_seconds": math.inf,  # a window is short enough to be begun anew
-    }
     gap: dict[str, Any] = {"min_gap_seconds": round(60 * config.gap_minutes), "left_out": left_out}
     positions = training_positions(log, since, moment, **gap)
     if not len(positions) and earlier is None:
         raise ValueError("the first window needs at least one event to train on, this one has none")
-    values["xla"] = epochs * len(positions) / config.batch_size >= config.xla_from_steps
-    if embedding != "static" and config.evict_windows:
-        met = len(training_positions(log, kept_since, moment, **gap))
-        values["evict_after"] = max(1, math.ceil(epochs * met / config.batch_size))  # steps since then
-    options = TrainConfig(**values)
+    met = len(training_positions(log, kept_since, moment, **gap)) if embedding != "static" and config.evict_windows else 0
+    options = _options(config, epochs=epochs, embedding=embedding, samples=len(positions), met=met)
     batches = TimedBatches(log, positions, max_length=config.max_length, config=options)
-    num_items = log.items_before(moment)
-    known = log.category_rows[: num_items + 1]
-    nothing = np.zeros(num_items + 1)
-    items = Items(np.zeros(num_items + 1, np.int64), known, nothing, nothing.astype(np.int64), log.categories_before(moment))
+    items = _items(log, moment)
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     # Candidates of the same hour, drawn as they were read: what is left to learn is who prefers what, not how much is read of each.
-    noise = np.zeros(num_items + 1, np.float32)
+    noise = np.zeros(len(items.item_ids), np.float32)
     trained = train_scorer(
         TrainingData(batches, items, noise, config.max_length),
         options,
@@ -122,7 +107,40 @@ def make_model(
         "processor_seconds": time.process_time() - processor,
         "steps": trained.summary["steps"],
         "samples": trained.summary["samples"],
-        "items_added": trained.summary.get("items_added", num_items),
+        "items_added": trained.summary.get("items_added", len(items.item_ids) - 1),
         **{name: trained.summary[name] for name in TABLE_COUNTS if name in trained.summary},
     }
     return WindowModel(trained.scorer, figures)
+
+
+def _options(config: ReplayConfig, *, epochs: float, embedding: str, samples: int, met: int) -> TrainConfig:
+    """Those of a window's training.
+
+    Args:
+        config: of the replay.
+        epochs: passes over the samples.
+        embedding: as for train.
+        samples: of the window.
+        met: events since which own rows of ids that were not met go; 0: they stay.
+    """
+    values: dict[str, Any] = {
+        **{name: getattr(config, name) for name in SHARED_OPTIONS},
+        "epochs": epochs,
+        "embedding": embedding,
+        "item_init": 0,
+        "validate_users": 0,
+        "keep_moments": True,
+        "checkpoint_seconds": math.inf,  # a window is short enough to be begun anew
+        "xla": epochs * samples / config.batch_size >= config.xla_from_steps,
+    }
+    if embedding != "static" and config.evict_windows:
+        values["evict_after"] = max(1, math.ceil(epochs * met / config.batch_size))  # steps since then
+    return TrainConfig(**values)
+
+
+def _items(log: ReplayLog, moment: int) -> Items:
+    """The items known at a moment; nothing is counted."""
+    num_items = log.items_before(moment)
+    nothing = np.zeros(num_items + 1)
+    known = log.category_rows[: num_items + 1]
+    return Items(np.zeros(num_items + 1, np.int64), known, nothing, nothing.astype(np.int64), log.categories_before(moment))

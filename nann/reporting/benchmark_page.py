@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nann.reporting import figures
-from nann.reporting.page import Card, Page, Section, Table
+from nann.reporting.page import Card, Page, PageTable, Section
 from nann.reporting.text import bytes_text, number_text, seconds_text
 
 Figures = Mapping[str, Any]
@@ -65,7 +65,7 @@ def latency_section(latency: Figures, latency_ms: NDArray[np.float64]) -> Sectio
             "request in a hundred exceeds, p99.9 one in a thousand. User, scoring and walk are times of ops, taken on separate requests "
             "under a tracer: their shares tell, not their sum. The numbers belong to this machine and to whatever else ran on it."
         ),
-        tables=[Table(header, rows)],
+        tables=[PageTable(header, rows)],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nann.evaluation.verdict import verdict
 from nann.reporting.page import Page
 from nann.reporting.quality_sections import groups_section, ranking_section
 from nann.reporting.recall_sections import curve_section, recall_cards, recall_section, search_section
@@ -25,6 +26,7 @@ def evaluation_page(metrics: Metrics, curve: Metrics | None) -> Page:
     return Page(
         title="Evaluation of the exported retrieval graph",
         subtitle=f"{metrics['num_test_users']:,} users of the {metrics['split']} split, {metrics['num_items']:,} items",
+        verdict=verdict(metrics),
         cards=recall_cards(metrics),
         sections=sections,
     )

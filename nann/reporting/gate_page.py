@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nann.reporting.page import Card, Page, Section, Table
+from nann.reporting.page import Card, Page, PageTable, Section
 
 LABELS = {"recall": "recall", "coverage": "coverage of the exact list", "latency_ms": "median latency, ms"}
 
@@ -44,7 +44,7 @@ def gate_page(result: Mapping[str, Any]) -> Page:
                     "Both models answer for the same users of the new window. Items that are new in it are unknown to the model in "
                     "service, which misses them here as it does there."
                 ),
-                tables=[Table(["figure", "candidate", "in service", "rule", "outcome"], rows)],
+                tables=[PageTable(["figure", "candidate", "in service", "rule", "outcome"], rows)],
             )
         ],
     )

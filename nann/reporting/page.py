@@ -25,7 +25,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A table of texts; all columns but the first ``text_columns`` are aligned right, as numbers are."""
 
     header: Sequence[str]
@@ -53,16 +53,17 @@ class Section:
     lead: str = ""
     pictures: Sequence[str] = ()
     explanation: str = ""
-    tables: Sequence[Table] = ()
-    folded: Sequence[Table] = ()
+    tables: Sequence[PageTable] = ()
+    folded: Sequence[PageTable] = ()
 
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report."""
+    """A whole report; its verdict, pairs of what is judged and a sentence, stands first."""
 
     title: str
     subtitle: str
+    verdict: Sequence[tuple[str, str]] = ()
     cards: Sequence[Card] = field(default_factory=tuple)
     sections: Sequence[Section] = field(default_factory=tuple)
 

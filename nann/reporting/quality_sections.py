@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nann.reporting import figures, svg
-from nann.reporting.page import Section, Table
-from nann.reporting.recall_sections import BASELINE_COLORS, BASELINE_NAMES, MODELS, baselines_in_order, list_lengths
+from nann.reporting.page import PageTable, Section
+from nann.reporting.recall_sections import BASELINE_COLORS, MODELS, baselines_in_order
+from nann.reporting.text import list_lengths
 
 Metrics = Mapping[str, Any]
 DIVISIONS = {
@@ -22,15 +23,12 @@ def ranking_section(metrics: Metrics) -> Section:
     ks, baselines, ranges = list_lengths(metrics), baselines_in_order(metrics), metrics["intervals"]
     tables = []
     for metric, title in (("ndcg", "NDCG"), ("mrr", "MRR"), ("catalogue_coverage", "catalogue coverage")):
-        rows = [
-            [BASELINE_NAMES.get(name, name), *_texts(metrics["baselines"][name], ranges["baselines"][name], metric, ks)]
-            for name in baselines
-        ]
+        rows = [[name, *_texts(metrics["baselines"][name], ranges["baselines"][name], metric, ks)] for name in baselines]
         if metric == "catalogue_coverage":  # of what is served only
             rows.append(["model, exported graph", *_texts(metrics, ranges, metric, ks)])
         else:
             rows += [[label, *_texts(metrics, ranges, f"{metric}_{kind}", ks)] for kind, label, _ in MODELS]
-        tables.append(Table([title, *(f"@{k}" for k in ks)], rows))
+        tables.append(PageTable([title, *(f"@{k}" for k in ks)], rows))
     return Section(
         anchor="ranking",
         title="Place in the list, and share of the catalogue shown",
@@ -45,10 +43,10 @@ def ranking_section(metrics: Metrics) -> Section:
 def groups_section(metrics: Metrics) -> Section:
     """Recall for parts of the users, at the largest K."""
     k = list_lengths(metrics)[-1]
-    shown = [(f"{name}@{k}", BASELINE_NAMES.get(name, name), BASELINE_COLORS.get(name, svg.GREY)) for name in baselines_in_order(metrics)]
+    shown = [(f"{name}@{k}", name, BASELINE_COLORS.get(name, svg.GREY)) for name in baselines_in_order(metrics)]
     shown += [(f"recall_{kind}@{k}", label, color) for kind, label, color in MODELS]
     tables = [
-        Table(
+        PageTable(
             [DIVISIONS.get(division, division), "users", *(label for _, label, _ in shown)],
             [
                 [group["group"], f"{group['users']:,}", *(_text(group, group["intervals"], name) for name, _, _ in shown)]

@@ -7,19 +7,19 @@ from typing import Any
 
 from nann.evaluation.best_baseline import BEST_BASELINE
 from nann.reporting import figures, svg
-from nann.reporting.page import Card, Section, Table
-from nann.reporting.text import number_text, share_text
+from nann.reporting.page import Card, PageTable, Section
+from nann.reporting.text import list_lengths, number_text, share_text
 
 Metrics = Mapping[str, Any]
-BASELINE_NAMES = {
-    "popularity": "popularity",
-    "popularity_recent": "popular lately",
-    "category_popularity": "popular in category",
-    "repeat_last": "repeat last",
-    "item_cf": "item-to-item CF",
-    "vsknn": "nearest users (VSKNN)",
-    "sequential_rules": "sequential rules",
-    "hnswlib": "hnswlib's own search",
+BASELINES = {  # in the order in which they are shown; a baseline has one name everywhere, which `nann compare` takes
+    "popularity": "the items of most events",
+    "popularity_recent": "those of most events in the last hours",
+    "category_popularity": "those of most events in the history's categories",
+    "repeat_last": "the user's own last items",
+    "item_cf": "items that the same users had",
+    "vsknn": "items of the nearest training users",
+    "sequential_rules": "items that followed the history's items",
+    "hnswlib": "the model's own vectors, searched the classic way",
 }
 BASELINE_COLORS = {
     "popularity": svg.LIGHT_GREY,
@@ -33,11 +33,6 @@ BASELINE_COLORS = {
 MODELS = (("all", "model, exact scan", svg.LIGHT_BLUE), ("retrieval", "model, exported graph", svg.BLUE))
 
 
-def list_lengths(metrics: Metrics) -> list[int]:
-    """The K of a ``metrics.json``, ascending."""
-    return sorted(int(name.partition("@")[2]) for name in metrics if name.startswith("recall_all@"))
-
-
 def recall_cards(metrics: Metrics) -> list[Card]:
     """Headline numbers: recall against the best simple method at every K, the rest at the largest K."""
     k = list_lengths(metrics)[-1]
@@ -46,7 +41,7 @@ def recall_cards(metrics: Metrics) -> list[Card]:
     if best := metrics.get(BEST_BASELINE):
         for length in list_lengths(metrics):
             name, reached = best[f"name@{length}"], best[f"recall@{length}"]
-            note = f"{ratio_interval_text(metrics, length)}; {BASELINE_NAMES.get(name, name)} reaches {reached:.3f}".removeprefix("; ")
+            note = f"{ratio_interval_text(metrics, length)}; {name} reaches {reached:.3f}".removeprefix("; ")
             cards.append(Card(f"against the best baseline @{length}", ratio_text(metrics, length), note))
     delta = metrics[f"recall_delta@{k}"]
     return [
@@ -74,7 +69,7 @@ def recall_section(metrics: Metrics) -> Section:
     ks, errors = list_lengths(metrics), metrics["standard_errors"]
     series = [
         figures.Bars(
-            BASELINE_NAMES.get(name, name),
+            name,
             BASELINE_COLORS.get(name, svg.GREY),
             [metrics["baselines"][name][f"recall@{k}"] for k in ks],
             [errors["baselines"][name][f"recall@{k}"] for k in ks],
@@ -87,7 +82,7 @@ def recall_section(metrics: Metrics) -> Section:
     rows = [[bars.label, *(f"{value:.4f} ± {error:.4f}" for value, error in zip(bars.values, bars.errors, strict=True))] for bars in series]
     if best := metrics.get(BEST_BASELINE):
         names = [best[f"name@{k}"] for k in ks]
-        rows.append(["best baseline", *(BASELINE_NAMES.get(name, name) for name in names)])
+        rows.append(["best baseline", *(name for name in names)])
         rows.append(["exported graph / best baseline (95 % interval)", *(_with_interval(metrics, k) for k in ks)])
     return Section(
         anchor="recall",
@@ -95,20 +90,23 @@ def recall_section(metrics: Metrics) -> Section:
         pictures=[figures.recall_bars(ks, series, name="recall")],
         explanation=(
             "Each user's history is cut before one held-out event; recall@K is the share of users whose held-out item is among the K items "
-            "recommended. Muted colours: the simple methods, which are items by popularity, by popularity of the last hours and in the "
-            "history's categories, the user's own last items, items that the same users had, and items of the nearest training users; "
+            f"recommended. Muted colours: the simple methods ({_described(baselines_in_order(metrics))}); "
             "what counts is the best of them at each K. Light blue: the model when it scores every item. Dark blue: the exported "
             "graph, which scores only a part. Whiskers are 95 % intervals; all methods answer for the same users, so the paired interval "
             f"of the ratio, and nann compare, say more about a difference. {options_text(metrics)}"
         ),
-        tables=[Table(["recall ± standard error", *(f"@{k}" for k in ks)], rows)],
+        tables=[PageTable(["recall ± standard error", *(f"@{k}" for k in ks)], rows)],
     )
 
 
 def baselines_in_order(metrics: Metrics) -> list[str]:
     """The baselines of a ``metrics.json``, the known ones in the order they are always shown in."""
     found = list(metrics["baselines"])
-    return [name for name in BASELINE_NAMES if name in found] + sorted(set(found) - set(BASELINE_NAMES))
+    return [name for name in BASELINES if name in found] + sorted(set(found) - set(BASELINES))
+
+
+def _described(names: Sequence[str]) -> str:
+    return "; ".join(f"{name}: {BASELINES[name]}" if name in BASELINES else name for name in names) or "none was measured"
 
 
 def options_text(metrics: Metrics) -> str:
@@ -118,7 +116,7 @@ def options_text(metrics: Metrics) -> str:
         parameters = [parameter for parameter in values if parameter not in ("tried", "ks", "num_users")]
         chosen = ", ".join(f"{parameter} {values[parameter]:g}" for parameter in sorted(parameters))
         how = f"best of {len(values['tried'])} on {values['num_users']:,} validation users" if values["tried"] else "given"
-        parts.append(f"{BASELINE_NAMES.get(name, name)}: {chosen} ({how})")
+        parts.append(f"{name}: {chosen} ({how})")
     return f"Parameters: {'; '.join(parts)}." if parts else ""
 
 
@@ -139,7 +137,7 @@ def search_section(metrics: Metrics) -> Section:
             f"Per user the search scores {metrics['items_scored_mean']:,.0f} of {metrics['num_items']:,} items "
             f"({share_text(metrics['items_scored_share'])})."
         ),
-        tables=[Table(["exported graph", *(f"@{k}" for k in ks)], rows)],
+        tables=[PageTable(["exported graph", *(f"@{k}" for k in ks)], rows)],
         explanation=(
             "Coverage is the share of the exact top K that the search also returns. Recall lost is (exact - search) / exact; below zero "
             "the search was lucky. Precision is small by construction: one held-out item among K is at most 1/K."
@@ -189,7 +187,7 @@ def curve_section(curve: Metrics) -> Section:
             "where the coverage has just become flat: further right costs time and finds nothing more. With so few users recall is rough "
             f"(standard error at @{ks[-1]}: {max(point[f'recall_se@{ks[-1]}'] for point in points):.3f}); coverage is not."
         ),
-        folded=[Table(header, rows, caption="The settings, levels from 0 up", text_columns=3)],
+        folded=[PageTable(header, rows, caption="The settings, levels from 0 up", text_columns=3)],
     )
 
 

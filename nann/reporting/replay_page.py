@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.ticker import PercentFormatter
 
 from nann.reporting import svg
-from nann.reporting.page import Card, Page, Section, Table
+from nann.reporting.page import Card, Page, PageTable, Section
 from nann.reporting.text import bytes_text, seconds_text
 
 Replay = Mapping[str, Any]
@@ -38,7 +38,9 @@ def replay_page(result: Replay) -> Page:
         title="Retraining, replayed",
         subtitle=f"{len(windows)} windows of {config['window_hours']:g} h from {_when(windows[0])} to {_when(last)} UTC",
         cards=[
-            Card(f"{method}: recall@{k}", _mean_text(windows, method, f"recall@{k}"), "mean of the windows it was measured in")
+            Card(
+                f"{method}: recall@{k}", _mean_text(windows, method, f"recall@{k}"), "mean over the users of all windows it was measured in"
+            )
             for method in methods
         ],
         sections=[
@@ -82,15 +84,30 @@ def _when(window: Mapping[str, Any]) -> str:
     return f"{datetime.fromtimestamp(window['moment'], UTC):%Y-%m-%d %H:%M}"
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _mean(pairs: Sequence[tuple[float | None, float]]) -> float | None:
+    """Mean of values with weights: every user counts once, in whatever window."""
+    known = [(value, weight) for value, weight in pairs if value is not None]
+    total = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / total if total else None
+
+
+def _part(window: Mapping[str, Any], method: str) -> Mapping[str, Any] | None:
+    entry = window["methods"].get(method)
+    found: Mapping[str, Any] | None = entry["recall"] if entry else window["simple"].get(method)
+    return found
 
 
 def _of(window: Mapping[str, Any], method: str, name: str) -> float | None:
-    entry = window["methods"].get(method)
-    found = entry["recall"] if entry else window["simple"].get(method)
+    found = _part(window, method)
     return None if found is None else found[name]
+
+
+def _weighed(found: Mapping[str, Any] | None, name: str) -> tuple[float | None, float]:
+    """A recall of a window, and the users it is of."""
+    if found is None:
+        return None, 0
+    users = {"recall_known": found["known"], "recall_new": found["new"], "recall_older": found["known"] - found["new"]}
+    return found[name], users.get(name.partition("@")[0], found["users"])
 
 
 def _text(value: float | None) -> str:
@@ -98,38 +115,38 @@ def _text(value: float | None) -> str:
 
 
 def _mean_text(windows: Sequence[Mapping[str, Any]], method: str, name: str) -> str:
-    return _text(_mean([_of(window, method, name) for window in windows]))
+    return _text(_mean([_weighed(_part(window, method), name) for window in windows]))
 
 
 def _columns(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[str]:
     return [*methods, *windows[0]["simple"]]
 
 
-def _prior(window: Mapping[str, Any], name: str) -> float | None:
-    return _mean([entry["prior_alone"][name] for entry in window["methods"].values()][:1])
+def _prior(window: Mapping[str, Any], name: str) -> tuple[float | None, float]:
+    return _weighed(next((entry["prior_alone"] for entry in window["methods"].values()), None), name)
 
 
-def _recall_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> Table:
+def _recall_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> PageTable:
     name, columns = f"recall@{k}", _columns(windows, methods)
     rows = []
     for window in windows:
         part = next(iter(window["simple"].values()))
         shares = [f"{window['users']:,}", _text(part["known"] / max(1, part["users"]))]
-        rows.append([_when(window), *shares, *(_text(_of(window, column, name)) for column in columns), _text(_prior(window, name))])
+        rows.append([_when(window), *shares, *(_text(_of(window, column, name)) for column in columns), _text(_prior(window, name)[0])])
     means = [*(_mean_text(windows, column, name) for column in columns), _text(_mean([_prior(window, name) for window in windows]))]
-    rows.append(["mean", "", "", *means])
-    header = ["asked from", "users", "target known", *(column.replace("_", " ") for column in columns), "prior alone"]
-    return Table(header, rows, caption=f"recall@{k}, all targets")
+    rows.append(["all users", f"{sum(window['users'] for window in windows):,}", "", *means])
+    header = ["asked from", "users", "target known", *columns, "prior alone"]
+    return PageTable(header, rows, caption=f"recall@{k}, all targets")
 
 
-def _parts_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> Table:
+def _parts_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> PageTable:
     columns = _columns(windows, methods)
     parts = (("recall_known", "known"), ("recall_new", "new in the last window"), ("recall_older", "older"))
     rows = [[label, *(_mean_text(windows, column, f"{part}@{k}") for column in columns)] for part, label in parts]
-    return Table(["targets", *(column.replace("_", " ") for column in columns)], rows, caption=f"recall@{k}, mean of the windows")
+    return PageTable(["targets", *columns], rows, caption=f"recall@{k}, mean over the users of all windows")
 
 
-def _cost_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Table:
+def _cost_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> PageTable:
     rows = []
     for window in windows:
         for method in methods:
@@ -148,22 +165,22 @@ def _cost_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) ->
                     ]
                 )
     header = ["trained at", "method", "wall", "processor", "steps", "passes", "weight of the score", "tables", "own rows"]
-    return Table(header, rows, text_columns=2)
+    return PageTable(header, rows, text_columns=2)
 
 
-def _forgetting_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> Table:
+def _forgetting_table(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k: int) -> PageTable:
     name = f"recall@{k}"
     ages = sorted({int(age) for window in windows for entry in window["methods"].values() for age in entry["held_out"]})
     rows = []
     for method in methods:
         shown = []
         for age in ages:
-            values = [
-                window["methods"][method]["held_out"].get(str(age), {}).get(name) for window in windows if method in window["methods"]
-            ]
-            shown.append(_text(_mean(values)))
+            asked = [window["methods"][method]["held_out"].get(str(age), {}) for window in windows if method in window["methods"]]
+            shown.append(_text(_mean([(part.get(name), part.get("users", 1)) for part in asked])))
         rows.append([method, *shown])
-    return Table(["method", *(f"age {age}" for age in ages)], rows, caption=f"{name} by age of the question in windows, mean")
+    return PageTable(
+        ["method", *(f"age {age}" for age in ages)], rows, caption=f"{name} by age of the question in windows, over all questions"
+    )
 
 
 def _recall_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], ks: Sequence[int]) -> str:
@@ -192,16 +209,18 @@ def _parts_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k
 
 def _line(axes: Any, windows: Sequence[Mapping[str, Any]], method: str, name: str) -> None:
     _plot(axes, [_of(window, method, name) for window in windows], method)
-    step = max(1, len(windows) // 6)
-    labels = [datetime.fromtimestamp(window["moment"], UTC).strftime("%m-%d") for window in windows]
-    axes.set_xticks(range(0, len(windows), step), labels[::step])
+    step = -(-len(windows) // 5)
+    moments = [datetime.fromtimestamp(window["moment"], UTC) for window in windows]
+    days = len({moment.date() for moment in moments}) == len(moments)
+    axes.set_xticks(range(0, len(windows), step), [moment.strftime("%m-%d" if days else "%m-%d\n%H:%M") for moment in moments][::step])
+    axes.set_xlim(-0.3, len(windows) - 0.7)  # the first and the last point whole
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
 def _plot(axes: Any, values: Sequence[float | None], method: str) -> None:
     """A point per window, joined where no window between was left out."""
     drawn = [math.nan if value is None else value for value in values]
-    axes.plot(range(len(drawn)), drawn, marker="o", color=COLORS[method], label=method.replace("_", " "))
+    axes.plot(range(len(drawn)), drawn, marker="o", color=COLORS[method], label=method, clip_on=False, zorder=3)
 
 
 def _cost_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:

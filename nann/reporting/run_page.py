@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nann.artifacts import Artifact
+from nann.evaluation.verdict import verdict
 from nann.reporting import figures
 from nann.reporting.benchmark_page import latency_cards, latency_section
-from nann.reporting.page import Card, Page, Section, Table
+from nann.reporting.page import Card, Page, PageTable, Section
 from nann.reporting.quality_sections import groups_section, ranking_section
 from nann.reporting.recall_sections import curve_section, recall_cards, recall_section, search_section
 from nann.reporting.text import bytes_text, number_text, seconds_text
@@ -77,6 +78,7 @@ def run_page(run: RunNumbers) -> Page:
     return Page(
         title="Retrieval run" + (f" on {', '.join(logs)}" if logs else ""),
         subtitle=f"{meta['num_events']:,} events, {meta['num_users']:,} users, {meta['num_items']:,} items",
+        verdict=verdict(run.metrics, run.artifacts["model"].metrics.get("warnings", [])),
         cards=cards,
         sections=sections,
     )
@@ -107,17 +109,17 @@ def _training_section(run: RunNumbers) -> Section:
             if records
             else "No losses were logged."
         ),
-        tables=[Table(["measure", "value"], rows)] if rows else [],
+        tables=[PageTable(["measure", "value"], rows)] if rows else [],
     )
 
 
 def _data_section(meta: Mapping[str, Any]) -> Section:
     plain = [[name.replace("_", " "), _text(value)] for name, value in sorted(meta.items()) if not isinstance(value, (dict, list))]
     splits = [name for name in ("train", "validate", "test") if name in meta.get("num_users_per_split", {})]
-    tables = [Table(["measure", "value"], plain)]
+    tables = [PageTable(["measure", "value"], plain)]
     if splits:
         rows = [[split, _text(meta["num_users_per_split"][split]), _text(meta["num_samples"][split])] for split in splits]
-        tables.insert(0, Table(["split", "users", "samples"], rows))
+        tables.insert(0, PageTable(["split", "users", "samples"], rows))
     dropped = meta.get("dropped_rows") or {}
     drops = ", ".join(f"{_text(count)} {reason}" for reason, count in sorted(dropped.items()) if count)
     return Section(
@@ -159,7 +161,7 @@ def _lineage_section(artifacts: Mapping[str, Artifact]) -> Section:
     ]
     code = sorted({f"{artifact.manifest['code_version']} ({artifact.manifest['code_digest'][:12]})" for artifact in artifacts.values()})
     folded = [
-        Table(
+        PageTable(
             ["option", "value"],
             [[key, _text(value)] for key, value in sorted(artifact.params.items())],
             caption=f"{artifact.step}: configuration",
@@ -172,12 +174,12 @@ def _lineage_section(artifacts: Mapping[str, Artifact]) -> Section:
         [f"{name} ← {source}", digest] for name, artifact in artifacts.items() for source, digest in sorted(artifact.lineage.items())
     ]
     digests = [*[[name, artifact.digest] for name, artifact in artifacts.items()], *digests]
-    folded.append(Table(["artifact", "sha256"], digests, caption="Full digests and lineage", text_columns=2))
+    folded.append(PageTable(["artifact", "sha256"], digests, caption="Full digests and lineage", text_columns=2))
     return Section(
         anchor="lineage",
         title="Configuration and lineage",
         lead=f"Code: {', '.join(code)}.",
-        tables=[Table(["artifact", "step", "digest", "made from", "size"], rows, text_columns=4)],
+        tables=[PageTable(["artifact", "step", "digest", "made from", "size"], rows, text_columns=4)],
         explanation=(
             "A digest identifies an artifact's content, parameters and ancestry together: two runs with equal digests are the same run. "
             "Open the lines below for every option."

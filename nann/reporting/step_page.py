@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nann.manifests import read_manifest
-from nann.reporting.page import Page, Section, Table, render
+from nann.reporting.page import Page, PageTable, Section, render
 from nann.reporting.text import bytes_text, number_text
 
 PAGE_NAME = "report.html"
@@ -26,14 +26,15 @@ def step_page(manifest: Mapping[str, Any]) -> Page:
     """A page with what an artifact's manifest holds."""
     files = [(name, bytes_text(entry["size_bytes"]), entry["sha256"][:12]) for name, entry in sorted(manifest["files"].items())]
     origin = [(name, digest[:12]) for name, digest in sorted(manifest["lineage"].items())]
+    params = list(_rows(manifest["params"]))
     return Page(
         title=manifest["step"],
         subtitle=f"code {manifest['code_version']} ({manifest['code_digest'][:12]})",
         sections=[
-            Section("numbers", "Numbers", tables=[Table(("number", "value"), list(_rows(manifest["metrics"])))]),
-            Section("parameters", "Parameters", tables=[Table(("parameter", "value"), list(_rows(manifest["params"])), text_columns=2)]),
-            Section("origin", "Made from", tables=[Table(("input or ancestor", "sha256"), origin, text_columns=2)]),
-            Section("files", "Files", tables=[Table(("file", "size", "sha256"), files)]),
+            Section("numbers", "Numbers", tables=[PageTable(("number", "value"), list(_rows(manifest["metrics"])))]),
+            Section("parameters", "Parameters", tables=[PageTable(("parameter", "value"), params, text_columns=2)]),
+            Section("origin", "Made from", tables=[PageTable(("input or ancestor", "sha256"), origin, text_columns=2)]),
+            Section("files", "Files", tables=[PageTable(("file", "size", "sha256"), files)]),
         ],
     )
 

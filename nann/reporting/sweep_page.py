@@ -11,7 +11,7 @@ import numpy as np
 from nann.contents import opening, read_json
 from nann.forms import SweepResult
 from nann.reporting import svg
-from nann.reporting.page import Card, Page, Section, Table
+from nann.reporting.page import Card, Page, PageTable, Section
 
 Trial = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ def sweep_page(sweep: Mapping[str, Any]) -> Page:
                     "Each line is a trial, each point a finished training over that share of the steps. Only the best trials of a rung go "
                     "on to the next; the chosen one is blue. Differences below two standard errors may be chance."
                 ),
-                tables=[Table(header, rows)],
+                tables=[PageTable(header, rows)],
             ),
             Section(
                 anchor="settings",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def number_text(value: float | int | None, digits: int = 3) -> str:
     """Whole numbers with thousands separators, others with ``digits`` significant digits at least; "-" for None."""
@@ -35,3 +37,8 @@ def seconds_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def list_lengths(names: Iterable[str]) -> list[int]:
+    """The K of the metrics in a ``metrics.json``, ascending."""
+    return sorted(int(name.partition("@")[2]) for name in names if name.startswith("recall_all@"))

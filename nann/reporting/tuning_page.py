@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.ticker import PercentFormatter
 
 from nann.reporting import svg
-from nann.reporting.page import Card, Page, Section, Table
+from nann.reporting.page import Card, Page, PageTable, Section
 from nann.reporting.text import number_text, share_text
 
 Tuning = Mapping[str, Any]
@@ -56,7 +56,7 @@ def tuning_page(tuning: Tuning) -> Page:
                     f"Each point is one search on one graph. coverage@{k} is the share of the exact top {k} that is found; the chosen "
                     "point, ringed, is the one with the fewest items scored among those that reach the targets within the latency budget."
                 ),
-                tables=[Table(header, rows)],
+                tables=[PageTable(header, rows)],
             )
         ],
     )

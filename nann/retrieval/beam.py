@@ -19,7 +19,7 @@ Ties: of equal scores the item found first is ahead - by entry point, then round
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -27,7 +27,7 @@ from nann.retrieval.memory import Adjustment, as_they_are, best_entries
 from nann.retrieval.plan import AS_BUILT, SearchParameters
 from nann.retrieval.stock_walk import dense_positions, select
 from nann.retrieval.tables import SearchTables
-from nann.retrieval.walk import NEGATIVE_INFINITY, Lists, Walk
+from nann.retrieval.walk import NEGATIVE_INFINITY, Positions, Walk
 from ops.scoring import UserMemory
 
 UserState = tuple[tf.Tensor, ...]
@@ -109,7 +109,7 @@ def beam_search(
     num_items = tables.item_embs.values.shape[0]
     search = search.within(num_items)
     ef, top_k = search.ef, search.top_k
-    pool = tf.stack([batch, tf.maximum(top_k, tf.reduce_max(ef))])
+    size = tf.stack([batch, tf.maximum(top_k, tf.reduce_max(ef))])
     entries, walked = start(tables, search.start_level)
     num_entries = tf.size(entries, tf.int64)
     # Read once: a variable that is also gathered from directly (ResourceGather) is copied as a whole by every read.
@@ -117,15 +117,15 @@ def beam_search(
 
     adjust = as_they_are if memory is None else Adjustment(memory)
 
-    def scores_of(candidates: Lists) -> tf.Tensor:
+    def scores_of(candidates: Positions) -> tf.Tensor:
         scores = score(user_state, walk.gather(item_embs, candidates))
         return scores if memory is None else adjust(scores, dense_positions(candidates, tf.shape(scores, tf.int64)[1]))
 
     visited = walk.start(entries, batch, num_items)
     positions, scores, _ = walk.merge(
-        tf.fill(pool, tf.constant(-1, tf.int64)),
-        tf.fill(pool, NEGATIVE_INFINITY),
-        Lists(tf.tile(entries, batch[tf.newaxis]), tf.range(batch + 1) * num_entries),
+        tf.fill(size, tf.constant(-1, tf.int64)),
+        tf.fill(size, NEGATIVE_INFINITY),
+        Positions(tf.tile(entries, batch[tf.newaxis]), tf.range(batch + 1) * num_entries),
         adjust(score(user_state, item_embs.gather(entries)[tf.newaxis]), entries),
         tf.constant(0, tf.int64),
     )
@@ -137,35 +137,70 @@ def beam_search(
         visited, candidates = walk.expand(visited, best_entries(memory, tf.cast(memory_entries, tf.int64)), *themselves)
         positions, scores, _ = walk.merge(positions, scores, candidates, scores_of(candidates), tf.constant(0, tf.int64))
         items_scored += candidates.row_splits[1:] - candidates.row_splits[:-1]
+    pool = _Pool(visited, positions, scores, items_scored)
     for level in reversed(range(min(len(tables.neighbor_values), search.ef.shape[0]))):
-        links, row_splits = tables.neighbor_values[level], tables.neighbor_row_splits[level]
+        links = tables.neighbor_values[level], tables.neighbor_row_splits[level]
         rounds = tf.where(walked[level], search.rounds[level], 0)
+        pool = _walk_level(pool, links, walk, scores_of, ef=ef[level], rounds=rounds)
+    return Found(positions=pool.positions[:, :top_k], scores=pool.scores[:, :top_k], items_scored=pool.items_scored)
 
-        def more(number: tf.Tensor, frontier: Lists, *_: tf.Tensor, rounds: tf.Tensor = rounds) -> tf.Tensor:
-            return tf.logical_and(number < rounds, tf.size(frontier.values) > 0)
 
-        def expand(
-            number: tf.Tensor,
-            frontier: Lists,
-            visited: tf.Tensor,
-            positions: tf.Tensor,
-            scores: tf.Tensor,
-            items_scored: tf.Tensor,
-            level: int = level,
-            links: tf.Tensor = links,
-            row_splits: tf.Tensor = row_splits,
-        ) -> tuple[tf.Tensor, ...]:
-            visited, candidates = walk.expand(visited, frontier, links, row_splits)
-            positions, scores, frontier = walk.merge(positions, scores, candidates, scores_of(candidates), ef[level])
-            items_scored += candidates.row_splits[1:] - candidates.row_splits[:-1]
-            return number + 1, frontier, visited, positions, scores, items_scored
+class _Pool(NamedTuple):
+    """Where a walk is.
 
-        best = positions[:, : ef[level]]
-        state = (tf.constant(0, tf.int64), select(best, best >= 0), visited, positions, scores, items_scored)
-        vector, matrix = tf.TensorShape([None]), tf.TensorShape([None, None])
-        shapes = (tf.TensorShape([]), Lists(vector, vector), tf.TensorShape([None] * visited.shape.rank), matrix, matrix, vector)
-        _, _, visited, positions, scores, items_scored = tf.while_loop(more, expand, state, shape_invariants=shapes, parallel_iterations=1)
-    return Found(positions=positions[:, :top_k], scores=scores[:, :top_k], items_scored=items_scored)
+    Attributes:
+        visited: the record of `Walk`.
+        positions: [B, P] int64 of the best items scored so far, best first, -1 where there are fewer.
+        scores: [B, P] float32.
+        items_scored: [B] int64.
+    """
+
+    visited: tf.Tensor
+    positions: tf.Tensor
+    scores: tf.Tensor
+    items_scored: tf.Tensor
+
+
+def _walk_level(
+    pool: _Pool,
+    links: tuple[Any, Any],
+    walk: Walk,
+    scores_of: Callable[[Positions], tf.Tensor],
+    *,
+    ef: tf.Tensor,
+    rounds: tf.Tensor,
+) -> _Pool:
+    """Walks a level: so many rounds, or until the frontiers of all users are empty.
+
+    Args:
+        pool: before.
+        links: neighbours of the level and their row splits.
+        walk: the operations.
+        scores_of: scores [B, n] of candidates.
+        ef: [] int64.
+        rounds: [] int64.
+    """
+
+    def more(number: tf.Tensor, frontier: Positions, _: _Pool) -> tf.Tensor:
+        return tf.logical_and(number < rounds, tf.size(frontier.values) > 0)
+
+    def expand(number: tf.Tensor, frontier: Positions, before: _Pool) -> tuple[tf.Tensor, Positions, _Pool]:
+        visited, candidates = walk.expand(before.visited, frontier, *links)
+        positions, scores, frontier = walk.merge(before.positions, before.scores, candidates, scores_of(candidates), ef)
+        items_scored = before.items_scored + (candidates.row_splits[1:] - candidates.row_splits[:-1])
+        return number + 1, frontier, _Pool(visited, positions, scores, items_scored)
+
+    best = pool.positions[:, :ef]
+    vector, matrix = tf.TensorShape([None]), tf.TensorShape([None, None])
+    shapes = (
+        tf.TensorShape([]),
+        Positions(vector, vector),
+        _Pool(tf.TensorShape([None] * pool.visited.shape.rank), matrix, matrix, vector),
+    )
+    state = (tf.constant(0, tf.int64), select(best, best >= 0), pool)
+    after: _Pool
+    _, _, after = tf.while_loop(more, expand, state, shape_invariants=shapes, parallel_iterations=1)
+    return after
 
 
 def start(tables: SearchTables, start_level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from nann.memory.table import CorpusMemory
 from nann.retrieval.history import prepare_history
-from nann.retrieval.walk import Lists
+from nann.retrieval.walk import Positions
 from ops import scoring
 from ops.scoring import UserMemory
 
@@ -144,7 +144,7 @@ def _gathered(row_splits: tf.Tensor, values: tf.Tensor, rows: tf.Tensor) -> tupl
     return found.output_nested_splits[0][1:], found.output_dense_values
 
 
-def best_entries(memory: UserMemory, count: tf.Tensor) -> Lists:
+def best_entries(memory: UserMemory, count: tf.Tensor) -> Positions:
     """The ``count`` positions of each user's memory with the highest values, best first."""
     batch = tf.size(memory.row_splits, tf.int64) - 1
     longest = tf.reduce_max(tf.concat([memory.row_splits[1:] - memory.row_splits[:-1], [0]], axis=0))
@@ -162,7 +162,7 @@ def best_entries(memory: UserMemory, count: tf.Tensor) -> Lists:
     best = tf.gather(positions, place, batch_dims=1)
     there = best >= 0
     lengths = tf.reduce_sum(tf.cast(there, tf.int64), axis=1)
-    return Lists(tf.boolean_mask(best, there), tf.concat([[0], tf.cumsum(lengths)], axis=0))
+    return Positions(tf.boolean_mask(best, there), tf.concat([[0], tf.cumsum(lengths)], axis=0))
 
 
 class Adjustment:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from nann.retrieval.walk import WIDTHS, Lists
+from nann.retrieval.walk import WIDTHS, Positions
 from ops import retrieval
 from ops.packed_table import PackedTable
 
@@ -28,20 +28,20 @@ class NativeWalk:
         """[B, ceil(N / 8)] uint8."""
         return retrieval.start_walk(enter_points, batch, num_items)
 
-    def expand(self, visited: tf.Tensor, frontier: Lists, links: tf.Tensor, row_splits: tf.Tensor) -> tuple[tf.Tensor, Lists]:
+    def expand(self, visited: tf.Tensor, frontier: Positions, links: tf.Tensor, row_splits: tf.Tensor) -> tuple[tf.Tensor, Positions]:
         """See `Walk.expand`; links [total] int32, row splits [N + 1] int64."""
         after, values, splits = retrieval.expand_frontier(visited, frontier.values, frontier.row_splits, links, row_splits)
-        return after, Lists(values, splits)
+        return after, Positions(values, splits)
 
-    def gather(self, item_embs: PackedTable, candidates: Lists) -> tf.Tensor:
+    def gather(self, item_embs: PackedTable, candidates: Positions) -> tf.Tensor:
         """See `Walk.gather`; zeros after the last candidate."""
         return retrieval.gather_candidates(item_embs, candidates.values, candidates.row_splits, self._widths)
 
     def merge(
-        self, positions: tf.Tensor, scores: tf.Tensor, candidates: Lists, new_scores: tf.Tensor, ef: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, Lists]:
+        self, positions: tf.Tensor, scores: tf.Tensor, candidates: Positions, new_scores: tf.Tensor, ef: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, Positions]:
         """See `Walk.merge`."""
         positions, scores, values, splits = retrieval.merge_top_ef(
             positions, scores, candidates.values, candidates.row_splits, new_scores, ef
         )
-        return positions, scores, Lists(values, splits)
+        return positions, scores, Positions(values, splits)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from nann.retrieval.walk import NEGATIVE_INFINITY, WIDTHS, Lists, padded_width
+from nann.retrieval.walk import NEGATIVE_INFINITY, WIDTHS, Positions, padded_width
 from ops.packed_table import PackedTable
 
 
@@ -30,7 +30,7 @@ class StockWalk:
         keys = tf.range(batch)[:, tf.newaxis] * num_items + enter_points
         return _mark(tf.fill([batch * num_items], False), tf.reshape(keys, [-1]))
 
-    def expand(self, visited: tf.Tensor, frontier: Lists, links: tf.Tensor, row_splits: tf.Tensor) -> tuple[tf.Tensor, Lists]:
+    def expand(self, visited: tf.Tensor, frontier: Positions, links: tf.Tensor, row_splits: tf.Tensor) -> tuple[tf.Tensor, Positions]:
         """See `Walk.expand`; links [total] int32, row splits [N + 1] int64."""
         batch, count = tf.size(frontier.row_splits, tf.int64) - 1, tf.size(row_splits, tf.int64) - 1
         gathered = tf.raw_ops.RaggedGather(
@@ -46,16 +46,16 @@ class StockWalk:
         keys, _ = tf.unique(tf.boolean_mask(keys, tf.logical_not(tf.gather(visited, keys))))
         users = keys // count
         lengths = tf.math.unsorted_segment_sum(tf.ones_like(users), users, batch)
-        return _mark(visited, keys), Lists(keys - users * count, _row_splits(lengths))
+        return _mark(visited, keys), Positions(keys - users * count, _row_splits(lengths))
 
-    def gather(self, item_embs: PackedTable, candidates: Lists) -> tf.Tensor:
+    def gather(self, item_embs: PackedTable, candidates: Positions) -> tf.Tensor:
         """See `Walk.gather`; after the last candidate comes item 0."""
         longest = tf.reduce_max(tf.concat([candidates.row_splits[1:] - candidates.row_splits[:-1], [0]], axis=0))
         return item_embs.gather(dense_positions(candidates, padded_width(longest, self._widths)))
 
     def merge(
-        self, positions: tf.Tensor, scores: tf.Tensor, candidates: Lists, new_scores: tf.Tensor, ef: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, Lists]:
+        self, positions: tf.Tensor, scores: tf.Tensor, candidates: Positions, new_scores: tf.Tensor, ef: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, Positions]:
         """See `Walk.merge`; `top_k` puts the lower column ahead where scores are equal, and the pool comes first."""
         size = tf.shape(positions)[1]
         new_positions = dense_positions(candidates, tf.shape(new_scores, tf.int64)[1], padding=-1)
@@ -66,9 +66,9 @@ class StockWalk:
         return positions, scores, select(positions[:, :ef], entered)
 
 
-def select(positions: tf.Tensor, mask: tf.Tensor) -> Lists:
+def select(positions: tf.Tensor, mask: tf.Tensor) -> Positions:
     """The positions [B, n] where a mask [B, n] holds, row by row."""
-    return Lists(tf.boolean_mask(positions, mask), _row_splits(tf.reduce_sum(tf.cast(mask, tf.int64), axis=1)))
+    return Positions(tf.boolean_mask(positions, mask), _row_splits(tf.reduce_sum(tf.cast(mask, tf.int64), axis=1)))
 
 
 def _row_splits(lengths: tf.Tensor) -> tf.Tensor:
@@ -79,7 +79,7 @@ def _mark(visited: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(visited, keys[:, tf.newaxis], tf.fill(tf.shape(keys), True))
 
 
-def dense_positions(lists: Lists, width: tf.Tensor, *, padding: int = 0) -> tf.Tensor:
+def dense_positions(lists: Positions, width: tf.Tensor, *, padding: int = 0) -> tf.Tensor:
     """The lists as [B, width], padded at the end."""
     shape = tf.stack([tf.size(lists.row_splits, tf.int64) - 1, width])
     return tf.raw_ops.RaggedTensorToTensor(

@@ -11,7 +11,8 @@ import tensorflow as tf
 from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
 from nann.retrieval.plan import EntryTable, useful_levels
-from ops.packed_table import PackedTable, Precision, pack
+from ops.packed_table import PackedTable, pack
+from ops.precisions import Precision
 
 MakeVariable = Callable[[str, np.ndarray], tf.Variable]
 

@@ -17,7 +17,7 @@ WIDTHS = (256,)
 COMPILED_WIDTHS = (256, 512, 1024, 1536, 2048, 3072, 4096)
 
 
-class Lists(NamedTuple):
+class Positions(NamedTuple):
     """Positions per user.
 
     Attributes:
@@ -35,15 +35,15 @@ class Walk(Protocol):
     def start(self, enter_points: tf.Tensor, batch: tf.Tensor, num_items: int) -> tf.Tensor:
         """The record of visited items, with the entry points [P] int64 in it; only `expand` knows its form."""
 
-    def expand(self, visited: tf.Tensor, frontier: Lists, links: tf.Tensor, row_splits: tf.Tensor) -> tuple[tf.Tensor, Lists]:
+    def expand(self, visited: tf.Tensor, frontier: Positions, links: tf.Tensor, row_splits: tf.Tensor) -> tuple[tf.Tensor, Positions]:
         """The record after, and the neighbours of each frontier that were not visited: distinct, in the order they are met."""
 
-    def gather(self, item_embs: PackedTable, candidates: Lists) -> tf.Tensor:
+    def gather(self, item_embs: PackedTable, candidates: Positions) -> tf.Tensor:
         """The vectors [B, W, D] of the candidates; what comes after a user's last candidate has no meaning."""
 
     def merge(
-        self, positions: tf.Tensor, scores: tf.Tensor, candidates: Lists, new_scores: tf.Tensor, ef: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, Lists]:
+        self, positions: tf.Tensor, scores: tf.Tensor, candidates: Positions, new_scores: tf.Tensor, ef: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, Positions]:
         """The pool [B, S] with candidates of scores [B, W] merged in, and the candidates that are now among its best `ef`."""
 
 

@@ -69,7 +69,7 @@ class Store:
         if not self.remote:
             try:
                 return Path(path).read_text(encoding="utf-8")
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return None
             except UnicodeDecodeError as error:
                 raise ArtifactError(f"{path} is no text ({error}); restore it from a copy") from error

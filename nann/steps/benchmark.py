@@ -20,7 +20,7 @@ from nann.artifacts import StepResult, open_artifact, require_same_ancestor
 from nann.benchmarking.load import Load, join_loads, run_load, summarize
 from nann.benchmarking.memory import peak_rss_bytes, rss_bytes
 from nann.config import BenchmarkConfig, GraphForm
-from nann.dataset import load_items, load_samples
+from nann.dataset import Dataset
 from nann.errors import ArtifactError, NannError
 from nann.export import open_graph, served_inputs
 from nann.export.retrieval_graph import SAVED_MODELS
@@ -60,11 +60,12 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
         return writer.current()
     directories = {"": converted_model, **others}
     read = {name: tuple(served_inputs(directory)) for name, directory in directories.items()}
-    samples = load_samples(dataset, "test", inputs=tuple(dict.fromkeys(name for names in read.values() for name in names)))
+    data = Dataset(dataset)
+    samples = data.samples("test", inputs=tuple(dict.fromkeys(name for names in read.values() for name in names)))
     histories = samples.histories.astype(np.int64)
     if not len(histories):
         raise ArtifactError(f"{dataset} has no test users; convert a longer log, or with a smaller --test-min-length")
-    arrays = {"item_ids": histories, "cate_ids": load_items(dataset).category_rows.astype(np.int64)[histories], **samples.inputs}
+    arrays = {"item_ids": histories, "cate_ids": data.items().category_rows.astype(np.int64)[histories], **samples.inputs}
     requests = {name: {key: arrays[key] for key in ("item_ids", "cate_ids", *names)} for name, names in read.items()}
 
     with writer as directory:

@@ -13,13 +13,14 @@ from pathlib import Path
 from data_prep.config import RESOURCE_FIELDS, ConvertConfig
 from data_prep.convert import convert_log
 from data_prep.dry_run import dry_run as dry_run_log
+from data_prep.durable import naming, remove_tree
 from data_prep.errors import DataError
 from data_prep.presets import resolve_format
 from data_prep.report import ConvertReport
 from data_prep.sources import expand_directories, find_records, require_files
 from nann.artifacts import ArtifactWriter, Inputs, StepResult, open_artifact
 from nann.digests import sha256_files
-from nann.placing import Place
+from nann.placing import Place, locked
 from nann.steps.table import CONVERT
 
 STANDARD_INPUT = Path("-")
@@ -39,11 +40,23 @@ def standard_input_as_file(inputs: Sequence[Path], dataset: Path) -> Iterator[li
     if list(inputs).count(STANDARD_INPUT) > 1:
         raise DataError("standard input (-) is given twice, but can be read once; give it once")
     dataset.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{dataset.name}.stdin-", dir=dataset.parent) as directory:
+    prefix = f".{dataset.name}.stdin-"
+    _remove_copies(dataset.parent, prefix)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=dataset.parent) as directory, locked(Path(directory)):
         copy = Path(directory) / "stdin"
-        with copy.open("wb") as file:
+        with naming(copy), copy.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
         yield [copy if path == STANDARD_INPUT else path for path in inputs]
+
+
+def _remove_copies(parent: Path, prefix: str) -> None:
+    """Removes the copies of standard input that killed processes have left."""
+    for left in (path for path in parent.iterdir() if path.name.startswith(prefix)):
+        if left.is_symlink() or not left.is_dir() or {entry.name for entry in left.iterdir()} - {"stdin"}:
+            continue
+        with locked(left) as lock:
+            if lock is not None:
+                remove_tree(left)
 
 
 def _digests(kind: str, paths: Sequence[Path]) -> dict[str, str]:

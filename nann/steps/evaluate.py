@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from data_prep.json_text import write_json
 from nann.artifacts import Artifact, StepResult
 from nann.config import EvaluateConfig
-from nann.dataset import Items, Samples, load_histories, load_items, load_meta, load_samples
+from nann.dataset import Dataset, Items, Samples
 from nann.errors import ArtifactError
 from nann.evaluation.best_baseline import OWN_SEARCH
 from nann.evaluation.curve import measure_curve
-from nann.evaluation.lists import Retrieve, collect_lists
+from nann.evaluation.lists import Lists, Retrieve, collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
 from nann.evaluation.simple_methods import Known, simple_lists
 from nann.evaluation.summary import summarize, users_table
-from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, served_inputs
+from nann.evaluation.verdict import evaluation_warnings
+from nann.export import ConvertedModel
 from nann.reporting.evaluation_page import evaluation_page
 from nann.reporting.page import render
 from nann.retrieval.inner_product import InnerProductSearch, is_inner_product
@@ -29,7 +30,7 @@ from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
 USERS_SEED = 1
-DETAILS = ("standard_errors", "intervals", "groups", "baseline_options")  # for the files, too long for a table of numbers
+DETAILS = ("standard_errors", "intervals", "groups", "baseline_options", "warnings")  # for the files, too long for a table of numbers
 
 
 def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: EvaluateConfig, overwrite: bool = False) -> StepResult:
@@ -55,63 +56,77 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
     _require_width(model, config)
     if writer.is_current:
         return writer.current()
-    inputs = tuple(served_inputs(converted_model))
-    items, samples = load_items(dataset), load_samples(dataset, config.split, inputs=inputs)
+    exported, data = ConvertedModel(converted_model, allow_own_models=config.allow_own_models), Dataset(dataset)
+    samples = data.samples(config.split, inputs=tuple(exported.inputs))
     samples = samples.draw(config.max_users or len(samples.targets), seed=USERS_SEED)
     if not len(samples.targets):
         raise ArtifactError(f"{dataset} has no {config.split} users; convert a longer log, or with a smaller --test-min-length")
 
     with writer as directory:
-        width, batch_size = max(config.ks), config.batch_size
-        embeddings, graph = load_corpus(converted_model / "0.meta")
-        scorer = load_frozen_scorer(converted_model / "frozen_graph.pb", allow_own_models=config.allow_own_models)
-        histories, categories = samples.histories, items.category_rows
-        asking: dict[str, Any] = {"width": width, "batch_size": batch_size, "inputs": samples.inputs}
-        exported = exported_graph(converted_model, config.graph, allow_own_models=config.allow_own_models)
-        retrieved = collect_lists(exported, histories, categories, **asking, label="exported graph")
-        memory = load_corpus_memory(converted_model / "0.meta")
-        scan = exact_scan(scorer, embeddings, top_k=width, memory=memory)
-        exact = collect_lists(scan, histories, categories, **asking, label="exact scan")
-        baselines, options = _baseline_lists(dataset, items, samples, config) if config.baselines else ({}, {})
-        if config.baselines and memory is None and is_inner_product(scorer, embeddings, inputs):
-            search = InnerProductSearch(scorer, embeddings, top_k=width)
-            lists = collect_lists(_without_counts(search), histories, categories, **asking, label="hnswlib")
-            baselines[OWN_SEARCH] = lists.item_rows
+        items = data.items()
+        exact, retrieved, baselines, options = _answers(exported, data, items, samples, config)
         common: dict[str, Any] = {
             "targets": samples.targets,
-            "histories": histories,
+            "histories": samples.histories,
             "train_counts": items.train_counts,
             "exact": exact,
             "retrieved": retrieved,
             "baselines": baselines,
             "ks": sorted(config.ks),
         }
-        metrics = {**summarize(**common, num_items=len(embeddings)), "split": config.split, "baseline_options": options}
+        num_items = len(exported.corpus[0])
+        metrics = {**summarize(**common, num_items=num_items), "split": config.split, "baseline_options": options}
+        metrics["warnings"] = evaluation_warnings(metrics)
         table = users_table(user_ids=samples.user_ids, item_ids=items.item_ids, **common)
-
-        others = load_samples(dataset, "validate", inputs=inputs).draw(config.curve_users, seed=USERS_SEED)
-        curve = None
-        if len(others.targets):
-            curve = measure_curve(
-                scorer,
-                embeddings,
-                graph,
-                histories=others.histories,
-                targets=others.targets,
-                category_rows=categories,
-                ef=model.params["ef"],
-                rounds=model.params["rounds"],
-                ks=sorted(config.ks),
-                batch_size=batch_size,
-                inputs=others.inputs,
-                memory=memory,
-            )
+        curve = _curve(exported, data, items, model.params, config)
+        if curve is not None:
             write_json(directory / "curve.json", curve)
         write_json(directory / "metrics.json", metrics)
         pq.write_table(table, directory / "users.parquet", compression="zstd")
         (directory / "report.html").write_text(render(evaluation_page(metrics, curve)), encoding="utf-8")
         writer.metrics.update({name: value for name, value in metrics.items() if name not in DETAILS and value is not None})
+    for sentence in metrics["warnings"]:
+        logger.warning("%s", sentence)
     return writer.result()
+
+
+def _answers(
+    exported: ConvertedModel, data: Dataset, items: Items, samples: Samples, config: EvaluateConfig
+) -> tuple[Lists, Lists, dict[str, NDArray[np.int64]], dict[str, dict[str, Any]]]:
+    """Lists for the samples of the exact scan, of the exported graph, and of the baselines by name with the options chosen for them."""
+    width, embeddings = max(config.ks), exported.corpus[0]
+    users = samples.histories, items.category_rows
+    asking: dict[str, Any] = {"width": width, "batch_size": config.batch_size, "inputs": samples.inputs}
+    retrieved = collect_lists(exported_graph(exported.open(config.graph)), *users, **asking, label="exported graph")
+    scan = exact_scan(exported.scorer, embeddings, top_k=width, memory=exported.memory)
+    exact = collect_lists(scan, *users, **asking, label="exact scan")
+    if not config.baselines:
+        return exact, retrieved, {}, {}
+    baselines, options = _baseline_lists(data, items, samples, config)
+    if exported.memory is None and is_inner_product(exported.scorer, embeddings, tuple(exported.inputs)):
+        search = InnerProductSearch(exported.scorer, embeddings, top_k=width)
+        baselines[OWN_SEARCH] = collect_lists(_without_counts(search), *users, **asking, label="hnswlib").item_rows
+    return exact, retrieved, baselines, options
+
+
+def _curve(exported: ConvertedModel, data: Dataset, items: Items, search: dict[str, Any], config: EvaluateConfig) -> dict[str, Any] | None:
+    """Coverage and recall over the items scored, on validation users; None without any."""
+    others = data.samples("validate", inputs=tuple(exported.inputs)).draw(config.curve_users, seed=USERS_SEED)
+    if not len(others.targets):
+        return None
+    return measure_curve(
+        exported.scorer,
+        *exported.corpus,
+        histories=others.histories,
+        targets=others.targets,
+        category_rows=items.category_rows,
+        ef=search["ef"],
+        rounds=search["rounds"],
+        ks=sorted(config.ks),
+        batch_size=config.batch_size,
+        inputs=others.inputs,
+        memory=exported.memory,
+    )
 
 
 def _without_counts(search: InnerProductSearch) -> Retrieve:
@@ -129,15 +144,14 @@ def _require_width(model: Artifact, config: EvaluateConfig) -> None:
 
 
 def _baseline_lists(
-    dataset: Path, items: Items, samples: Samples, config: EvaluateConfig
+    data: Dataset, items: Items, samples: Samples, config: EvaluateConfig
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, dict[str, Any]]]:
     """The lists of the simple methods for the same users, and how their parameters were chosen: on validation users."""
     known = Known(
-        load_histories(dataset, times=True),
+        data.histories(times=True),
         items,
-        moment=load_meta(dataset).get("split_time"),  # when all training events are known, so lists are made then
+        moment=data.meta.get("split_time"),  # when all training events are known, so lists are made then
         decays=config.decays,
         hours=config.recent_hours,
     )
-    validation = load_samples(dataset, "validate").draw(config.tune_users, seed=USERS_SEED)
-    return simple_lists(known, validation, samples, sorted(config.ks))
+    return simple_lists(known, data.samples("validate").draw(config.tune_users, seed=USERS_SEED), samples, sorted(config.ks))

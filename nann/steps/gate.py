@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from data_prep.json_text import write_json
 from nann.artifacts import StepResult, open_artifact
 from nann.config import GateConfig
-from nann.dataset import Samples, load_items, load_samples
+from nann.dataset import Dataset, Samples, load_items
 from nann.errors import ArtifactError
 from nann.evaluation import metrics as m
 from nann.evaluation.gate import check_candidate
 from nann.evaluation.lists import chosen_users, collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
-from nann.export import ExportedRetrieval, load_corpus, load_corpus_memory, load_frozen_scorer, open_graph, served_inputs
+from nann.export import ConvertedModel, ExportedRetrieval
 from nann.reporting.gate_page import gate_page
 from nann.reporting.page import render
 from nann.steps.in_service import read_version
@@ -35,13 +35,13 @@ class Contestant:
     """An exported model and the users as it sees them.
 
     Attributes:
-        converted_model: directory of `rewrite`.
+        model: of `rewrite`.
         histories: [S, L] int64 item rows; those the model does not know are left out.
         category_rows: [N + 1] int32 category row by item row.
         inputs: by name [S, *] int64 what else the model reads, of the history moved as its items.
     """
 
-    converted_model: Path
+    model: ConvertedModel
     histories: NDArray[np.int64]
     category_rows: NDArray[np.int32]
     inputs: dict[str, NDArray[np.int64]]
@@ -76,14 +76,14 @@ def gate(*, converted_model: Path, dataset: Path, in_service: Path, gate: Path, 
             raise ArtifactError(f"{model} returns {top_k} items, but the gate asks for K = {config.k}; give --k up to {top_k}")
     if writer.is_current:
         return writer.current()
-    read = {name: served_inputs(model) for name, model in models.items()}
-    samples = load_samples(dataset, config.split, inputs=tuple(dict.fromkeys(name for inputs in read.values() for name in inputs)))
+    exported = {name: ConvertedModel(model, allow_own_models=config.allow_own_models) for name, model in models.items()}
+    asked = tuple(dict.fromkeys(name for model in exported.values() for name in model.inputs))
+    samples = Dataset(dataset).samples(config.split, inputs=asked)
     if not len(samples.targets):
         raise ArtifactError(f"{dataset} has no {config.split} users to compare on; convert a longer window, or with --test-users")
     samples = samples.take(chosen_users(len(samples.targets), config.max_users, seed=USERS_SEED))
     contestants = {
-        name: _contestant(model, samples, dataset if name == "candidate" else in_service / "dataset", read[name])
-        for name, model in models.items()
+        name: _contestant(model, samples, dataset if name == "candidate" else in_service / "dataset") for name, model in exported.items()
     }
     with writer as directory:
         figures = {name: _quality(name, contestant, samples.targets, config) for name, contestant in contestants.items()}
@@ -116,27 +116,24 @@ def _require_continuation(earlier: Path, dataset: Path) -> None:
         )
 
 
-def _contestant(converted_model: Path, samples: Samples, dataset: Path, read: dict[str, dict[str, Any]]) -> Contestant:
+def _contestant(model: ConvertedModel, samples: Samples, dataset: Path) -> Contestant:
     category_rows = load_items(dataset).category_rows
     known = np.where(samples.histories < len(category_rows), samples.histories, 0)
     # Zeros pad at the end only, so what is left moves up, in its order.
     order = np.argsort(known == 0, axis=1, kind="stable")
     inputs = {
         name: np.take_along_axis(samples.inputs[name], order, axis=1) if entry["side"] == "history" else samples.inputs[name]
-        for name, entry in read.items()
+        for name, entry in model.inputs.items()
     }
-    return Contestant(converted_model, np.take_along_axis(known, order, axis=1).astype(np.int64), category_rows, inputs)
+    return Contestant(model, np.take_along_axis(known, order, axis=1).astype(np.int64), category_rows, inputs)
 
 
 def _quality(name: str, contestant: Contestant, targets: NDArray[np.int32], config: GateConfig) -> dict[str, float]:
-    embeddings, _ = load_corpus(contestant.converted_model / "0.meta")
-    scorer = load_frozen_scorer(contestant.converted_model / "frozen_graph.pb", allow_own_models=config.allow_own_models)
-    memory = load_corpus_memory(contestant.converted_model / "0.meta")
-    scan = exact_scan(scorer, embeddings, top_k=config.k, memory=memory)
+    model = contestant.model
+    scan = exact_scan(model.scorer, model.corpus[0], top_k=config.k, memory=model.memory)
     common: dict[str, Any] = {"width": config.k, "batch_size": config.batch_size, "inputs": contestant.inputs}
     users = (contestant.histories, contestant.category_rows)
-    exported = exported_graph(contestant.converted_model, config.graph, allow_own_models=config.allow_own_models)
-    found = collect_lists(exported, *users, **common, label=f"{name}, exported graph")
+    found = collect_lists(exported_graph(model.open(config.graph)), *users, **common, label=f"{name}, exported graph")
     exact = collect_lists(scan, *users, **common, label=f"{name}, exact scan")
     recall = m.recall(found.item_rows, targets[:, np.newaxis], config.k)
     coverage = m.coverage(found.item_rows, exact.item_rows, config.k)
@@ -145,9 +142,7 @@ def _quality(name: str, contestant: Contestant, targets: NDArray[np.int32], conf
 
 def _latencies(contestants: dict[str, Contestant], config: GateConfig) -> dict[str, float]:
     """Median milliseconds of one user's call, the models taking turns so that both meet the same machine."""
-    graphs: dict[str, ExportedRetrieval] = {
-        name: open_graph(one.converted_model, config.graph, allow_own_models=config.allow_own_models) for name, one in contestants.items()
-    }
+    graphs: dict[str, ExportedRetrieval] = {name: one.model.open(config.graph) for name, one in contestants.items()}
     taken: dict[str, list[float]] = {name: [] for name in graphs}
     for number in range(-1, config.latency_requests):  # the first call of a graph prepares it and is not counted
         for name, graph in graphs.items():

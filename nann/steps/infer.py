@@ -16,6 +16,7 @@ from nann.errors import ArtifactError, NannError
 from nann.export import ExportedRetrieval, open_graph, open_linked, rows_of_text, served_inputs
 
 logger = logging.getLogger(__name__)
+MOST_NAMED = 5  # unknown ids in a message
 
 
 def infer(
@@ -33,7 +34,7 @@ def infer(
         converted_model: artifact of `rewrite`; or else
         meta_path: its ``0.meta``, the checkpoint beside it, and
         graph_file: its ``frozen_graph.pb``, from which the networks are taken; without it those in ``0.meta`` are used.
-        item_ids: the history's catalogue ids, oldest first; ids the catalogue does not know are reported and left out.
+        item_ids: the history's catalogue ids, oldest first; ``config.unknown`` says what becomes of ids that the catalogue does not know.
         config: the options.
         values: by name of the model's inputs: kinds or unix seconds of the history's events, one per item; values of the user. What is not
             given is unknown to the model.
@@ -43,7 +44,8 @@ def infer(
 
     Raises:
         ValueError: not exactly one of ``converted_model`` and ``meta_path`` is given.
-        NannError: no id is known, ids are no integers where the catalogue's are, or values are not as `rows_of_text` wants them.
+        NannError: no id is known, or one is not where ``config.unknown`` is "fail"; ids are no integers where the catalogue's are; or
+            values are not as `rows_of_text` wants them.
         ArtifactError: a file is unusable, or returns fewer items than asked for.
     """
     if (converted_model is None) == (meta_path is None) or (graph_file is not None and meta_path is None):
@@ -60,9 +62,16 @@ def infer(
     known = retrieval.run("catalogue_rows", item_ids=history)["item_rows"][0] > 0
     unknown = [item_id for item_id, is_known in zip(item_ids, known, strict=True) if not is_known]
     if len(unknown) == len(item_ids):
-        raise NannError(f"none of the {len(item_ids)} item ids is in the catalogue (first: {item_ids[0] if item_ids else 'no id given'!r})")
+        raise NannError(
+            f"none of the {len(item_ids)} item ids is in the catalogue (first: {item_ids[0] if item_ids else 'no id given'!r}); "
+            "give ids of the log that the model was trained on"
+        )
     if unknown:
-        logger.warning("%d of %d item ids are not in the catalogue and are ignored: %s", len(unknown), len(item_ids), unknown[:5])
+        named = ", ".join(map(str, unknown[:MOST_NAMED])) + (", ..." if len(unknown) > MOST_NAMED else "")
+        told = f"{len(unknown)} of {len(item_ids)} item ids are not in the catalogue ({named})"
+        if config.unknown == "fail":
+            raise NannError(f"{told}; give ids of the log that the model was trained on, or --unknown drop to leave those out")
+        logger.warning("%s and are left out", told)
     outputs = retrieval.run("by_catalogue_id", item_ids=history, **inputs)
     scores = outputs["top_k_scores"][0]
     if config.top_k > len(scores):

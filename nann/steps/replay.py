@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.durable import write_file
-from data_prep.json_text import write_json
+from data_prep.json_text import read_json, write_json
 from data_prep.option_values import unix_seconds
 from nann.artifacts import StepResult
 from nann.config import ReplayConfig
@@ -144,7 +144,7 @@ class _Walk:
         path = self._directory / "work" / f"{name}.json"
         if not path.is_file():
             write_file(path, json.dumps(make()))
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
 
     def _parts(self, window: Window, ranks: Any) -> dict[str, Any]:
         before, now = (self._log.items_before(time) for time in (window.moment - self._length, window.moment))
@@ -232,7 +232,8 @@ class _Walk:
             ranks = scan.ranks(then.held_out, then.log_prior, (1.0,))[1.0]
             known = then.held_out.targets <= self._log.items_before(then.moment)
             if known.any():
-                figures[str(age)] = {f"recall@{k}": float((ranks[known] < k).mean()) for k in self._config.ks}
+                found = {f"recall@{k}": float((ranks[known] < k).mean()) for k in self._config.ks}
+                figures[str(age)] = {**found, "users": int(known.sum())}
         return figures
 
 
@@ -241,13 +242,15 @@ def _quality(part: Mapping[str, Any], config: ReplayConfig) -> float:
 
 
 def _summary(records: list[dict[str, Any]], config: ReplayConfig) -> dict[str, Any]:
-    """Means over the windows that all methods were measured in, and the cost of the last of them."""
+    """Means over the users of the windows that all methods were measured in, and the cost of the last of them."""
     common = [record for record in records if all(method in record["methods"] for method in config.methods)]
     summary: dict[str, Any] = {"windows": len(records), "windows_compared": len(common)}
     for method in config.methods:
         own = [record["methods"][method] for record in common]
+        users = [entry["recall"]["users"] for entry in own]
         for k in config.ks:
-            summary[f"{method}.recall@{k}"] = float(np.mean([entry["recall"][f"recall@{k}"] or 0.0 for entry in own])) if own else None
+            recalls = [entry["recall"][f"recall@{k}"] or 0.0 for entry in own]
+            summary[f"{method}.recall@{k}"] = float(np.average(recalls, weights=users)) if sum(users) else None
         if own:
             summary[f"{method}.wall_seconds_last"] = own[-1]["wall_seconds"]
             summary[f"{method}.table_bytes_last"] = own[-1]["table_bytes"]

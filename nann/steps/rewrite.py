@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from data_prep.json_text import write_json
 from nann.artifacts import StepResult
 from nann.config import RewriteConfig
-from nann.dataset import Items, load_items, load_samples
+from nann.dataset import Dataset, Items, Samples
 from nann.errors import ArtifactError
 from nann.export import Catalogue, RetrievalParts, freeze_scorer, write_retrieval_graph, write_served_inputs
 from nann.export.passes import kept_of_the_best, optimize_scorer, precompute
@@ -58,8 +57,8 @@ def rewrite(
     if writer.is_current:
         return writer.current()
     scorer = load_model(model, allow_own=config.allow_own_models)
-    corpus, graph, items = load_embeddings(embeddings), load_graph(index), load_items(dataset)
-    table = load_memory(model)
+    corpus, graph, data = load_embeddings(embeddings), load_graph(index), Dataset(dataset)
+    table, items = load_memory(model), data.items()
     catalogue = Catalogue(item_ids=items.item_ids, category_rows=items.category_rows, num_categories=items.num_categories)
     _require_fit(scorer, catalogue, corpus, graph)
     graph = enter_at_untrained(graph, items.train_counts[corpus.item_rows], items.category_rows[corpus.item_rows])
@@ -68,25 +67,8 @@ def rewrite(
         plan = plan_walk(graph, **vars(search))
     except ValueError as error:
         raise ArtifactError(f"the search cannot be exported: {error}") from error
-    history_scorer, inputs = HistoryScorer(scorer, max_length=load_max_length(model)), tuple(scorer.request_inputs)
-    as_trained = freeze_scorer(history_scorer)
-    report: dict[str, Any] = {"precision": config.precision, "table_precision": config.precision_of_tables}
-    if config.prune:
-        sums = _sums_of_users(history_scorer, dataset, items, corpus, inputs)
-        report["pruned"] = prune_score_network(scorer, config.prune, sums)
-        if sums is None:
-            logger.warning("no more than %d validation users, so that nothing is fitted after pruning; convert with more", RECALL_USERS)
-    frozen, report["passes"] = optimize_scorer(
-        freeze_scorer(history_scorer) if config.prune else as_trained,
-        num_items=catalogue.num_items,
-        num_categories=catalogue.num_categories,
-        precision=config.precision,
-        table_precision=config.precision_of_tables,
-    )
-    if config.prune or {config.precision, config.precision_of_tables} != {"float32"}:
-        report["kept_of_the_best"] = _recall_cost(as_trained, frozen, dataset, items, corpus, config, inputs)
-    if config.precompute_mb:
-        frozen, corpus, report["precompute"] = precompute(frozen, corpus, max_table_bytes=config.precompute_mb * 2**20)
+    history_scorer = HistoryScorer(scorer, max_length=load_max_length(model))
+    frozen, corpus, report = _served_scorer(history_scorer, data, items, corpus, config)
     with writer as directory:
         raw = frozen.SerializeToString(deterministic=True)
         (directory / "frozen_graph.pb").write_bytes(raw)
@@ -123,6 +105,32 @@ def rewrite(
     return writer.result()
 
 
+def _served_scorer(
+    scorer: HistoryScorer, data: Dataset, items: Items, corpus: Embeddings, config: RewriteConfig
+) -> tuple[tf.compat.v1.GraphDef, Embeddings, dict[str, Any]]:
+    """The scorer pruned, frozen, simplified and stored as the options say; the corpus that goes with it, and what was done."""
+    as_trained = freeze_scorer(scorer)
+    report: dict[str, Any] = {"precision": config.precision, "table_precision": config.precision_of_tables}
+    if config.prune:
+        sums = _sums_of_users(scorer, data, items, corpus)
+        report["pruned"] = prune_score_network(scorer.scorer, config.prune, sums)
+        if sums is None:
+            logger.warning("no more than %d validation users, so that nothing is fitted after pruning; convert with more", RECALL_USERS)
+    frozen, report["passes"] = optimize_scorer(
+        freeze_scorer(scorer) if config.prune else as_trained,
+        num_items=len(items.item_ids) - 1,
+        num_categories=items.num_categories,
+        precision=config.precision,
+        table_precision=config.precision_of_tables,
+    )
+    if config.prune or {config.precision, config.precision_of_tables} != {"float32"}:
+        users = data.samples("validate", inputs=tuple(scorer.scorer.request_inputs)).take(slice(RECALL_USERS))
+        report["kept_of_the_best"] = _recall_cost(as_trained, frozen, users, items, corpus, config)
+    if config.precompute_mb:
+        frozen, corpus, report["precompute"] = precompute(frozen, corpus, max_table_bytes=config.precompute_mb * 2**20)
+    return frozen, corpus, report
+
+
 def _corpus_memory(table: MemoryTable, corpus: Embeddings, items: Items, config: RewriteConfig) -> CorpusMemory:
     return CorpusMemory.of(
         table,
@@ -133,13 +141,11 @@ def _corpus_memory(table: MemoryTable, corpus: Embeddings, items: Items, config:
     )
 
 
-def _sums_of_users(
-    scorer: HistoryScorer, dataset: Path, items: Items, corpus: Embeddings, inputs: Sequence[str]
-) -> NDArray[np.float32] | None:
+def _sums_of_users(scorer: HistoryScorer, data: Dataset, items: Items, corpus: Embeddings) -> NDArray[np.float32] | None:
     """Samples of what the score network takes: of some validation users, but those of `_recall_cost`, and each one's best and other items
     among some of the catalogue. None without such users.
     """
-    samples = load_samples(dataset, "validate", inputs=inputs).take(slice(RECALL_USERS, RECALL_USERS + FIT_USERS))
+    samples = data.samples("validate", inputs=tuple(scorer.scorer.request_inputs)).take(slice(RECALL_USERS, RECALL_USERS + FIT_USERS))
     some = np.sort(np.random.default_rng(0).permutation(len(corpus))[:FIT_ITEMS])
     vectors, found = corpus.vectors[some], []
     for begin in range(0, len(samples.targets), FIT_BATCH):
@@ -156,14 +162,12 @@ def _sums_of_users(
 def _recall_cost(
     before: tf.compat.v1.GraphDef,
     after: tf.compat.v1.GraphDef,
-    dataset: Path,
+    samples: Samples,
     items: Items,
     corpus: Embeddings,
     config: RewriteConfig,
-    inputs: Sequence[str],
 ) -> float | None:
-    """Share of the exact top K that a changed scorer keeps, over some validation users; None without any."""
-    samples = load_samples(dataset, "validate", inputs=inputs).take(slice(RECALL_USERS))
+    """Share of the exact top K that a changed scorer keeps, over some users; None without any."""
     histories = samples.histories.astype("int64")
     if not len(histories):
         return None

@@ -13,7 +13,8 @@ from data_prep.json_text import write_json
 from nann.artifacts import StepResult
 from nann.config import StepConfig, SweepConfig, TrainConfig
 from nann.config_file import config_text
-from nann.errors import TrainingError
+from nann.dataset import Dataset
+from nann.errors import ArtifactError, TrainingError
 from nann.option_types import stored_params
 from nann.reporting.page import render
 from nann.reporting.sweep_page import sweep_page
@@ -51,7 +52,7 @@ def sweep(
 
     Raises:
         SpaceError: the space cannot be searched, or it has one trial only.
-        ArtifactError: the dataset is unusable, or ``sweep`` holds something else.
+        ArtifactError: the dataset is unusable or has no validation users, or ``sweep`` holds something else.
         TrainingError: every trial failed.
     """
     parsed = parse_space(space)
@@ -64,15 +65,20 @@ def sweep(
     writer = open_step("sweep", locals(), params=params)
     if writer.is_current:
         return writer.current()
+    num_users = min(config.users, int(Dataset(dataset).meta["num_samples"]["validate"]))
+    if not num_users:
+        raise ArtifactError(f"{dataset} has no validation users; convert a longer log, or with a smaller --test-min-length")
+    if num_users < config.users:
+        logger.warning("the dataset has %s validation users, %s were asked for", f"{num_users:,}", f"{config.users:,}")
     with writer as directory:
         outcomes = _run(dataset, directory, configs, config)
-        result = _result(trials, outcomes, config)
+        result = _result(trials, outcomes, config, num_users)
         (directory / JOURNAL_NAME).unlink()
         write_json(directory / "sweep.json", result)
         (directory / "chosen.yaml").write_text(config_text(_sections(trials[result["chosen"]])), encoding="utf-8")
         (directory / "report.html").write_text(render(sweep_page(result)), encoding="utf-8")
         best = result["trials"][result["chosen"]]
-        writer.metrics.update({**best["settings"], config.metric: best["recall"][-1], "num_trials": len(trials), "num_users": config.users})
+        writer.metrics.update({**best["settings"], config.metric: best["recall"][-1], "num_trials": len(trials), "num_users": num_users})
     return writer.result()
 
 
@@ -109,7 +115,7 @@ def _train(dataset: Path, directory: Path, config: TrainConfig, trial: int, rung
     return Outcome(trial, rung, recall, round(time.perf_counter() - begin, 1))
 
 
-def _result(trials: list[Settings], rungs: list[list[Outcome]], config: SweepConfig) -> dict[str, Any]:
+def _result(trials: list[Settings], rungs: list[list[Outcome]], config: SweepConfig, num_users: int) -> dict[str, Any]:
     """The contents of ``sweep.json``."""
     rows: list[dict[str, Any]] = [
         {"trial": number, "settings": settings, "recall": [], "seconds": [], "error": ""} for number, settings in enumerate(trials)
@@ -123,7 +129,7 @@ def _result(trials: list[Settings], rungs: list[list[Outcome]], config: SweepCon
     (chosen,) = survivors(rungs[-1], 1e-9)
     for row in rows:
         row["status"] = "failed" if row["error"] else "finished" if len(row["recall"]) == len(rungs) else "stopped"
-    return {"metric": config.metric, "num_users": config.users, "rungs": list(config.rungs), "trials": rows, "chosen": chosen}
+    return {"metric": config.metric, "num_users": num_users, "rungs": list(config.rungs), "trials": rows, "chosen": chosen}
 
 
 def _sections(settings: Settings) -> dict[str, dict[str, Any]]:

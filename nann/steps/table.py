@@ -138,6 +138,13 @@ SPACE = Option(
     kind="mapping",
     required=True,
 )
+EARLIER = Option(
+    "earlier",
+    "--earlier",
+    "PATH",
+    "What a check of an earlier window wrote, or its series.json: what this window is compared with; repeatable.",
+    many=True,
+)
 
 CONVERT = Step(
     "convert",
@@ -150,6 +157,15 @@ CONVERT = Step(
     continues=(("base", "dataset"),),
     cached=False,  # the paths of the logs say nothing about their contents; `nann pipeline submit --input-digest` allows the cache
     figures=("num_users", "num_items", "num_events"),
+)
+CHECK_DATA = Step(
+    "check-data",
+    "Say whether a window of a log is like the windows before it, before hours of training.",
+    config="nann.config:CheckDataConfig",
+    reads=("dataset",),
+    writes="data_check",
+    options=(EARLIER,),
+    figures=("passed", "refused", "windows_before"),
 )
 TRAIN = Step(
     "train",
@@ -281,7 +297,7 @@ REPORT = Step(
 
 # All steps, in the order in which `nann --help` shows them.
 STEPS: tuple[Step, ...] = (
-    *(CONVERT, TRAIN, EXTRACT, BUILD_INDEX, REWRITE, EVALUATE, BENCHMARK),
+    *(CONVERT, CHECK_DATA, TRAIN, EXTRACT, BUILD_INDEX, REWRITE, EVALUATE, BENCHMARK),
     *(TUNE, SWEEP, SEEDS, IN_SERVICE, GATE, PUBLISH, REPLAY, REPORT),
 )
 # The DAGs: a step reads what steps before it write.

@@ -14,6 +14,7 @@ from nann.config import TrainConfig
 from nann.dataset import Dataset, Histories, Items
 from nann.errors import TrainingError
 from nann.evaluation.lists import chosen_users
+from nann.evaluation.verdict import training_warnings
 from nann.memory.table import MemoryTable, load_memory
 from nann.models import load_class, load_model, save_model, source_digest
 from nann.neighborhood import NeighborSampler, build_graph
@@ -91,6 +92,14 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             writer.metrics.update(_write_memory(directory, users, items, config, **lengths, earlier=remembered))
         remove_leftovers(directory)
         writer.metrics.update(trained.summary)
+        writer.metrics["warnings"] = training_warnings(
+            **{name: trained.summary[name] for name in ("steps", "samples", "samples_per_epoch", "planned_steps")},
+            allowed_steps=data.batches.steps,
+            wanted_steps=data.batches.wanted_steps,
+            max_minutes=config.max_minutes,
+        )
+    for sentence in writer.metrics["warnings"]:
+        logger.warning("%s", sentence)
     return writer.result()
 
 

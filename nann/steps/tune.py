@@ -12,19 +12,19 @@ from data_prep.json_text import write_json
 from nann.artifacts import StepResult
 from nann.config import TuneConfig
 from nann.config_file import config_text
-from nann.dataset import load_items, load_samples
+from nann.dataset import Dataset, Items
 from nann.errors import ArtifactError
 from nann.evaluation import metrics as m
-from nann.evaluation.lists import Retrieve, collect_lists
+from nann.evaluation.lists import collect_lists
 from nann.evaluation.scan import exact_scan
-from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, served_inputs
-from nann.index import Graph, build_hnsw, decode_hnsw, enter_at_untrained
+from nann.export import ConvertedModel
+from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw, enter_at_untrained
 from nann.reporting.page import render
 from nann.reporting.tuning_page import tuning_page
 from nann.steps.opening import open_step
 from nann.steps.table import BUILD_INDEX, REWRITE
 from nann.tuning.candidates import GraphSettings, candidate_searches, choose, reaches
-from nann.tuning.measurement import Users, measure_searches
+from nann.tuning.measurement import TuningUsers, measure_searches
 
 logger = logging.getLogger(__name__)
 USERS_SEED = 1
@@ -57,12 +57,9 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
     if writer.is_current:
         return writer.current()
     with writer as directory:
-        embeddings, exported = load_corpus(converted_model / "0.meta")
-        scorer = load_frozen_scorer(converted_model / "frozen_graph.pb", allow_own_models=config.allow_own_models)
-        memory = load_corpus_memory(converted_model / "0.meta")
-        users = _users(
-            exact_scan(scorer, embeddings, top_k=config.k, memory=memory), dataset, config, tuple(served_inputs(converted_model))
-        )
+        exported, data = ConvertedModel(converted_model, allow_own_models=config.allow_own_models), Dataset(dataset)
+        embeddings, graph = exported.corpus
+        users = _users(exported, data, config)
         searches = candidate_searches(
             num_levels=len(model.params["ef"]),
             widths=config.widths,
@@ -71,18 +68,12 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
             start_levels=config.start_levels,
             top_k=config.k,
         )
-        graphs: dict[str, Graph] = {"exported": exported}
-        items, rows = load_items(dataset), embeddings.item_rows
-        for setting in settings:
-            hnsw = build_hnsw(embeddings.vectors, m=setting.m, ef_construction=setting.ef_construction, threads=config.threads)
-            built = decode_hnsw(hnsw, start_level=2)
-            built = enter_at_untrained(built, items.train_counts[rows], items.category_rows[rows])
-            graphs[f"{setting.m}:{setting.ef_construction}"] = built
-        measure: dict[str, Any] = {"k": config.k, "batch_size": config.batch_size, "latency_users": config.latency_users, "memory": memory}
+        graphs = {"exported": graph, **_graphs(embeddings, data.items(), settings, config)}
+        measure: dict[str, Any] = {name: getattr(config, name) for name in ("k", "batch_size", "latency_users")}
         points = [
             {"graph": name, **point}
             for name, graph in graphs.items()
-            for point in measure_searches(scorer, embeddings, graph, users, searches, **measure)
+            for point in measure_searches(exported.scorer, embeddings, graph, users, searches, **measure, memory=exported.memory)
         ]
         target: dict[str, Any] = {
             "k": config.k,
@@ -111,16 +102,28 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
     return writer.result()
 
 
-def _users(scan: Retrieve, dataset: Path, config: TuneConfig, inputs: tuple[str, ...]) -> Users:
+def _graphs(embeddings: Embeddings, items: Items, settings: list[GraphSettings], config: TuneConfig) -> dict[str, Graph]:
+    """Graphs over the item vectors, by the text of their settings."""
+    graphs, rows = {}, embeddings.item_rows
+    for setting in settings:
+        hnsw = build_hnsw(embeddings.vectors, m=setting.m, ef_construction=setting.ef_construction, threads=config.threads)
+        built = decode_hnsw(hnsw, start_level=2)
+        built = enter_at_untrained(built, items.train_counts[rows], items.category_rows[rows])
+        graphs[f"{setting.m}:{setting.ef_construction}"] = built
+    return graphs
+
+
+def _users(exported: ConvertedModel, data: Dataset, config: TuneConfig) -> TuningUsers:
     """Validation users drawn at random, and their exact lists."""
-    samples = load_samples(dataset, "validate", inputs=inputs)
+    samples = data.samples("validate", inputs=tuple(exported.inputs))
     if not len(samples.targets):
-        raise ArtifactError(f"{dataset} has no validation users; convert a longer log, or with a smaller --test-min-length")
-    samples, categories = samples.draw(config.users, seed=USERS_SEED), load_items(dataset).category_rows
+        raise ArtifactError(f"{data.path} has no validation users; convert a longer log, or with a smaller --test-min-length")
+    samples, categories = samples.draw(config.users, seed=USERS_SEED), data.items().category_rows
+    scan = exact_scan(exported.scorer, exported.corpus[0], top_k=config.k, memory=exported.memory)
     exact = collect_lists(
         scan, samples.histories, categories, width=config.k, batch_size=config.batch_size, label="exact scan", inputs=samples.inputs
     )
-    return Users(samples.histories, samples.targets, categories, exact, samples.inputs)
+    return TuningUsers(samples.histories, samples.targets, categories, exact, samples.inputs)
 
 
 def _chosen(point: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -41,8 +41,8 @@ class Trained:
     Attributes:
         scorer: the trained scorer.
         optimizer: its optimizer, with the moments.
-        summary: steps, samples, samples_per_epoch, loss and recall of the last record, counts of the tables (`ItemEmbedding.counts`), and
-            what a warm start carried over.
+        summary: steps, planned_steps (that a limit of time left), samples, samples_per_epoch, loss and recall of the last record, counts of
+            the tables (`ItemEmbedding.counts`), and what a warm start carried over.
     """
 
     scorer: Scorer
@@ -237,5 +237,6 @@ class _Loop:
         kept = self._best.take() if self._config.keep == "best" else done
         self._records.finish()
         steps = {"steps": done, "kept_step": kept, "samples": done * batches.batch_size, "samples_per_epoch": batches.num_samples}
+        steps["planned_steps"] = self._plan.steps
         measured = {name: value for name, value in self._records.at(kept).items() if name.startswith("recall_all@")}
         return steps, {**{name: last[name] for name in ("loss", "divergence") if name in last}, **measured}

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Users:
+class TuningUsers:
     """The users to measure on.
 
     Attributes:
@@ -45,7 +45,7 @@ def measure_searches(
     scorer: UserScorer,
     embeddings: Embeddings,
     graph: Graph,
-    users: Users,
+    users: TuningUsers,
     searches: Sequence[SearchParameters],
     *,
     k: int,
@@ -99,7 +99,7 @@ def measure_searches(
     return points
 
 
-def _median_latency_ms(retriever: BeamRetriever, users: Users, count: int) -> float:
+def _median_latency_ms(retriever: BeamRetriever, users: TuningUsers, count: int) -> float:
     times = []
     for number in range(min(count, len(users.histories)) + 1):
         user = slice(max(0, number - 1), max(0, number - 1) + 1)

@@ -50,23 +50,28 @@ class GpuWork : public embedding::cuda::Scratch {
     return Done(embedding::cuda::FillBytes(stream_, *bad, 0x7f, count * sizeof(int64_t)));
   }
 
-  // In checked mode: the error of the first refused id among `ids`.
-  template <typename Id>
-  absl::Status CheckRows(const int64_t* bad, const Id* ids, const std::string& what, int64_t limit) const {
+  // In checked mode: the first place noted in `bad`, kNoBadPlace if there is none.
+  absl::Status ReadPlace(const int64_t* bad, int64_t* place) const {
+    *place = embedding::cuda::kNoBadPlace;
     if (!checked_) return absl::OkStatus();
-    int64_t place = 0;
-    TF_RETURN_IF_ERROR(Done(embedding::cuda::ReadBack(stream_, &place, bad, sizeof(place))));
-    if (place == embedding::cuda::kNoBadPlace) return absl::OkStatus();
-    if (place == embedding::cuda::kBadDefault) {
-      return absl::InvalidArgumentError(absl::StrCat("the default_id for ", what, " must lie in [0, ", limit, ")"));
-    }
-    if (place == embedding::cuda::kBadSplits) {
-      return absl::InvalidArgumentError(absl::StrCat("the row splits for ", what, " must ascend from 0 to the number of ids"));
-    }
+    return Done(embedding::cuda::ReadBack(stream_, place, bad, sizeof(*place)));
+  }
+
+  // The error of an id that was refused.
+  template <typename Id>
+  absl::Status RefuseId(const Id* ids, int64_t place, const std::string& what, int64_t limit) const {
     Id id = 0;
     TF_RETURN_IF_ERROR(Done(embedding::cuda::ReadBack(stream_, &id, ids + place, sizeof(id))));
     return absl::InvalidArgumentError(
         absl::StrCat(what, " must lie in [0, ", limit, "), got id ", static_cast<int64_t>(id), " at position ", place));
+  }
+
+  // In checked mode: the error of the first refused id among `ids`.
+  template <typename Id>
+  absl::Status CheckRows(const int64_t* bad, const Id* ids, const std::string& what, int64_t limit) const {
+    int64_t place = 0;
+    TF_RETURN_IF_ERROR(ReadPlace(bad, &place));
+    return place == embedding::cuda::kNoBadPlace ? absl::OkStatus() : RefuseId(ids, place, what, limit);
   }
 
   // Locks tables and slots; `data` gets tables, first and second slots in turn, null for slots the optimizer does not have.
@@ -146,10 +151,24 @@ struct GpuGroup {
   absl::Status ReadGradients(GpuWork* work, const GroupAttributes& attributes);
   absl::Status SumGradients(GpuWork* work, const GroupAttributes& attributes, embedding::cuda::RowSums<B>* rows);
 
+  // In checked mode: the errors that a lookup on the CPU gives.
   absl::Status CheckIds(GpuWork* work, const GroupAttributes& attributes) const {
     for (int f = 0; f < attributes.num_features; ++f) {
-      const std::string what = "ids of " + attributes.features[f].name;
-      TF_RETURN_IF_ERROR(work->CheckRows(bad + f, features[f].ids, what, features[f].table_rows));
+      const auto& feature = features[f];
+      const std::string& name = attributes.features[f].name;
+      int64_t place = 0;
+      TF_RETURN_IF_ERROR(work->ReadPlace(bad + f, &place));
+      if (place == embedding::cuda::kNoBadPlace) continue;
+      if (place == embedding::cuda::kBadDefault) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("default_id of ", name, " must lie in [0, ", feature.table_rows, "), got ", feature.default_id));
+      }
+      if (place == embedding::cuda::kBadSplits) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(name, ": row_splits must not descend, and must go from 0 to the number of ids ", feature.num_ids));
+      }
+      if (place >= embedding::cuda::kBadIndex) return RefuseIndex(work, f, name, place - embedding::cuda::kBadIndex);
+      return work->RefuseId(feature.ids, place, "ids of " + name, feature.table_rows);
     }
     return absl::OkStatus();
   }
@@ -157,6 +176,22 @@ struct GpuGroup {
  private:
   absl::Status ReadRows(GpuWork* work, const std::string& name, const Tensor& values, const Tensor& segments, const Tensor& shape,
                         embedding::cuda::FeatureView<B, Id>* feature);
+
+  // The indices of value k do not lie inside the shape.
+  absl::Status RefuseIndex(GpuWork* work, int f, const std::string& name, int64_t k) const {
+    OpInputList segments, dense_shapes;
+    TF_RETURN_IF_ERROR(work->context()->input_list("segments", &segments));
+    TF_RETURN_IF_ERROR(work->context()->input_list("dense_shapes", &dense_shapes));
+    const auto sizes = dense_shapes[f].flat<int64_t>();
+    std::vector<int64_t> indices(sizes.size());
+    TF_RETURN_IF_ERROR(work->Done(embedding::cuda::ReadBack(work->stream(), indices.data(),
+                                                            segments[f].flat<int64_t>().data() + k * sizes.size(),
+                                                            indices.size() * sizeof(int64_t))));
+    int axis = 0;
+    while (axis + 2 < sizes.size() && indices[axis] >= 0 && indices[axis] < sizes(axis)) ++axis;
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": index ", indices[axis], " of value ", k, " must lie in [0, ", sizes(axis), ") on axis ", axis));
+  }
 };
 
 template <typename T, typename Id>

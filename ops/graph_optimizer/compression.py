@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
+from ops.graph_optimizer.cost import GraphCost
 from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.inputs import Input, group_inputs, node_names
 from ops.graph_optimizer.report import CompressionReport, break_even
@@ -13,6 +14,7 @@ from ops.graph_optimizer.rewriting import (
     DEFAULT_ITEMS_PER_USER,
     USER_OF_ROW,
     Fallback,
+    Rewriting,
     cost_after,
     cost_before,
     describe_boundaries,
@@ -71,14 +73,13 @@ def compress(
     users, items = group_inputs(user_inputs), group_inputs(item_inputs)
     _require_inputs(graph_def, node_names(users), node_names(items), outputs)
     if any(node.name == USER_OF_ROW for node in graph_def.node):
-        return copy_of(graph_def), CompressionReport(
-            compressed=True, reason="the graph was compressed before", nodes_before=len(graph_def.node), nodes_after=len(graph_def.node)
-        )
+        count = len(graph_def.node)
+        before_this = CompressionReport(compressed=True, reason="the graph was compressed before", nodes_before=count, nodes_after=count)
+        return copy_of(graph_def), before_this
     prepared = without_stale_shapes(graph_def, {name for name in (*users, *items) if isinstance(name, str)})
     original = import_graph(prepared)
     before_outputs = [original.get_operation_by_name(name) for name in outputs]
     before = cost_before(original, before_outputs, [*users, *items], unknown_size)
-    nodes_before = len(upstream(before_outputs))
 
     graph = import_graph(with_identity_outputs(prepared, outputs))
     output_ops = [graph.get_operation_by_name(name) for name in outputs]
@@ -95,8 +96,17 @@ def compress(
         items_per_user=max(min_items_per_user, 1.0),
     )
     after = cost_after(graph, output_ops, users, items, unknown_size)
-    at = min_items_per_user
-    report = CompressionReport(
+    report = _report_of(rewriting, unknown_size, before, after, nodes=(len(upstream(before_outputs)), len(upstream(output_ops))))
+    if min_items_per_user > 0 and report.predict(1, min_items_per_user)["speedup"] < 1 / LOSS_TOLERANCE:
+        return copy_of(graph_def), _not_worth_it(report, min_items_per_user)
+    keep = {*outputs, *node_names(users), *node_names(items), sizes.op.name}
+    return part_of(graph.as_graph_def(), keep), report
+
+
+def _report_of(
+    rewriting: Rewriting, unknown_size: int, before: GraphCost, after: GraphCost, *, nodes: tuple[int, int]
+) -> CompressionReport:
+    return CompressionReport(
         compressed=True,
         boundaries=describe_boundaries(rewriting.expander, unknown_size),
         split=[push.node for push in rewriting.pushes if push.kind == "split"],
@@ -105,23 +115,23 @@ def compress(
         before=before,
         after=after,
         break_even_items=break_even(before, after),
-        nodes_before=nodes_before,
-        nodes_after=len(upstream(output_ops)),
+        nodes_before=nodes[0],
+        nodes_after=nodes[1],
     )
-    if at > 0 and report.predict(1, at)["speedup"] < 1 / LOSS_TOLERANCE:
-        reason = f"predicted to be slower below {report.break_even_items:.1f} items per user, and at least {at:g} are expected"
-        kept = CompressionReport(
-            compressed=False,
-            reason=reason,
-            before=before,
-            after=before,
-            break_even_items=report.break_even_items,
-            nodes_before=nodes_before,
-            nodes_after=nodes_before,
-        )
-        return copy_of(graph_def), kept
-    keep = {*outputs, *node_names(users), *node_names(items), sizes.op.name}
-    return part_of(graph.as_graph_def(), keep), report
+
+
+def _not_worth_it(report: CompressionReport, items_per_user: float) -> CompressionReport:
+    """The report of a graph that was left as it was, since the rewritten one is predicted to be slower."""
+    reason = f"predicted to be slower below {report.break_even_items:.1f} items per user, and at least {items_per_user:g} are expected"
+    return CompressionReport(
+        compressed=False,
+        reason=reason,
+        before=report.before,
+        after=report.before,
+        break_even_items=report.break_even_items,
+        nodes_before=report.nodes_before,
+        nodes_after=report.nodes_before,
+    )
 
 
 def _require_inputs(graph_def: tf.compat.v1.GraphDef, users: Sequence[str], items: Sequence[str], outputs: Sequence[str]) -> None:

@@ -68,7 +68,7 @@ def node_names(inputs: Iterable[Input]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Seeds:
+class InputSeeds:
     """What the analysis starts from.
 
     Attributes:
@@ -80,7 +80,7 @@ class Seeds:
     indices_of: dict[str, str]
 
 
-def seeds_of(graph: tf.Graph, inputs: Sequence[Input], axis: int = 0) -> Seeds:
+def seeds_of(graph: tf.Graph, inputs: Sequence[Input], axis: int = 0) -> InputSeeds:
     """Seeds of user inputs.
 
     Raises:
@@ -108,7 +108,7 @@ def seeds_of(graph: tf.Graph, inputs: Sequence[Input], axis: int = 0) -> Seeds:
                     f"user input {given} is a tensor of shape {tensor.shape}; it needs an axis {axis} with one entry per user", node=given
                 )
             provenance[tensor.name] = UserRows(axis)
-    return Seeds(provenance, indices_of)
+    return InputSeeds(provenance, indices_of)
 
 
 def _tensor(graph: tf.Graph, name: str) -> tf.Tensor:

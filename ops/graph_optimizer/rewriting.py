@@ -12,7 +12,7 @@ from ops.graph_optimizer.analysis import SCOPE, Analysis
 from ops.graph_optimizer.cost import GraphCost, elements, graph_cost
 from ops.graph_optimizer.errors import GraphCompressionError
 from ops.graph_optimizer.expansion import Expander
-from ops.graph_optimizer.inputs import Input, Seeds, count_rows, count_users, node_names, seeds_of
+from ops.graph_optimizer.inputs import Input, InputSeeds, count_rows, count_users, node_names, seeds_of
 from ops.graph_optimizer.products import Push, push_products
 from ops.graph_optimizer.provenance import Dims, SparseEntries, SparseIndices, SparseSegments, UserRows
 from ops.graph_optimizer.report import BoundaryReport
@@ -51,7 +51,7 @@ def is_compressed(graph: tf.Graph) -> bool:
     return True
 
 
-def analyse(graph: tf.Graph, seeds: Seeds, outputs: Sequence[Any], *, forced: frozenset[str], fallback: Fallback) -> Analysis:
+def analyse(graph: tf.Graph, seeds: InputSeeds, outputs: Sequence[Any], *, forced: frozenset[str], fallback: Fallback) -> Analysis:
     """Analyses a graph and refuses it where that is asked for.
 
     Raises:
@@ -125,7 +125,7 @@ def rewrite_graph(
     return Rewriting(analysis, pushes, expander, {f"{push.node}:0": push.result for push in pushes})
 
 
-def _groups(analysis: Analysis, seeds: Seeds) -> dict[str, str]:
+def _groups(analysis: Analysis, seeds: InputSeeds) -> dict[str, str]:
     """Where the indices of every group of sparse entries are."""
     groups = dict(seeds.indices_of)
     for op in analysis.ops:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ops.tile_programs.program import Parameter, Step
+from ops.tile_programs.program import Instruction, Parameter
 
 UNARY = {
     "Relu": "relu",
@@ -52,7 +52,7 @@ class LoweringError(ValueError):
 class Row:
     """A tensor [B, n, width] (rank 3) or [B, n] (rank 2, width 1) and the step that makes it."""
 
-    step: Step
+    step: Instruction
     rank: int
     width: int | None
 
@@ -128,8 +128,8 @@ class Lowering:
             return self._slice(op, row)
         return None
 
-    def _step(self, name: str, *operands: Any, numbers: tuple[int, ...] = ()) -> Step:
-        return Step(name, list(operands), numbers, any(operand.per_user for operand in operands))
+    def _step(self, name: str, *operands: Any, numbers: tuple[int, ...] = ()) -> Instruction:
+        return Instruction(name, list(operands), numbers, any(operand.per_user for operand in operands))
 
     def _depends_on_user(self, tensor: tf.Tensor) -> bool:
         return tensor.op.name in self.of_users

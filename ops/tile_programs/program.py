@@ -9,8 +9,8 @@ import tensorflow as tf
 
 
 @dataclass(eq=False)
-class Step:
-    """An instruction; operands are `Step`s, `Parameter`s, or None."""
+class Instruction:
+    """An instruction; operands are `Instruction`s, `Parameter`s, or None."""
 
     op: str
     operands: list[Any]
@@ -28,17 +28,17 @@ class Parameter:
     source: tf.Tensor | None = None
 
 
-def steps_of(result: Step) -> list[Step]:
+def steps_of(result: Instruction) -> list[Instruction]:
     """A step and all it is made of, each after its operands."""
-    order: list[Step] = []
+    order: list[Instruction] = []
     seen: set[int] = set()
 
-    def visit(step: Step) -> None:
+    def visit(step: Instruction) -> None:
         if id(step) in seen:
             return
         seen.add(id(step))
         for operand in step.operands:
-            if isinstance(operand, Step):
+            if isinstance(operand, Instruction):
                 visit(operand)
         order.append(step)
 
@@ -46,7 +46,7 @@ def steps_of(result: Step) -> list[Step]:
     return order
 
 
-def write(result: Step) -> tuple[str, list[tf.Tensor]]:
+def write(result: Instruction) -> tuple[str, list[tf.Tensor]]:
     """The text, and the tensors of its parameters."""
     steps = [step for step in steps_of(result) if step.op != "items"]
     numbers = {id(step): number for number, step in enumerate(steps, start=1)}

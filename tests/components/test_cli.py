@@ -55,7 +55,16 @@ def test_another_config_needs_overwrite(log: Path, tmp_path: Path) -> None:
     assert refused.stderr.startswith("error: ")
     assert refused.stderr.count("\n") == 1
     assert "--overwrite" in refused.stderr
+    assert "made with another params: max_length was 50, is now 7)" in refused.stderr
     assert nann(*arguments, "--max-length", 7, "--overwrite").exit_code == 0
+
+
+def test_a_hint_names_the_option_that_is_meant(tmp_path: Path) -> None:
+    for wrong, meant in (("train.lr=0.1", "'learning_rate'"), ("benchmark.seconds=5", "'warmup_seconds' or 'duration_seconds'")):
+        refused = nann("pipeline", "run", "--run-dir", tmp_path / "run", "--set", wrong)
+        assert refused.exit_code == 1
+        assert refused.stderr.endswith(f"; did you mean {meant}?\n")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("step", [step for step in TRAINING_STEPS if step.reads], ids=lambda step: step.name)

@@ -40,7 +40,9 @@ def test_numbers_are_read_where_text_is_meant() -> None:
         ({"since": "yesterday"}, "no time; write unix seconds, or for example 2017-11-25"),
         ({"since": "2017-11-26", "until": "2017-11-25"}, "since 2017-11-26 is not before until 2017-11-25"),
         ({"compression": "zstd"}, "tf.data reads TFRecord files plain, gzip or zlib only"),
-        ({"memory_limit": 0.5}, "greater than or equal to 1"),
+        ({"memory_limit": 0.1}, "greater than or equal to 0.25"),
+        ({"memory_limit": "100MiB"}, "greater than or equal to 0.25"),
+        ({"memory_limit": "4GB"}, "'4GB' is no amount of memory; write for example 2500MiB or 4GiB"),
         ({"min_time": 0, "max_time": 1 << 40}, "seconds apart"),
         ({"unknown": 1}, "Extra inputs"),
     ],
@@ -48,6 +50,11 @@ def test_numbers_are_read_where_text_is_meant() -> None:
 def test_impossible_values_are_refused(values: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ConvertConfig(**values)
+
+
+@pytest.mark.parametrize(("text", "gib"), [("4", 4), ("1.5", 1.5), ("2GiB", 2), (" 2 g ", 2), ("2560MiB", 2.5), ("512m", 0.5), (3, 3)])
+def test_an_amount_of_memory_has_a_unit(text: object, gib: float) -> None:
+    assert ConvertConfig(memory_limit=text).memory_limit == gib
 
 
 def test_points_in_time() -> None:

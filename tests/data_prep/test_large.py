@@ -71,8 +71,8 @@ Path(sys.argv[2]).mkdir()
 convert_log([Path(sys.argv[1])], Path(sys.argv[2]), ConvertConfig(memory_limit=float(sys.argv[3]), threads=2))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
-    for limit in ("1.3", "4"):
+    for limit in ("0.35", "4"):
         arguments = [sys.executable, "-c", program, str(log), str(tmp_path / limit), limit]
         done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
         assert float(done.stdout.splitlines()[-1]) < float(limit)
-    assert contents(tmp_path / "1.3") == contents(tmp_path / "4")
+    assert contents(tmp_path / "0.35") == contents(tmp_path / "4")

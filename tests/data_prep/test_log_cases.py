@@ -207,6 +207,17 @@ def test_a_log_is_read_from_a_pipe(shapes: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*stdin*"))
 
 
+def test_the_copy_of_standard_input_of_a_killed_process_is_removed(tmp_path: Path) -> None:
+    left, foreign = tmp_path / ".dataset.stdin-abc", tmp_path / ".dataset.stdin-thesis"
+    for directory, name in ((left, "stdin"), (foreign, "thesis.txt")):
+        directory.mkdir()
+        (directory / name).write_text("text")
+    rows = "".join(f"{user},{item},1,pv,{1511544070 + item}\n" for user in range(1, 9) for item in range(1, 6))
+    done = convert(Path("-"), tmp_path / "dataset", stdin=rows.encode())
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".dataset.stdin-thesis", "dataset"]
+
+
 SEMICOLONS = "user_id;item_id;timestamp\n" + "".join(f"{n % 9};{n % 5};{1570000000 + n}\n" for n in range(60))
 NAMES = "user_id,item_id,timestamp\n"
 COMMAS = SEMICOLONS.replace(";", ",")

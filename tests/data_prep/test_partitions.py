@@ -68,7 +68,7 @@ def test_resources_change_no_byte(
 
 def test_the_memory_limit_decides_the_partitions_and_is_kept() -> None:
     counts = Counts(np.arange(10), np.full(10, 10_000_000), np.arange(100), np.full(100, 1), np.arange(0), (0, 1))
-    few = budget.partition_events(ConvertConfig(memory_limit=1.2), counts, 2)
+    few = budget.partition_events(ConvertConfig(memory_limit="300MiB"), counts, 2)
     many = budget.partition_events(ConvertConfig(memory_limit=4), counts, 2)
     assert few < many <= budget.MAX_PARTITION_EVENTS
     crowd = Counts(np.arange(10**7), np.ones(10**7, np.int64), np.arange(100), np.full(100, 1), np.arange(0), (0, 1))

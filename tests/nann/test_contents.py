@@ -104,7 +104,7 @@ def test_an_npy_whose_head_is_no_python(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "a.npy").read_bytes())
     content[59] ^= 123
     (tmp_path / "a.npy").write_bytes(content)
-    with pytest.raises(ArtifactError, match="is not a .npy file"):
+    with pytest.raises(ArtifactError, match=r"is not a \.npy file"):
         load_array(tmp_path / "a.npy", step="extract")
 
 

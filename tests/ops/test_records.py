@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from ops import data_library, native, records
 from ops.data_library import load_data_library
-from ops.records import Feature, encode_block, encode_records, scalar_feature, split_feature
+from ops.records import RecordFeature, encode_block, encode_records, scalar_feature, split_feature
 
 needs_native = pytest.mark.skipif(load_data_library() is None, reason="the native data library is not built; run `make install`")
 
 
-def feature(lists: list, dtype: type) -> Feature:
+def feature(lists: list, dtype: type) -> RecordFeature:
     flat = [value for values in lists for value in values]
     values = np.empty(len(flat), object) if dtype is object else np.array(flat, dtype)
     if dtype is object:
@@ -25,13 +25,13 @@ def feature(lists: list, dtype: type) -> Feature:
     return split_feature(values, np.cumsum([0, *map(len, lists)], dtype=np.int64))
 
 
-def stock_bytes(path: Path, features: dict[str, Feature]) -> bytes:
+def stock_bytes(path: Path, features: dict[str, RecordFeature]) -> bytes:
     records._write_stock(path, [features])
     return path.read_bytes()
 
 
 @st.composite
-def blocks(draw: st.DrawFn) -> dict[str, Feature]:
+def blocks(draw: st.DrawFn) -> dict[str, RecordFeature]:
     num_rows = draw(st.integers(0, 5))
     elements = {
         np.int64: st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 300),
@@ -49,7 +49,7 @@ def blocks(draw: st.DrawFn) -> dict[str, Feature]:
 @needs_native
 @settings(max_examples=60, deadline=None)
 @given(features=blocks())
-def test_native_bytes_equal_the_stock_writers(features: dict[str, Feature], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_native_bytes_equal_the_stock_writers(features: dict[str, RecordFeature], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("stock") / "block.tfrecord"
     assert encode_records(features).tobytes() == stock_bytes(path, features)
     for row, record in enumerate(tf.data.TFRecordDataset(str(path))):
@@ -73,7 +73,7 @@ def test_native_bytes_equal_the_stock_writers(features: dict[str, Feature], tmp_
     ],
     ids=["empty lists", "no rows", "extreme integers", "long record", "names", "extreme floats"],
 )
-def test_edges_equal_the_stock_writers(features: dict[str, Feature], tmp_path: Path) -> None:
+def test_edges_equal_the_stock_writers(features: dict[str, RecordFeature], tmp_path: Path) -> None:
     assert encode_records(features).tobytes() == stock_bytes(tmp_path / "stock.tfrecord", features)
 
 
@@ -104,18 +104,18 @@ RANGES = np.array([0, 2]), np.array([2, 3])
 @pytest.mark.parametrize(
     ("features", "error", "message"),
     [
-        ({"a": Feature(np.arange(3), np.array([0, 2]), np.array([2, 4]))}, ValueError, r"'a'.*in its 3 values.*got \[0, 4\)"),
-        ({"a": Feature(np.arange(3), np.array([-1, 2]), np.array([2, 3]))}, ValueError, r"got \[-1, 3\)"),
-        ({"a": Feature(np.arange(3), np.array([2, 2]), np.array([1, 3]))}, ValueError, "not end before they begin"),
-        ({"a": Feature(np.arange(3), np.array([0, 2]), np.array([2]))}, ValueError, "as many begins as ends, got 2 and 1"),
-        ({"a": Feature(np.arange(3), *RANGES), "b": scalar_feature(np.arange(3))}, ValueError, "same number"),
-        ({"a": Feature(np.arange(3), np.array([0, 2], np.int32), np.array([2, 3]))}, ValueError, r"begins and ends \[n\] int64"),
-        ({"a": Feature(np.zeros((3, 1), np.int64), *RANGES)}, ValueError, r"values must be \[v\]"),
-        ({"a": Feature(np.arange(3, dtype=np.int16), *RANGES)}, TypeError, "int16"),
+        ({"a": RecordFeature(np.arange(3), np.array([0, 2]), np.array([2, 4]))}, ValueError, r"'a'.*in its 3 values.*got \[0, 4\)"),
+        ({"a": RecordFeature(np.arange(3), np.array([-1, 2]), np.array([2, 3]))}, ValueError, r"got \[-1, 3\)"),
+        ({"a": RecordFeature(np.arange(3), np.array([2, 2]), np.array([1, 3]))}, ValueError, "not end before they begin"),
+        ({"a": RecordFeature(np.arange(3), np.array([0, 2]), np.array([2]))}, ValueError, "as many begins as ends, got 2 and 1"),
+        ({"a": RecordFeature(np.arange(3), *RANGES), "b": scalar_feature(np.arange(3))}, ValueError, "same number"),
+        ({"a": RecordFeature(np.arange(3), np.array([0, 2], np.int32), np.array([2, 3]))}, ValueError, r"begins and ends \[n\] int64"),
+        ({"a": RecordFeature(np.zeros((3, 1), np.int64), *RANGES)}, ValueError, r"values must be \[v\]"),
+        ({"a": RecordFeature(np.arange(3, dtype=np.int16), *RANGES)}, TypeError, "int16"),
     ],
 )
 def test_ill_formed_features_are_refused(
-    features: dict[str, Feature], error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+    features: dict[str, RecordFeature], error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(error, match=message):
         encode_block(features)
@@ -150,7 +150,7 @@ def test_overlapping_ranges_equal_copies(data: st.DataObject) -> None:
     bounds = data.draw(st.lists(st.tuples(st.integers(0, num_values), st.integers(0, num_values)).map(sorted), max_size=12))
     begins, ends = (np.array([pair[place] for pair in bounds], np.int64) for place in (0, 1))
     every = {"int": integers, "short": integers.astype(np.int32), "float": integers.astype(np.float32), "string": strings}
-    shared = {name: Feature(values, begins, ends) for name, values in every.items()} | {"again": Feature(integers, ends, ends)}
+    shared = {name: RecordFeature(values, begins, ends) for name, values in every.items()} | {"again": RecordFeature(integers, ends, ends)}
     copied = {
         name: feature([list(values[begin:end]) for begin, end in bounds], object if name == "string" else values.dtype.type)
         for name, values in every.items()

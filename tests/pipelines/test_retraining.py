@@ -78,7 +78,7 @@ def test_two_windows_and_a_candidate_that_is_refused(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         return tmp_path / name
 
-    first = run("first", f"convert.until={middle + 1}")
+    first = run("first", f"convert.until={middle + 1}", "in-service.create=true")
     assert [entry["step"] for entry in read_timings(first / "steps.jsonl")] == [step.name for step in RETRAINING_STEPS]
     assert "warm_start" not in open_artifact(first / "model", step="train").manifest["inputs"]
     assert Shelf(service).pointer().version == 1

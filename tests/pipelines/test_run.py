@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = nann("pipeline", "run", "--run-dir", directory / "run", "--config", directory / "config.yaml")
     assert result.exit_code == 0, result.output
     (directory / "stdout").write_text(result.stdout)
+    (directory / "stderr").write_text(result.stderr)
     return directory / "run"
 
 
@@ -48,8 +50,12 @@ def test_every_step_left_its_artifact_log_and_timing(run_dir: Path) -> None:
 
 def test_the_tables_end_with_the_report(run_dir: Path) -> None:
     text = (run_dir.parent / "stdout").read_text()
-    for part in (*NAMES_OF["training"], "recall_all@", "coverage", "baseline popularity", "baseline item-cf", "p50_ms"):
+    for part in (*NAMES_OF["training"], "recall_all@", "coverage", "baseline popularity", "baseline item_cf", "p50_ms"):
         assert part in text
+    assert "warning: " in text
+    assert "test users are few" in text
+    for number, step in enumerate(NAMES_OF["training"], 1):
+        assert f"step {number} of {len(NAMES_OF['training'])}: {step}\n" in (run_dir.parent / "stderr").read_text()
     assert text.splitlines()[-1] == f"report: {run_dir / 'report' / 'report.html'}"
 
 
@@ -104,6 +110,7 @@ def test_a_second_run_keeps_everything(run_dir: Path) -> None:
     result = nann("pipeline", "run", "--run-dir", run_dir, "--config", run_dir / "config.yaml", "--quiet")
     assert result.exit_code == 0, result.output
     assert all(entry["reused"] for entry in read_timings(run_dir / "steps.jsonl")[before:])
+    assert re.search(r"step 2 of \d+: train, (less than a minute|about .*) left\n", result.stderr)
 
 
 def test_start_from_runs_anew_from_there(run_dir: Path) -> None:

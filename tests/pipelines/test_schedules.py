@@ -14,7 +14,7 @@ from pipelines.api_server import Server
 from pipelines.cluster import Cluster
 from pipelines.compilation import cluster_spec
 from pipelines.profiles import read_profile
-from pipelines.schedules import DIRECTORY, EARLIER_IDS, Outcome, Source, all_ids, plan_schedule, put_schedule, read_schedule
+from pipelines.schedules import DIRECTORY, EARLIER_IDS, ScheduleOutcome, Source, all_ids, plan_schedule, put_schedule, read_schedule
 from pipelines.uploads import server_name, upload_pipeline
 
 Nann = Callable[..., Result]
@@ -39,7 +39,7 @@ def test_a_schedule_is_made_once_and_replaced_when_it_differs(any_stub: Any) -> 
     assert made.trigger.cron_schedule.cron == "0 30 2 * * *"
     assert (made.no_catchup, made.max_concurrency, made.mode) == (True, "1", "ENABLE")
     assert made.runtime_config.parameters["inputs"] == ["/mnt/nann/logs/last-7-days.parquet"]
-    assert put_schedule(server, name, schedule, source) == Outcome("unchanged", first.recurring_run_id)
+    assert put_schedule(server, name, schedule, source) == ScheduleOutcome("unchanged", first.recurring_run_id)
     changed = put_schedule(server, name, schedule.model_copy(update={"window_days": 14}), source)
     assert changed.action == "replaced"
     assert [found.recurring_run_id for found in any_stub.recurring] == [changed.recurring_run_id]

@@ -23,8 +23,8 @@ def test_recall_rows() -> None:
     assert rows["scorer, exact scan (recall-all)"] == {"50": "0.1000", "200": "0.3000"}
     assert rows["exact top K found (coverage)"] == {"50": "-", "200": "0.9700"}
     assert rows["baseline popularity"] == {"50": "0.0200", "200": "0.0500"}
-    assert rows["baseline item-cf"] == {"50": "-", "200": "0.2000"}
-    assert rows["best baseline"] == {"50": "popularity", "200": "item-cf"}
+    assert rows["baseline item_cf"] == {"50": "-", "200": "0.2000"}
+    assert rows["best baseline"] == {"50": "popularity", "200": "item_cf"}
     assert rows["retrieval graph / best baseline"] == {"50": "5.0000", "200": "1.4500"}
 
 
@@ -39,10 +39,10 @@ def test_intervals_places_and_groups() -> None:
     }
     rows = dict(recall_rows(more))
     assert rows["scorer, exact scan (recall-all)"]["50"] == "0.1000 (0.050-0.150)"
-    assert rows["baseline item-cf"]["50"] == "0.1250 (0.100-0.150)"
+    assert rows["baseline item_cf"]["50"] == "0.1250 (0.100-0.150)"
     assert dict(ranking_rows(more))["NDCG, retrieval graph"] == {"50": "0.2500 (0.200-0.300)", "200": "0.2500"}
     assert group_rows(more) == {
-        "history_length": [("0-3", {"users": "1,200", "graph@200": "0.500", "scan@200": "0.500", "item-cf@200": "0.100"})]
+        "history_length": [("0-3", {"users": "1,200", "graph@200": "0.500", "scan@200": "0.500", "item_cf@200": "0.100"})]
     }
     assert len(evaluation_tables(more)) == 3
 

@@ -252,7 +252,7 @@ template <typename T, typename Id>
 const char* AddLookups(Stream stream, const FeatureView<T, Id>* features, int num_features,
                        const Contributions<T>& contributions) {
   return InBatches(features, num_features, [&](const Batch<T, Id>& batch, int count, int64_t rows, int64_t) {
-    AddLookupsKernel<T, Id><<<dim3(BlocksFor(rows), count), kThreads, 0, Native(stream)>>>(batch, contributions);
+    NANN_LAUNCH((AddLookupsKernel<T, Id>), dim3(BlocksFor(rows), count), kThreads, Native(stream), batch, contributions);
   });
 }
 
@@ -260,8 +260,8 @@ template <typename T, typename Id>
 const char* AddRows(Stream stream, const Id* ids, int64_t count, int64_t table_rows, bool skip_zero, const T* gradient,
                     int64_t stride, int64_t first_key, int64_t first_slot, const Contributions<T>& contributions, int64_t* bad) {
   if (count == 0) return nullptr;
-  AddRowsKernel<T, Id><<<BlocksFor(count), kThreads, 0, Native(stream)>>>(ids, count, table_rows, skip_zero, gradient, stride,
-                                                                          first_key, first_slot, contributions, bad);
+  NANN_LAUNCH((AddRowsKernel<T, Id>), BlocksFor(count), kThreads, Native(stream), ids, count, table_rows, skip_zero, gradient,
+              stride, first_key, first_slot, contributions, bad);
   return Launched();
 }
 
@@ -282,14 +282,14 @@ const char* SumRows(Stream stream, Scratch* scratch, RowSums<T>* rows) {
   values = std::min(values, count * most_dim);
   rows->sums = static_cast<Accumulator<T>*>(scratch->Allocate(std::max<int64_t>(1, values) * sizeof(Accumulator<T>)));
   if (rows->sums == nullptr) return "no device memory is left for the sums of a gradient";
-  SumLightKernel<T><<<BlocksFor(count * 32), kThreads, 0, Native(stream)>>>(*rows);
+  NANN_LAUNCH((SumLightKernel<T>), BlocksFor(count * 32), kThreads, Native(stream), *rows);
   NANN_CUDA_TRY(Launched());
   if (count > kHeavyRow) {
-    SumHeavyKernel<T><<<BlocksFor(count / kHeavyRow * kThreads), kThreads, 0, Native(stream)>>>(*rows);
+    NANN_LAUNCH((SumHeavyKernel<T>), BlocksFor(count / kHeavyRow * kThreads), kThreads, Native(stream), *rows);
     NANN_CUDA_TRY(Launched());
   }
   if (clips) {
-    ClipKernel<T><<<BlocksFor(count * 32), kThreads, 0, Native(stream)>>>(*rows);
+    NANN_LAUNCH((ClipKernel<T>), BlocksFor(count * 32), kThreads, Native(stream), *rows);
     NANN_CUDA_TRY(Launched());
   }
   return nullptr;
@@ -303,14 +303,14 @@ const char* WriteRows(Stream stream, Scratch* scratch, const PartView<T>* parts,
   if (copy == nullptr) return "no device memory is left for the outputs of a gradient";
   NANN_CUDA_TRY(Text(cudaMemcpyAsync(copy, parts, size, cudaMemcpyHostToDevice, Native(stream))));
   rows->parts = copy;
-  WriteKernel<T, Id><<<BlocksFor(rows->contributions.count * 32), kThreads, 0, Native(stream)>>>(*rows);
+  NANN_LAUNCH((WriteKernel<T, Id>), BlocksFor(rows->contributions.count * 32), kThreads, Native(stream), *rows);
   return Launched();
 }
 
 template <typename T>
 const char* UpdateRows(Stream stream, const UpdateOptions& options, const RowSums<T>& rows) {
   if (rows.contributions.count == 0) return nullptr;
-  UpdateKernel<T><<<BlocksFor(rows.contributions.count * 32), kThreads, 0, Native(stream)>>>(options, rows);
+  NANN_LAUNCH((UpdateKernel<T>), BlocksFor(rows.contributions.count * 32), kThreads, Native(stream), options, rows);
   return Launched();
 }
 

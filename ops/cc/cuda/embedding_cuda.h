@@ -23,7 +23,8 @@ using Stream = void*;  // a cudaStream_t
 constexpr int kMostParts = 16;
 constexpr int64_t kNoBadPlace = 0x7f7f7f7f7f7f7f7f;  // what `bad` holds if nothing was refused
 constexpr int64_t kBadDefault = int64_t{1} << 61;    // `bad`: the default id lies outside the table
-constexpr int64_t kBadSplits = int64_t{1} << 60;     // `bad`: row splits descend or leave the ids
+constexpr int64_t kBadSplits = int64_t{1} << 60;     // `bad`: row splits descend, or do not cover the ids
+constexpr int64_t kBadIndex = int64_t{1} << 59;      // `bad`: kBadIndex + k if the indices of id k lie outside the shape
 
 // Device memory that stays valid until the work enqueued so far has run.
 class Scratch {
@@ -103,7 +104,7 @@ const char* CopyOnDevice(Stream stream, void* to, const void* from, size_t size)
 const char* ReadBack(Stream stream, void* host, const void* from, size_t size);  // waits for the stream
 
 // Row splits [num_rows + 1] and order [num_ids] of sparse indices [num_ids, rank]; `shape` [rank] is host memory. An index
-// outside the shape is noted in `bad` and its id dropped.
+// outside the shape is noted in `bad`, with kBadIndex, and its id dropped.
 const char* SplitIndices(Stream stream, Scratch* scratch, const int64_t* indices, int64_t num_ids, const int64_t* shape, int rank,
                          int64_t* splits, int32_t* order, int64_t* bad);
 

@@ -31,6 +31,11 @@ inline unsigned BlocksFor(int64_t threads) {
   return static_cast<unsigned>(std::min<int64_t>(kMostBlocks, std::max<int64_t>(1, (threads + kThreads - 1) / kThreads)));
 }
 
+// A kernel is launched by this alone, so that a test can give it another meaning; `kernel` stands in parentheses.
+#ifndef NANN_LAUNCH
+#define NANN_LAUNCH(kernel, blocks, threads, stream, ...) kernel<<<blocks, threads, 0, stream>>>(__VA_ARGS__)
+#endif
+
 #define NANN_CUDA_TRY(call)                                 \
   do {                                                      \
     if (const char* nann_error = (call)) return nann_error; \
@@ -109,11 +114,14 @@ __device__ inline void NoteBad(int64_t* bad, int64_t place) {
   atomicMin(reinterpret_cast<unsigned long long*>(bad), static_cast<unsigned long long>(place));
 }
 
-// The ids of a row. Row splits are not checked before: whatever they say, nothing outside the ids is read.
+// The ids of a row. Row splits are not checked before: whatever they say, nothing outside the ids is read. Those that were given
+// have to cover the ids; those made of indices leave out what lies outside the shape.
 template <typename T, typename Id>
 __device__ void RangeOf(const FeatureView<T, Id>& feature, int64_t row, int64_t* begin, int64_t* end) {
   const int64_t from = feature.splits[row], to = feature.splits[row + 1];
-  const bool fits = from >= 0 && from <= to && to <= feature.num_ids;
+  const bool covers =
+      feature.order != nullptr || ((row > 0 || from == 0) && (row + 1 < feature.num_rows || to == feature.num_ids));
+  const bool fits = covers && from >= 0 && from <= to && to <= feature.num_ids;
   if (!fits) NoteBad(feature.bad, kBadSplits);
   *begin = fits ? from : 0;
   *end = fits ? to : 0;
@@ -180,10 +188,11 @@ const char* InBatches(const FeatureView<T, Id>* features, int num_features, cons
   return nullptr;
 }
 
-#define NANN_CUDA_TYPES(DEFINE)                                                                                           \
-  DEFINE(Half, int32_t)                                                                                                   \
-  DEFINE(Half, int64_t) DEFINE(BFloat16, int32_t) DEFINE(BFloat16, int64_t) DEFINE(float, int32_t) DEFINE(float, int64_t) \
-      DEFINE(double, int32_t) DEFINE(double, int64_t)
+#define NANN_CUDA_TYPES(DEFINE) \
+  DEFINE(Half, int32_t)         \
+  DEFINE(Half, int64_t)         \
+  DEFINE(BFloat16, int32_t)     \
+  DEFINE(BFloat16, int64_t) DEFINE(float, int32_t) DEFINE(float, int64_t) DEFINE(double, int32_t) DEFINE(double, int64_t)
 
 }  // namespace cuda
 }  // namespace embedding

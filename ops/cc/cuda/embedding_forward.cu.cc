@@ -118,11 +118,11 @@ const char* Forward(Stream stream, const FeatureView<T, Id>* features, int num_f
   return InBatches(features, num_features, [&](const Batch<T, Id>& batch, int count, int64_t rows, int64_t dim) {
     const auto blocks = [&](int lanes) { return dim3(BlocksFor(rows * lanes), count); };
     if (dim <= 8) {
-      ForwardKernel<T, Id, 8><<<blocks(8), kThreads, 0, Native(stream)>>>(batch);
+      NANN_LAUNCH((ForwardKernel<T, Id, 8>), blocks(8), kThreads, Native(stream), batch);
     } else if (dim <= 16) {
-      ForwardKernel<T, Id, 16><<<blocks(16), kThreads, 0, Native(stream)>>>(batch);
+      NANN_LAUNCH((ForwardKernel<T, Id, 16>), blocks(16), kThreads, Native(stream), batch);
     } else {
-      ForwardKernel<T, Id, 32><<<blocks(32), kThreads, 0, Native(stream)>>>(batch);
+      NANN_LAUNCH((ForwardKernel<T, Id, 32>), blocks(32), kThreads, Native(stream), batch);
     }
   });
 }
@@ -130,7 +130,7 @@ const char* Forward(Stream stream, const FeatureView<T, Id>* features, int num_f
 template <typename T, typename Id>
 const char* WeightGradient(Stream stream, const FeatureView<T, Id>* features, int num_features) {
   return InBatches(features, num_features, [&](const Batch<T, Id>& batch, int count, int64_t rows, int64_t) {
-    WeightGradientKernel<T, Id><<<dim3(BlocksFor(rows * 32), count), kThreads, 0, Native(stream)>>>(batch);
+    NANN_LAUNCH((WeightGradientKernel<T, Id>), dim3(BlocksFor(rows * 32), count), kThreads, Native(stream), batch);
   });
 }
 
@@ -138,8 +138,8 @@ template <typename T, typename Id>
 const char* Positions(Stream stream, const T* table, int64_t table_rows, int64_t dim, const Id* ids, int64_t num_ids, T* out,
                       int64_t stride, int64_t* bad) {
   if (num_ids == 0 || dim == 0) return nullptr;
-  PositionsKernel<<<BlocksFor(num_ids * dim), kThreads, 0, Native(stream)>>>(table, table_rows, dim, ids, num_ids, out, stride,
-                                                                             bad);
+  NANN_LAUNCH((PositionsKernel<T, Id>), BlocksFor(num_ids * dim), kThreads, Native(stream), table, table_rows, dim, ids, num_ids,
+              out, stride, bad);
   return Launched();
 }
 

@@ -29,7 +29,7 @@ const char* SortByKey(Stream stream, Scratch* scratch, const uint64_t* keys, int
   if (count > INT32_MAX) return "a lookup on a GPU can take at most 2^31 - 1 ids";
   int32_t* const numbers = static_cast<int32_t*>(scratch->Allocate(count * sizeof(int32_t)));
   if (numbers == nullptr) return "no device memory is left to sort ids";
-  CountUpKernel<<<BlocksFor(count), kThreads, 0, Native(stream)>>>(numbers, count);
+  NANN_LAUNCH((CountUpKernel), BlocksFor(count), kThreads, Native(stream), numbers, count);
   NANN_CUDA_TRY(Launched());
   size_t size = 0;
   const int bits = BitsFor(most_key);
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(kThreads) RowKeysKernel(const int64_t* indices
       inside = inside && index >= 0 && index < shape.sizes[axis];
       row = row * shape.sizes[axis] + index;
     }
-    if (!inside) NoteBad(bad, k);
+    if (!inside) NoteBad(bad, kBadIndex + k);
     keys[k] = inside ? row : no_row;
   }
 }
@@ -148,11 +148,11 @@ const char* SplitIndices(Stream stream, Scratch* scratch, const int64_t* indices
   uint64_t* const keys = static_cast<uint64_t*>(scratch->Allocate(num_ids * sizeof(uint64_t)));
   uint64_t* const sorted = static_cast<uint64_t*>(scratch->Allocate(num_ids * sizeof(uint64_t)));
   if (keys == nullptr || sorted == nullptr) return "no device memory is left for the rows of sparse ids";
-  RowKeysKernel<<<BlocksFor(num_ids), kThreads, 0, Native(stream)>>>(indices, num_ids, sizes, rank,
-                                                                     static_cast<uint64_t>(num_rows), keys, bad);
+  NANN_LAUNCH((RowKeysKernel), BlocksFor(num_ids), kThreads, Native(stream), indices, num_ids, sizes, rank,
+              static_cast<uint64_t>(num_rows), keys, bad);
   NANN_CUDA_TRY(Launched());
   NANN_CUDA_TRY(SortByKey(stream, scratch, keys, num_ids, num_rows, sorted, order));
-  SplitsKernel<<<BlocksFor(num_rows + 1), kThreads, 0, Native(stream)>>>(sorted, num_ids, num_rows, splits);
+  NANN_LAUNCH((SplitsKernel), BlocksFor(num_rows + 1), kThreads, Native(stream), sorted, num_ids, num_rows, splits);
   return Launched();
 }
 
@@ -185,17 +185,17 @@ const char* SortRows(Stream stream, Scratch* scratch, const Contributions<T>& co
   }
   const uint64_t no_key = static_cast<uint64_t>(contributions.no_key);
   NANN_CUDA_TRY(SortByKey(stream, scratch, contributions.keys, count, contributions.no_key, sorted, order));
-  HeadsKernel<<<BlocksFor(count), kThreads, 0, Native(stream)>>>(sorted, count, no_key, heads);
+  NANN_LAUNCH((HeadsKernel), BlocksFor(count), kThreads, Native(stream), sorted, count, no_key, heads);
   NANN_CUDA_TRY(Launched());
   size_t size = 0;
   NANN_CUDA_TRY(Text(cub::DeviceScan::InclusiveSum(nullptr, size, heads, numbers, static_cast<int>(count), Native(stream))));
   void* const temporary = scratch->Allocate(std::max<size_t>(1, size));
   if (temporary == nullptr) return "no device memory is left to number the rows of a gradient";
   NANN_CUDA_TRY(Text(cub::DeviceScan::InclusiveSum(temporary, size, heads, numbers, static_cast<int>(count), Native(stream))));
-  DistinctKernel<<<BlocksFor(count), kThreads, 0, Native(stream)>>>(sorted, count, no_key, numbers, distinct, starts);
+  NANN_LAUNCH((DistinctKernel), BlocksFor(count), kThreads, Native(stream), sorted, count, no_key, numbers, distinct, starts);
   NANN_CUDA_TRY(Launched());
-  PartsKernel<T>
-      <<<1, 1, 0, Native(stream)>>>(distinct, numbers, count, copy, num_parts, part_starts, part_starts + num_parts + 1);
+  NANN_LAUNCH((PartsKernel<T>), 1, 1, Native(stream), distinct, numbers, count, copy, num_parts, part_starts,
+              part_starts + num_parts + 1);
   rows->order = order;
   rows->distinct = distinct;
   rows->starts = starts;

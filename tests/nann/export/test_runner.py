@@ -1,7 +1,9 @@
 """The native runner against the walk in Python: equal ids from the SavedModels and equal logits from the frozen graph."""
 
 import json
+import os
 import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 RUNNER = Path(str(resources.files("ops") / "nann-runner"))  # the files of an editable install lie in two directories
 LIBRARY = Path(str(resources.files("ops") / "libnann_ops.so"))
+AWAY = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
 pytestmark = pytest.mark.skipif(not (RUNNER.exists() and LIBRARY.exists()), reason="nann-runner is not built; run `make install`")
 
 
@@ -32,6 +35,16 @@ def test_equals_the_walk_in_python(exported: Any, tmp_path: Path, form: str) -> 
     np.testing.assert_array_equal(np.load(tmp_path / "ids.npy"), expected.item_rows)
     np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), expected.scores, atol=1e-5)
     assert done.stdout == "items_scored:\n" + " ".join(map(str, expected.items_scored)) + "\n"
+
+
+def test_the_command_finds_program_and_library_from_anywhere(exported: Any, tmp_path: Path) -> None:
+    graph = exported.directory / "saved_model" / "native" / "1"
+    call = [sys.executable, "-m", "ops.runner", graph, "--inputs", "item_ids=3,7,12", "cate_ids=1,2,1", "--outputs", "top_k_item_ids"]
+    done = subprocess.run([*map(str, call)], cwd=tmp_path, env=AWAY, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("top_k_item_ids:\n")
+    usage = subprocess.run([*map(str, call[:3]), "--help"], cwd=tmp_path, env=AWAY, capture_output=True, text=True, timeout=60, check=False)
+    assert usage.stdout.startswith("usage: nann-runner GRAPH")
 
 
 def test_a_frozen_graph_and_values_on_the_command_line(exported: Any, tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ import pytest
 
 from nann.reporting.benchmark_page import benchmark_page
 from nann.reporting.evaluation_page import evaluation_page
-from nann.reporting.page import Card, Page, Section, Table, render
+from nann.reporting.page import Card, Page, PageTable, Section, render
 from nann.reporting.run_page import RunNumbers, run_page
 
 Reader = Callable[[str], Any]
 QUALITY = (
     "0.250 (0.210 - 0.290)",
     "0.200 (0.100 - 0.500)",
-    "popular lately: hours 6 (given)",
-    "item-to-item CF: decay 0.8 (best of 2 on 30 validation users)",
+    "popularity_recent: hours 6 (given)",
+    "item_cf: decay 0.8 (best of 2 on 30 validation users)",
     "by history length",
     "0.750",
 )
@@ -44,7 +44,7 @@ def test_page_stands_alone(page: Page, reader: Reader) -> None:
 
 def test_everything_given_as_text_is_escaped(reader: Reader) -> None:
     bad = "<script>alert('&')</script>"
-    table = Table([bad, bad], [[bad, bad]], caption=bad)
+    table = PageTable([bad, bad], [[bad, bad]], caption=bad)
     section = Section("a", bad, lead=bad, explanation=bad, tables=[table], folded=[table])
     html = render(Page(bad, bad, cards=[Card(bad, bad, bad)], sections=[section] * 3))
     found = reader(html)
@@ -54,19 +54,31 @@ def test_everything_given_as_text_is_escaped(reader: Reader) -> None:
 
 def test_evaluation_page_names_its_numbers(metrics: dict[str, Any], curve: dict[str, Any], reader: Reader) -> None:
     text = reader(render(evaluation_page(metrics, curve))).text
-    for part in ("0.4500 ± 0.0200", "item-to-item CF", "97.0 %", "40 users of the test split", "× 1 (exported)", *QUALITY):
+    for part in ("0.4500 ± 0.0200", "item_cf", "97.0 %", "40 users of the test split", "× 1 (exported)", *QUALITY):
         assert part in text
 
 
 def test_the_headline_is_the_best_baseline_of_each_length_and_no_weaker_one(metrics: dict[str, Any], reader: Reader) -> None:
     cards = {card.label: (card.value, card.note) for card in evaluation_page(metrics, None).cards}
-    assert cards["against the best baseline @5"] == ("1.50 ×", "item-to-item CF reaches 0.300")
-    assert cards["against the best baseline @10"] == ("1.25 ×", "1.12 to 1.38; nearest users (VSKNN) reaches 0.360")
+    assert cards["against the best baseline @5"] == ("1.50 ×", "item_cf reaches 0.300")
+    assert cards["against the best baseline @10"] == ("1.25 ×", "1.12 to 1.38; vsknn reaches 0.360")
     assert not any("popularity" in label or "popularity" in note for label, (_, note) in cards.items())
     metrics["ratio_to_best_baseline@5"] = None
     text = reader(render(evaluation_page(metrics, None))).text
-    for part in ("exported graph / best baseline", "1.25 × (1.12 to 1.38)", "nearest users (VSKNN): decay 0.9, own 1 (best of 1"):
+    for part in ("exported graph / best baseline", "1.25 × (1.12 to 1.38)", "vsknn: decay 0.9, own 1 (best of 1"):
         assert part in text
+
+
+def test_the_verdict_stands_first(run: RunNumbers, reader: Reader) -> None:
+    run.artifacts["model"].manifest["metrics"]["warnings"] = ["training was cut short"]
+    html = render(run_page(run))
+    assert html.index('class="verdict"') < html.index('class="cards"')
+    for part in (
+        "Better: recall@10 0.450 beside 0.360 of vsknn, 1.25 times that (1.12 to 1.38).",
+        "Training was cut short.",
+        "Train longer",
+    ):
+        assert part in reader(html).text
 
 
 def test_evaluation_page_without_baselines_curve_and_anything_found(metrics: dict[str, Any], reader: Reader) -> None:

@@ -41,7 +41,7 @@ def write_model(dataset: Path, model: Path, config: TrainConfig, *, max_length: 
         save_model(scorer, directory, config=config, max_length=max_length)
 
 
-def make_run(root: Path, *, seed: int = 1, strings: bool = False) -> Run:
+def make_run(root: Path, *, seed: int = 1, strings: bool = False, exported: bool = True) -> Run:
     run = Run(root)
     paths = run.artifacts
     log = root / "log.csv"
@@ -50,7 +50,8 @@ def make_run(root: Path, *, seed: int = 1, strings: bool = False) -> Run:
     write_model(paths["dataset"], paths["model"], TrainConfig(scorer="nann", emb_dim=8, seed=seed))
     extract(model=paths["model"], dataset=paths["dataset"], embeddings=paths["embeddings"], config=ExtractConfig())
     build_index(embeddings=paths["embeddings"], index=paths["index"], config=BuildIndexConfig(m=4, ef_construction=40))
-    rewrite(**paths, converted_model=run.converted_model, config=SEARCH)
+    if exported:
+        rewrite(**paths, converted_model=run.converted_model, config=SEARCH)
     return run
 
 

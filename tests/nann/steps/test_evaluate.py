@@ -69,6 +69,8 @@ def test_figures_follow_from_the_users_table(evaluated: Path, untrained_run: Any
         assert sum(group["users"] for group in division) == count
         found = sum(group["users"] * group["recall_retrieval@20"] for group in division)
         assert found == pytest.approx(count * metrics["recall_retrieval@20"])
+    assert "test users are few" in metrics["warnings"][0]
+    assert metrics["warnings"][0][1:] in (evaluated / "report.html").read_text()  # in its verdict
     assert metrics["items_scored_mean"] == pytest.approx(sum(user["items_scored"] for user in users) / count)
     assert metrics["items_scored_share"] == pytest.approx(metrics["items_scored_mean"] / metrics["num_items"])
 

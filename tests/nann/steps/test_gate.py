@@ -8,10 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from nann.artifacts import open_artifact
-from nann.config import GateConfig, PublishConfig
+from nann.config import GateConfig, InServiceConfig, PublishConfig
 from nann.dataset import Samples
 from nann.errors import ArtifactError
 from nann.evaluation.gate import check_candidate
+from nann.export import ConvertedModel
 from nann.service.shelf import Shelf
 from nann.steps.gate import _contestant, gate
 from nann.steps.in_service import in_service, read_version
@@ -53,7 +54,9 @@ def test_histories_as_the_model_in_service_sees_them(untrained_run):
     histories = np.array([[5, 9999, 7, 9998, 0], [9999, 0, 0, 0, 0]], np.int32)
     inputs = {"time": np.array([[11, 12, 13, 14, 0], [15, 0, 0, 0, 0]]), "age": np.array([[2], [1]])}
     samples = Samples(histories, np.array([1, 2], np.int32), np.array([1, 2]), inputs=inputs)
-    seen = _contestant(Path("model"), samples, dataset, {"time": {"side": "history"}, "age": {"side": "user"}})
+    model = ConvertedModel(Path("model"))
+    model.inputs = {"time": {"side": "history"}, "age": {"side": "user"}}
+    seen = _contestant(model, samples, dataset)
     np.testing.assert_array_equal(seen.histories, [[5, 7, 0, 0, 0], [0, 0, 0, 0, 0]])
     np.testing.assert_array_equal(np.where(seen.histories, seen.inputs["time"], 0), [[11, 13, 0, 0, 0], [0, 0, 0, 0, 0]])
     np.testing.assert_array_equal(seen.inputs["age"], [[2], [1]])
@@ -63,7 +66,7 @@ def test_histories_as_the_model_in_service_sees_them(untrained_run):
 def published(untrained_run, tmp_path_factory) -> Path:
     """A directory in which the first candidate was put in service: nothing was there before."""
     root = tmp_path_factory.mktemp("first")
-    in_service(service=str(root / "service"), in_service=root / "in_service")
+    in_service(service=str(root / "service"), in_service=root / "in_service", config=InServiceConfig(create=True))
     assert read_version(root / "in_service") is None
     dataset, model = untrained_run.artifacts["dataset"], untrained_run.artifacts["model"]
     common = {"dataset": dataset, "converted_model": untrained_run.converted_model}
@@ -84,7 +87,7 @@ def test_the_first_candidate_is_in_service_whole(published, untrained_run):
 
 def run_again(published: Path, untrained_run, root: Path, config: GateConfig) -> dict:
     """The same candidate's files under another gate: compared with itself, which is in service."""
-    in_service(service=str(published / "service"), in_service=root / "in_service")
+    in_service(service=str(published / "service"), in_service=root / "in_service", config=InServiceConfig())
     common = {"dataset": untrained_run.artifacts["dataset"], "converted_model": untrained_run.converted_model}
     gate(**common, in_service=root / "in_service", gate=root / "gate", config=config)
     return {**common, "model": untrained_run.artifacts["model"], "gate": root / "gate", "service": str(published / "service")}
@@ -121,7 +124,7 @@ def test_a_refused_candidate_is_kept_with_its_report(published, untrained_run, t
 
 
 def test_what_cannot_be_compared_is_refused(published, untrained_run, untrained_string_run, tmp_path):
-    in_service(service=str(published / "service"), in_service=tmp_path / "in_service")
+    in_service(service=str(published / "service"), in_service=tmp_path / "in_service", config=InServiceConfig())
     strings = {"dataset": untrained_string_run.artifacts["dataset"], "converted_model": untrained_string_run.converted_model}
     with pytest.raises(ArtifactError, match=r"does not keep the item rows of the model in service.*--base the dataset in service"):
         gate(**strings, in_service=tmp_path / "in_service", gate=tmp_path / "gate", config=CONFIG)
@@ -140,7 +143,7 @@ def test_what_cannot_be_compared_is_refused(published, untrained_run, untrained_
 
 
 def test_a_run_goes_on_against_the_version_it_began_with(published, tmp_path):
-    first = in_service(service=str(published / "service"), in_service=tmp_path / "in_service")
-    again = in_service(service=str(tmp_path / "another service"), in_service=tmp_path / "in_service")
+    first = in_service(service=str(published / "service"), in_service=tmp_path / "in_service", config=InServiceConfig())
+    again = in_service(service=str(tmp_path / "another service"), in_service=tmp_path / "in_service", config=InServiceConfig(create=True))
     assert again.reused
     assert again.metrics == first.metrics

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from nann.config import InferConfig
 from nann.dataset import load_items
 from nann.errors import ArtifactError, NannError
 from nann.steps.infer import infer
+from pipelines.cli import main
 
 REPOSITORY = Path(__file__).parents[3]
 CODE = """
@@ -58,9 +60,20 @@ def test_unknown_ids_are_reported_and_left_out(untrained_run: Any, caplog: pytes
     ids, meta_path = known_ids(untrained_run), untrained_run.converted_model / "0.meta"
     expected = infer(meta_path=meta_path, item_ids=ids, config=InferConfig())
     with caplog.at_level(logging.WARNING):
-        found = infer(meta_path=meta_path, item_ids=[ids[0], -77, *ids[1:]], config=InferConfig())
+        found = infer(meta_path=meta_path, item_ids=[ids[0], -77, *ids[1:]], config=InferConfig(unknown="drop"))
     assert found == expected
-    assert "1 of 4 item ids are not in the catalogue and are ignored: [-77]" in caplog.text
+    assert "1 of 4 item ids are not in the catalogue (-77) and are left out" in caplog.text
+
+
+def test_unknown_ids_end_the_command_unless_they_are_to_be_dropped(untrained_run: Any) -> None:
+    ids = ",".join(map(str, [*known_ids(untrained_run), *range(-9, -1)]))
+    arguments = ["infer", "--converted-model", str(untrained_run.converted_model), "--item-ids", ids, "--top-k", "5"]
+    refused = CliRunner().invoke(main, arguments)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "error: 8 of 11 item ids are not in the catalogue (-9, -8, -7, -6, -5, ...); give ids of the log" in refused.stderr
+    dropped = CliRunner().invoke(main, [*arguments, "--unknown", "drop"])
+    assert (dropped.exit_code, len(dropped.stdout.splitlines())) == (0, 6)
+    assert "8 of 11 item ids are not in the catalogue (-9, -8, -7, -6, -5, ...) and are left out" in dropped.stderr
 
 
 @pytest.mark.parametrize(

@@ -64,16 +64,23 @@ def test_what_they_say_is_learned(dataset, tmp_path):
     assert recalls["kind", "tags"] > 1.2 * recalls[()]
 
 
-@pytest.mark.parametrize("table_precision", ["float32", "int8"])
-def test_every_exported_form_serves_them(dataset, tmp_path, table_precision):
-    paths = {name: tmp_path / name for name in ("model", "embeddings", "index")}
+@pytest.fixture(scope="module")
+def indexed(dataset, tmp_path_factory):
+    """A model that reads them, its item vectors and their graph."""
+    root = tmp_path_factory.mktemp("indexed")
+    paths = {name: root / name for name in ("model", "embeddings", "index")}
     config = TrainConfig(inputs=("kind", "tags"), max_steps=20, **{**SMALL, "validations": 0})
     train(dataset=dataset, model=paths["model"], config=config)
     extract(model=paths["model"], dataset=dataset, embeddings=paths["embeddings"], config=ExtractConfig())
     build_index(embeddings=paths["embeddings"], index=paths["index"], config=BuildIndexConfig(m=8))
+    return paths
+
+
+@pytest.mark.parametrize("table_precision", ["float32", "int8"])
+def test_every_exported_form_serves_them(dataset, indexed, tmp_path, table_precision):
     converted = tmp_path / "converted_model"
     search = RewriteConfig(ef=(60, 40), rounds=(6, 1), top_k=20, table_precision=table_precision)
-    rewrite(**paths, dataset=dataset, converted_model=converted, config=search)
+    rewrite(**indexed, dataset=dataset, converted_model=converted, config=search)
     rows = load_samples(dataset, "test").histories[:6].astype(np.int64)
     categories = load_items(dataset).category_rows[rows].astype(np.int64)
     forms = ["portable", "meta", *(["native"] if native_ops.available() else [])]

@@ -76,6 +76,12 @@ def test_every_window_has_every_method(result):
     page = (result / "report.html").read_text()
     assert page.count("<svg") == 3
     assert "warm-static" in page
+    users = [window["users"] for window in found]
+    hits = [window["methods"]["scratch"]["recall"]["recall@20"] * window["users"] for window in found]
+    mean = sum(hits) / sum(users)  # a window counts by its users
+    assert f">{mean:.3f}<" in page
+    metrics = json.loads((result / "manifest.json").read_text())["metrics"]
+    assert metrics["scratch.recall@20"] == pytest.approx(mean)
     assert not (result / "work").exists()
     assert not (result / "models").exists()
 

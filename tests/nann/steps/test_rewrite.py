@@ -63,7 +63,7 @@ def test_the_artifact_names_its_inputs_and_is_not_made_twice(untrained_run: Any)
 
 def test_what_does_not_belong_together_is_refused(untrained_run: Any, run_maker: Any, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    other = run_maker(tmp_path / "other", seed=2).artifacts
+    other = run_maker(tmp_path / "other", seed=2, exported=False).artifacts
     paths = untrained_run.artifacts
 
     def refused(match: str, **mixed: Path) -> None:

@@ -104,6 +104,13 @@ def test_the_command_prints_the_trials(small_dataset: Path, tmp_path: Path) -> N
     assert "finished" in done.stdout
     params = json.loads((tmp_path / "sweep" / "manifest.json").read_text())["params"]
     assert (params["base"]["batch_size"], params["base"]["emb_dim"]) == (32, 8)
+    there = json.loads((small_dataset / "meta.json").read_text())["num_samples"]["validate"]
+    more = [*options[:3], tmp_path / "more", *options[4:], "--users", 10 * there]
+    done = CliRunner().invoke(main, ["sweep", *map(str, more)])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "more" / "sweep.json").read_text())["num_users"] == there
+    assert f"on {there:,} validation users" in (tmp_path / "more" / "report.html").read_text()
+    assert f"the dataset has {there} validation users, {10 * there:,} were asked for" in done.stderr
     refused = CliRunner().invoke(main, ["sweep", *map(str, options), "--set", "rewrite.top_k=5"])
     assert refused.exit_code == 2
     (tmp_path / "space.yaml").write_text("rewrite.top_k: [5, 6]\n")

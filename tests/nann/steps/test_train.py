@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -36,6 +37,15 @@ def weights(model):
     return {variable.name + str(number): variable.numpy() for number, variable in enumerate(load_model(model).variables)}
 
 
+ONCE = TrainConfig(max_steps=12, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def trained(small_dataset, tmp_path_factory):
+    """A small model for tests that only look at it, as `train` returned it."""
+    return train(dataset=small_dataset, model=tmp_path_factory.mktemp("trained") / "model", config=ONCE)
+
+
 def test_a_small_training_beats_popularity(small_dataset, tmp_path):
     config = TrainConfig(
         memory="none", emb_dim=16, num_neg=64, batch_size=64, max_length=10, epochs=6, xla=False, validations=2, validate_users=60
@@ -55,10 +65,9 @@ def test_a_small_training_beats_popularity(small_dataset, tmp_path):
     assert not (tmp_path / "model" / "checkpoints").exists()
 
 
-def test_equal_seeds_give_equal_weights(small_dataset, tmp_path):
-    for name in ("one", "two"):
-        train(dataset=small_dataset, model=tmp_path / name, config=TrainConfig(max_steps=12, **SMALL))
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+def test_equal_seeds_give_equal_weights(small_dataset, tmp_path, trained):
+    train(dataset=small_dataset, model=tmp_path / "two", config=ONCE)
+    one, two = weights(trained.path), weights(tmp_path / "two")
     for name, value in one.items():
         np.testing.assert_array_equal(value, two[name])
 
@@ -76,12 +85,11 @@ def test_fused_and_stock_lookups_train_the_same_model(small_dataset, tmp_path):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-2, atol=1e-3)
 
 
-def test_killed_and_resumed_is_the_same_as_uninterrupted(small_dataset, tmp_path):
+def test_killed_and_resumed_is_the_same_as_uninterrupted(small_dataset, tmp_path, caplog):
     """SIGKILL after the first checkpoint; the second run resumes (it says so) and ends with the same weights and records."""
-    config = TrainConfig(max_steps=60, checkpoint_seconds=0.01, **SMALL)
-    train(dataset=small_dataset, model=tmp_path / "whole", config=config)
+    config = TrainConfig(max_steps=40, checkpoint_seconds=0.01, **SMALL)
+    train(dataset=small_dataset, model=tmp_path / "whole", config=config.model_copy(update={"checkpoint_seconds": 600.0}))
     code = (
-        "import logging, sys; logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)\n"
         "from pathlib import Path; from nann.config import TrainConfig; from nann.steps.train import train\n"
         f"train(dataset=Path({str(small_dataset)!r}), model=Path({str(tmp_path / 'killed')!r}), "
         f"config=TrainConfig(**{config.model_dump()!r}))"
@@ -94,8 +102,9 @@ def test_killed_and_resumed_is_the_same_as_uninterrupted(small_dataset, tmp_path
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
     assert not (tmp_path / "killed").exists()
-    second = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert "resuming from step" in second.stderr
+    with caplog.at_level(logging.INFO, "nann"):
+        train(dataset=small_dataset, model=tmp_path / "killed", config=config)
+    assert "resuming from step" in caplog.text
 
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     for name, value in whole.items():
@@ -107,18 +116,19 @@ def test_killed_and_resumed_is_the_same_as_uninterrupted(small_dataset, tmp_path
     assert records[0] == records[1]
 
 
-@pytest.mark.parametrize(
-    ("batches", "options"),
-    [
-        ("BatchSource", {"scorer": "two-sided", "negatives": "per-sample"}),
-        ("PackedBatches", {"scorer": "sequence", "dropout": 0.0, "id_dropout": 0.0}),
-    ],
-)
-def test_two_replicas_train_as_one_on_the_global_batch(small_dataset, batches, options):
-    """MirroredStrategy over two logical CPUs, against one replica with twice the batch."""
+REPLICAS = {
+    "BatchSource": {"scorer": "two-sided", "negatives": "per-sample"},
+    "PackedBatches": {"scorer": "sequence", "dropout": 0.0, "id_dropout": 0.0},
+}
+
+
+@pytest.fixture(scope="module")
+def losses_of_replicas(small_dataset):
+    """Per kind of batches the losses of MirroredStrategy over two logical CPUs, and of one replica with twice the batch."""
     code = f"""
 import sys; sys.path.insert(0, {str(REPOSITORY)!r})
-import numpy as np, tensorflow as tf
+import json, tempfile
+import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pathlib import Path
@@ -127,23 +137,28 @@ from nann.dataset import load_histories, load_items
 from nann.training.batches import BatchSource, NoiseSampler
 from nann.training.loop import TrainingData, train_scorer
 from nann.training.packing import PackedBatches
-import tempfile
 dataset = Path({str(small_dataset)!r})
 items, histories = load_items(dataset), load_histories(dataset)
 sampler = NoiseSampler(items.train_counts)
-losses = []
-for strategy, batch in ((tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 16), (tf.distribute.get_strategy(), 32)):
-    config = TrainConfig(emb_dim=8, num_neg=8, batch_size=batch, max_steps=6, warmup_steps=0, max_length=10, xla=False, log_steps=1,
-                         validate_users=0, **{options})
-    source = {batches}(histories, max_length=10, sampler=sampler, config=config, replicas=strategy.num_replicas_in_sync)
-    with tempfile.TemporaryDirectory() as directory:
-        train_scorer(TrainingData(source, items, sampler.log_probability, 10), config, strategy, Path(directory))
-        import json
-        losses.append([record["loss"] for record in json.loads((Path(directory) / "training.json").read_text())])
-print(losses)
+losses = {{}}
+for batches, options in {REPLICAS!r}.items():
+    for strategy, batch in ((tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 16), (tf.distribute.get_strategy(), 32)):
+        config = TrainConfig(emb_dim=8, num_neg=8, batch_size=batch, max_steps=6, warmup_steps=0, max_length=10, xla=False, log_steps=1,
+                             validate_users=0, **options)
+        source = globals()[batches](histories, max_length=10, sampler=sampler, config=config, replicas=strategy.num_replicas_in_sync)
+        with tempfile.TemporaryDirectory() as directory:
+            train_scorer(TrainingData(source, items, sampler.log_probability, 10), config, strategy, Path(directory))
+            records = json.loads((Path(directory) / "training.json").read_text())
+        losses.setdefault(batches, []).append([record["loss"] for record in records])
+print(json.dumps(losses))
 """
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    two, one = json.loads(output.strip().splitlines()[-1])
+    return json.loads(output.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("batches", REPLICAS)
+def test_two_replicas_train_as_one_on_the_global_batch(losses_of_replicas, batches):
+    two, one = losses_of_replicas[batches]
     assert len(two) == 6
     np.testing.assert_allclose(two, one, atol=1e-5)
 
@@ -166,24 +181,19 @@ def test_mixed_precision_trains_about_as_full_precision_does(small_dataset, tmp_
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
 
 
-def test_an_equal_model_is_kept_and_another_one_refused(small_dataset, tmp_path):
-    config = TrainConfig(max_steps=3, **SMALL)
-    first = train(dataset=small_dataset, model=tmp_path / "model", config=config)
-    second = train(dataset=small_dataset, model=tmp_path / "model", config=config)
-    assert not first.reused
+def test_an_equal_model_is_kept_and_another_one_refused(small_dataset, trained):
+    second = train(dataset=small_dataset, model=trained.path, config=ONCE)
+    assert not trained.reused
     assert second.reused
-    assert second.metrics == first.metrics
+    assert second.metrics == trained.metrics
     with pytest.raises(ArtifactError, match="made with another params"):
-        train(dataset=small_dataset, model=tmp_path / "model", config=config.model_copy(update={"seed": 2}))
+        train(dataset=small_dataset, model=trained.path, config=ONCE.model_copy(update={"seed": 2}))
 
 
-def test_extract_writes_every_items_vector(small_dataset, tmp_path):
-    train(dataset=small_dataset, model=tmp_path / "model", config=TrainConfig(max_steps=3, **SMALL))
-    result = extract(
-        model=tmp_path / "model", dataset=small_dataset, embeddings=tmp_path / "embeddings", config=ExtractConfig(batch_size=100)
-    )
+def test_extract_writes_every_items_vector(small_dataset, tmp_path, trained):
+    result = extract(model=trained.path, dataset=small_dataset, embeddings=tmp_path / "embeddings", config=ExtractConfig(batch_size=100))
     rows, vectors = (np.load(result.path / name) for name in ("item_ids.npy", "item_embs.npy"))
-    items, scorer = load_items(small_dataset), load_model(tmp_path / "model")
+    items, scorer = load_items(small_dataset), load_model(trained.path)
     np.testing.assert_array_equal(rows, np.arange(1, len(items.item_ids)))
     assert (rows.dtype, vectors.dtype) == (np.int64, np.float32)
     whole = scorer.encode_item(tf.constant(rows), tf.constant(items.category_rows[rows].astype(np.int64)))

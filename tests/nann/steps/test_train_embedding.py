@@ -17,6 +17,7 @@ from nann.steps.train import train
 from nann.training.warm_start import load_earlier_model
 
 SMALL = {
+    "scorer": "two-sided",  # the quickest to trace; what grows is the same in all
     "memory": "none",
     "emb_dim": 8,
     "num_neg": 32,
@@ -26,10 +27,6 @@ SMALL = {
     "validate_users": 0,
     "log_steps": 5,
 }
-
-
-def variables(model):
-    return [variable.numpy() for variable in load_model(model).variables]
 
 
 def target_counts(dataset):
@@ -44,7 +41,7 @@ def target_counts(dataset):
 def test_items_met_often_enough_have_rows_of_their_own(small_dataset, tmp_path, embedding):
     counts, samples = target_counts(small_dataset)
     # one batch is the whole epoch: every target is counted exactly once
-    options = {**SMALL, "batch_size": samples, "num_neg": 1, "negatives": "per-sample", "scorer": "two-sided"}
+    options = {**SMALL, "batch_size": samples, "num_neg": 1, "negatives": "per-sample"}
     config = TrainConfig(**options, max_steps=1, embedding=embedding, promote_after=4, shared_rows=16)
     result = train(dataset=small_dataset, model=tmp_path / "model", config=config)
     expected = int(np.sum(counts >= 4))
@@ -65,9 +62,10 @@ def test_items_met_often_enough_have_rows_of_their_own(small_dataset, tmp_path, 
     np.testing.assert_allclose(live.vectors, frozen.vectors, rtol=1e-6)
 
 
-@pytest.mark.parametrize("embedding", ["ev", "adaptive"])
-def test_the_steps_after_training_work(small_dataset, tmp_path, embedding):
-    config = TrainConfig(**SMALL, max_steps=15, embedding=embedding, promote_after=3, shared_rows=16, evict_after=3)
+@pytest.mark.parametrize(("embedding", "scorer"), [("ev", "sequence"), ("adaptive", "two-sided")])
+def test_the_steps_after_training_work(small_dataset, tmp_path, embedding, scorer):
+    options = {**SMALL, "scorer": scorer, "promote_after": 3, "shared_rows": 16, "evict_after": 3}
+    config = TrainConfig(**options, max_steps=15, embedding=embedding)
     metrics = train(dataset=small_dataset, model=tmp_path / "model", config=config).metrics
     assert metrics["items_evicted"] > 0
     assert metrics["item_rows"] == metrics["items_admitted"] - metrics["items_evicted"]
@@ -102,8 +100,8 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(small_dataset, tmp
         with pytest.raises(KeyboardInterrupt):
             train(dataset=small_dataset, model=tmp_path / "stopped", config=config)
     train(dataset=small_dataset, model=tmp_path / "stopped", config=config)
-    for whole, stopped in zip(variables(tmp_path / "whole"), variables(tmp_path / "stopped"), strict=True):
-        np.testing.assert_array_equal(whole, stopped)
+    for end in ("index", "data-00000-of-00001"):
+        assert (tmp_path / "whole" / f"weights.{end}").read_bytes() == (tmp_path / "stopped" / f"weights.{end}").read_bytes(), end
 
 
 def test_a_model_goes_into_a_larger_catalogue(small_dataset, tmp_path):

@@ -33,7 +33,10 @@ def test_what_needs_one_history_per_target_is_refused(small_dataset: Path, tmp_p
 
 
 def test_a_limit_of_time_is_one_of_steps_that_gives_the_same_model(small_dataset: Path, tmp_path: Path) -> None:
-    assert train(small_dataset, tmp_path / "timed", "--max-minutes", 1e-4, "--epochs", 50).exit_code == 0
+    done = train(small_dataset, tmp_path / "timed", "--max-minutes", 1e-4, "--epochs", 50)
+    assert done.exit_code == 0
+    assert "WARNING nann.steps.train: training was cut short by --max-minutes 0.0001, after 40 steps" in done.stderr
+    assert "cut short" in open_artifact(tmp_path / "timed", step="train").metrics["warnings"][0]
     steps = open_artifact(tmp_path / "timed", step="train").metrics["steps"]
     assert steps == 40  # what a limit leaves at least: ten times the warm-up
     assert not (tmp_path / "timed" / PLAN).exists()

@@ -111,7 +111,7 @@ def test_going_on_with_the_moments_is_one_training(windows, first_model, tmp_pat
 
 @pytest.mark.parametrize("embedding", ["ev", "adaptive"])
 def test_growing_tables_grow_by_what_is_admitted_and_shrink_by_what_is_evicted(windows, tmp_path, embedding) -> None:
-    options = {**SMALL, "embedding": embedding, "promote_after": 4, "shared_rows": 16, "keep_moments": True}
+    options = {**SMALL, "scorer": "two-sided", "embedding": embedding, "promote_after": 4, "shared_rows": 16, "keep_moments": True}
     first = train(dataset=windows[0], model=tmp_path / "first", config=TrainConfig(max_steps=20, **options)).metrics
     config = TrainConfig(max_steps=10, evict_after=9, **options)
     second = train(dataset=windows[1], model=tmp_path / "second", config=config, warm_start=tmp_path / "first").metrics
@@ -167,8 +167,9 @@ def test_a_killed_warm_start_resumes_at_its_own_step(windows, first_model, tmp_p
 
 
 def test_without_moments_the_optimizer_begins_anew(windows, tmp_path) -> None:
-    train(dataset=windows[0], model=tmp_path / "plain", config=TrainConfig(max_steps=3, **SMALL))
-    result = train(dataset=windows[1], model=tmp_path / "model", config=TrainConfig(max_steps=3, **SMALL), warm_start=tmp_path / "plain")
+    config = TrainConfig(max_steps=3, scorer="two-sided", **SMALL)
+    train(dataset=windows[0], model=tmp_path / "plain", config=config)
+    result = train(dataset=windows[1], model=tmp_path / "model", config=config, warm_start=tmp_path / "plain")
     assert result.metrics["earlier_steps"] == 0
     assert tf.reduce_all(tf.math.is_finite(load_model(tmp_path / "model").item_embedding.tables[0]))
 
@@ -195,7 +196,7 @@ def test_the_command_takes_it(windows, first_model, tmp_path) -> None:
 
 
 def test_the_memory_of_new_events_is_added_to_the_earlier_one(windows, tmp_path) -> None:
-    config = TrainConfig(max_steps=4, **{**SMALL, "memory": "pairs"})
+    config = TrainConfig(max_steps=4, scorer="two-sided", **{**SMALL, "memory": "pairs"})
     train(dataset=windows[0], model=tmp_path / "first", config=config)
     train(dataset=windows[1], model=tmp_path / "second", config=config, warm_start=tmp_path / "first")
     first, second = load_memory(tmp_path / "first"), load_memory(tmp_path / "second")

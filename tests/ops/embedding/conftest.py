@@ -1,11 +1,17 @@
 """Stock TensorFlow as the oracle, and random lookups to compare on."""
 
 import dataclasses
+import functools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context, execute, record
 
 from ops import native
 from ops.embedding import Feature, grouped_lookup
@@ -104,9 +110,100 @@ def _needs_library():
         pytest.skip("the native library is not built; run `make install`")
 
 
+# Tests of these modules run twice: with the CPU's kernels, and with those for GPUs on the CPU.
+ON_BOTH = {"test_oracle", "test_edges", "test_update", "test_stages"}
+IN_PROCESSES_OF_THEIR_OWN = {"test_bits_do_not_depend_on_the_run_or_the_threads"}
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH and metafunc.function.__name__ not in IN_PROCESSES_OF_THEIR_OWN:
+        metafunc.fixturenames.append("kernels")
+        metafunc.parametrize("kernels", ["cpu", pytest.param("gpu on host", marks=pytest.mark.slow)], indirect=True)
+
+
+@pytest.fixture
+def kernels(request, monkeypatch):
+    """Which kernels the fused ops take."""
+    if request.param == "cpu":
+        return
+    monkeypatch.setenv("NANN_CHECK_IDS_ON_GPU", "1")
+    monkeypatch.setenv("CUDA_ON_HOST_ORDER", "random:1")
+    library = request.getfixturevalue("cuda_on_host").ops()
+    monkeypatch.setattr(native, "load_library", lambda: library)
+
+
+class LabelledOps:
+    """The native ops, those with GPU kernels under the label that the test library registers these for the CPU with.
+
+    A label is an attribute of a graph's node, so an eager call runs a graph of one node; its gradient is recorded as of any eager call.
+    """
+
+    LABEL = "cuda_on_host"
+
+    def __init__(self, module):
+        self.native = module
+        self.calls = {}
+
+    def __getattr__(self, name):
+        function, fallback = getattr(self.native, name), getattr(self.native, f"{name}_eager_fallback", None)
+        if not name.startswith("nann_fused_embedding"):
+            return function
+        op_name = "Nann>" + "".join(part.capitalize() for part in name.removeprefix("nann_").split("_"))
+
+        def in_graph(arguments):
+            self.calls[op_name] = self.calls.get(op_name, 0) + 1
+            with tf.compat.v1.get_default_graph()._kernel_label_map({op_name: self.LABEL}):
+                outputs = function(**arguments)
+            return None if isinstance(outputs, tf.Operation) else outputs
+
+        def call(**arguments):
+            if not tf.executing_eagerly():
+                return in_graph(arguments)
+
+            with record.stop_recording():
+                outputs = tf.function(lambda: in_graph(arguments), autograph=False)()
+            flat = [output for output in tf.nest.flatten(outputs) if output is not None]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(execute, "execute", lambda *_, **__: flat)
+                return fallback(**{"name": None, **arguments}, ctx=context.context())
+
+        return call
+
+
 @pytest.fixture(scope="session")
 def oracle():
     """The helpers of this file."""
     return SimpleNamespace(
         Case=Case, random_case=random_case, stock_lookup=stock_lookup, value_and_gradients=value_and_gradients, fused_lookup=fused_lookup
     )
+
+
+@pytest.fixture(scope="session")
+def cuda_on_host():
+    """The CUDA kernels built for the CPU, into build/cuda_on_host; `build(target)` gives the path of what it built."""
+    repository = Path(__file__).resolve().parents[3]
+    source, build = Path(__file__).with_name("cc") / "cuda_on_host", repository / "build/cuda_on_host"
+    beside = Path(sys.executable).parent
+    cmake, ninja = (shutil.which(name, path=str(beside)) or shutil.which(name) for name in ("cmake", "ninja"))
+    if cmake is None or ninja is None:
+        pytest.skip("needs cmake and ninja")
+    facts = {
+        "CMAKE_MAKE_PROGRAM": ninja,
+        "TENSORFLOW_INCLUDE": tf.sysconfig.get_include(),
+        "TENSORFLOW_LIB": tf.sysconfig.get_lib(),
+        "TENSORFLOW_ABI": tf.sysconfig.CXX11_ABI_FLAG,
+    }
+    settings = [f"-D{name}={value}" for name, value in facts.items()]
+    subprocess.run([cmake, "-S", str(source), "-B", str(build), "-G", "Ninja", *settings], check=True, capture_output=True)
+
+    def build_target(target):
+        done = subprocess.run([cmake, "--build", str(build), "--target", target], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-5000:]
+        return build / target
+
+    @functools.cache
+    def ops():
+        tf.load_op_library(str(build_target("ops")))
+        return LabelledOps(native.load_library())
+
+    return SimpleNamespace(build=build_target, ops=ops)

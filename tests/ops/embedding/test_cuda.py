@@ -42,7 +42,7 @@ def test_the_kernels_compile_and_agree_with_loops_on_the_host(tmp_path):
     if run.returncode == NO_GPU:
         pytest.skip("compiled; there is no GPU to run it")
     assert run.returncode == 0, run.stderr
-    assert run.stdout == "ok\n"
+    assert run.stdout.startswith("ok\n")
 
 
 @pytest.mark.slow

@@ -1,0 +1,305 @@
+"""`nann check-data`: ordinary windows pass, each of the planted faults is found, what it says and keeps.
+
+`pytest -m slow -s tests/nann/steps/test_check_data.py` prints the numbers of docs/results/retraining.md.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pytest
+from click.testing import CliRunner
+
+from pipelines.cli import main
+
+DAY = 86_400
+DAYS = 8  # windows of the generated logs
+GENERATED_KINDS = "pv,fav,cart,buy"
+GLOBO_BEGIN = 1_506_902_400  # 2017-10-02 00:00 UTC
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a log: users, items, categories (-1: none), kinds (texts) and times in seconds, all [n]."""
+
+    users: np.ndarray
+    items: np.ndarray
+    categories: np.ndarray
+    kinds: np.ndarray
+    times: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> "Rows":
+        return Rows(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+    def write(self, path: Path) -> Path:
+        categories = pa.array(self.categories, mask=self.categories < 0)
+        columns = [self.users, self.items, categories, pa.array(self.kinds), self.times]
+        table = pa.table(columns, names=["user_id", "item_id", "category_id", "behavior", "timestamp"])
+        pyarrow.csv.write_csv(table, path, pyarrow.csv.WriteOptions(include_header=False))
+        return path
+
+    def days(self, begin: int, count: int) -> list["Rows"]:
+        return [self.take((self.times >= begin + day * DAY) & (self.times < begin + (day + 1) * DAY)) for day in range(count)]
+
+
+def joined(*parts: Rows) -> Rows:
+    return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in Rows.__dataclass_fields__))
+
+
+def half_a_day_missing(rows: Rows, rng: np.random.Generator) -> Rows:
+    hours = rows.times % DAY // 3600
+    return rows.take((hours < 6) | (hours >= 18))
+
+
+def morning_missing(rows: Rows, rng: np.random.Generator) -> Rows:
+    return rows.take((rows.times - rows.times.min()) > DAY // 2)
+
+
+def a_kind_gone(rows: Rows, rng: np.random.Generator) -> Rows:
+    """All but a few of the rarest one; where none at all is left, `nann convert` refuses the log itself."""
+    kinds, counts = np.unique(rows.kinds, return_counts=True)
+    return rows.take((rows.kinds != kinds[np.argmin(counts)]) | (rng.random(len(rows.kinds)) < 0.03))
+
+
+def ids_renumbered(rows: Rows, rng: np.random.Generator) -> Rows:
+    """The same numbers for other items, which keep their categories."""
+    known, place = np.unique(rows.items, return_inverse=True)
+    return replace(rows, items=rng.permutation(known)[place])
+
+
+def other_ids(rows: Rows, rng: np.random.Generator) -> Rows:
+    return replace(rows, items=rows.items + 10_000_000)
+
+
+def times_in_ms(rows: Rows, rng: np.random.Generator) -> Rows:
+    return replace(rows, times=rows.times * 1000)
+
+
+def another_zone(rows: Rows, rng: np.random.Generator) -> Rows:
+    return replace(rows, times=rows.times + 8 * 3600)
+
+
+def a_day_later(rows: Rows, rng: np.random.Generator) -> Rows:
+    return replace(rows, times=rows.times + DAY)
+
+
+def the_day_before(rows: Rows, rng: np.random.Generator) -> Rows:
+    return replace(rows, times=rows.times - DAY)
+
+
+def a_robot(rows: Rows, rng: np.random.Generator) -> Rows:
+    """One user with a third of all events."""
+    its = rows.take(rng.choice(len(rows.users), len(rows.users) // 2, replace=False))
+    return joined(rows, replace(its, users=np.full_like(its.users, 99_999_999)))
+
+
+def rows_twice(rows: Rows, rng: np.random.Generator) -> Rows:
+    return joined(rows, rows)
+
+
+def no_categories(rows: Rows, rng: np.random.Generator) -> Rows:
+    return replace(rows, categories=np.full_like(rows.categories, -1))
+
+
+def categories_permuted(rows: Rows, rng: np.random.Generator) -> Rows:
+    return replace(rows, categories=rng.permutation(rows.categories))
+
+
+def a_tenth(rows: Rows, rng: np.random.Generator) -> Rows:
+    return rows.take(rng.random(len(rows.users)) < 0.1)
+
+
+def items_shuffled(rows: Rows, rng: np.random.Generator) -> Rows:
+    """Every event is of any item: nothing is popular."""
+    known, first = np.unique(rows.items, return_index=True)
+    place = rng.integers(len(known), size=len(rows.items))
+    return replace(rows, items=known[place], categories=rows.categories[first][place])
+
+
+def all_users_new(rows: Rows, rng: np.random.Generator) -> Rows:
+    """A user id per event, but for a tenth of the users: where there is no other user, `nann convert` refuses the log itself."""
+    return replace(rows, users=np.where(rows.users % 10, 20_000_000 + np.arange(len(rows.users)), rows.users))
+
+
+# Fault -> figures of which one at least must be refused.
+FAULTS: dict[Callable[[Rows, np.random.Generator], Rows], set[str]] = {
+    half_a_day_missing: {"gap_hours"},
+    morning_missing: {"span_hours", "lead_hours"},
+    a_kind_gone: {"kinds_gone"},
+    ids_renumbered: {"changed_categories", "popularity_correlation"},
+    other_ids: {"new_items"},
+    times_in_ms: {"types_changed"},
+    another_zone: {"lead_hours"},
+    a_day_later: {"lead_hours"},
+    the_day_before: {"lead_hours"},
+    a_robot: {"busiest_share"},
+    rows_twice: {"equal_rows_share"},
+    no_categories: {"no_category_share"},
+    categories_permuted: {"changed_categories"},
+    a_tenth: {"rows"},
+    items_shuffled: {"popularity_distance", "popularity_correlation"},
+    all_users_new: {"new_users", "activity_distance"},
+}
+
+
+def nann(*words: object) -> str:
+    result = CliRunner().invoke(main, [*map(str, words), "--quiet"])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def check(rows: Rows, root: Path, kinds: str, earlier: Path | None, *options: object) -> dict:
+    """The verdict on a window that is put down under ``root``."""
+    root.mkdir(parents=True)
+    log = rows.write(root / "log.csv")
+    nann("convert", "--input", log, "--output-root", root, "--shards", 1, "--behaviors", kinds, "--keep-behaviors")
+    nann("check-data", "--output-root", root, *(["--earlier", earlier] if earlier else []), *options)
+    return json.loads((root / "data_check" / "verdict.json").read_text())
+
+
+def walk(windows: list[Rows], root: Path, kinds: str) -> list[dict]:
+    """Verdicts on windows one after the other, each compared with those before it."""
+    verdicts: list[dict] = []
+    for number, rows in enumerate(windows):
+        earlier = root / str(number - 1) / "data_check" if number else None
+        verdicts.append(check(rows, root / str(number), kinds, earlier))
+    return verdicts
+
+
+def generated(root: Path, seed: int) -> list[Rows]:
+    log = root / f"log-{seed}.csv"
+    # The first days of a generated log are those in which its users begin.
+    nann("generate", "--output", log, "--users", 1500, "--items", 1000, "--categories", 25, "--days", DAYS + 4, "--seed", seed)
+    table = pyarrow.csv.read_csv(log, pyarrow.csv.ReadOptions(autogenerate_column_names=True))
+    rows = Rows(*(column.to_numpy(zero_copy_only=False) for column in table.columns))
+    return rows.days(int(rows.times.min()) // DAY * DAY + 3 * DAY, DAYS)
+
+
+def globo(shared_data: Path) -> list[Rows]:
+    """15 days of clicks; the device stands for the kind of an event."""
+    table = pyarrow.csv.read_csv(shared_data / "globo_clicks.csv.gz")
+    articles = pyarrow.csv.read_csv(shared_data / "globo_articles.csv.gz")
+    category = np.zeros(pc.max(articles["article_id"]).as_py() + 1, np.int64)
+    category[articles["article_id"].to_numpy()] = articles["category_id"].to_numpy()
+    items = table["click_article_id"].to_numpy()
+    device = table["click_deviceGroup"].to_numpy()
+    kinds = np.where(device == 1, "desktop", np.where(device == 3, "mobile", "other"))
+    rows = Rows(table["user_id"].to_numpy(), items, category[items], kinds, table["click_timestamp"].to_numpy() // 1000)
+    return rows.days(GLOBO_BEGIN, 15)
+
+
+@pytest.fixture(scope="module")
+def ordinary(tmp_path_factory) -> tuple[list[Rows], Path, list[dict]]:
+    """Windows of a generated log, where their checks lie, and the verdicts."""
+    root = tmp_path_factory.mktemp("ordinary")
+    windows = generated(root, seed=1)
+    return windows, root, walk(windows, root, GENERATED_KINDS)
+
+
+def refused(verdicts: list[dict]) -> list[list[str]]:
+    return [verdict["refused"] for verdict in verdicts]
+
+
+def test_ordinary_windows_pass(ordinary):
+    _, _, verdicts = ordinary
+    assert refused(verdicts) == [[]] * DAYS
+    assert [verdict["windows_before"] for verdict in verdicts] == list(range(DAYS))
+    assert [verdict["compared"] for verdict in verdicts] == [False, False] + [True] * (DAYS - 2)
+    assert len(verdicts[-1]["checks"]) > len(verdicts[0]["checks"])
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_is_found(fault, ordinary, tmp_path):
+    windows, root, _ = ordinary
+    bad = fault(windows[-1], np.random.default_rng(1))
+    verdict = check(bad, tmp_path / "bad", GENERATED_KINDS, root / str(DAYS - 2) / "data_check")
+    assert not verdict["passed"]
+    assert FAULTS[fault] & set(verdict["refused"]), verdict["refused"]
+
+
+def checks_of(root: Path) -> dict[str, dict]:
+    """The checks in ``root`` by figure; of one with several bounds, the broken one or the last."""
+    checks = json.loads((root / "data_check" / "verdict.json").read_text())["checks"]
+    return {check["name"]: check for check in sorted(checks, key=lambda check: not check["passed"])[::-1]}
+
+
+def test_a_refusal_names_the_figure_its_past_and_causes(ordinary, tmp_path, caplog):
+    windows, root, _ = ordinary
+    check(a_robot(windows[-1], np.random.default_rng(1)), tmp_path / "bad", GENERATED_KINDS, root / str(DAYS - 2) / "data_check")
+    [line] = [record.message for record in caplog.records if "(busiest_share)" in record.message][:1]
+    assert line.startswith("REFUSED: share of the busiest user's events (busiest_share) 0.33")
+    assert ", allowed at most 0." in line
+    assert line.endswith("perhaps a robot, or a default user id stands for all who are not signed in")
+    page = (tmp_path / "bad" / "data_check" / "report.html").read_text()
+    assert "refused" in page
+    assert "a default user id stands for all who are not signed in" in page
+    assert page.count("<svg") == 2
+    found = checks_of(tmp_path / "bad")["rows"]
+    assert found["past"][0] <= found["value"] / 1.3 <= found["past"][1] * 1.5
+
+
+def test_a_refused_window_is_not_in_the_series_and_an_accepted_one_is(ordinary, tmp_path):
+    windows, root, _ = ordinary
+    earlier = root / str(DAYS - 2) / "data_check" / "series.json"
+    bad = tmp_path / "bad"
+    verdict = check(rows_twice(windows[-1], np.random.default_rng(1)), bad, GENERATED_KINDS, earlier)
+    assert json.loads((bad / "data_check" / "series.json").read_text()) == json.loads(earlier.read_text())
+    names = ",".join(verdict["refused"])
+    nann("check-data", "--dataset", bad / "dataset", "--data-check", tmp_path / "accepted", "--earlier", earlier, "--accept", names)
+    assert json.loads((tmp_path / "accepted" / "verdict.json").read_text())["passed"]
+    assert len(json.loads((tmp_path / "accepted" / "series.json").read_text())["windows"]) == DAYS
+    # The window itself is no window before it.
+    both = ["--earlier", tmp_path / "accepted", "--earlier", earlier]
+    nann("check-data", "--dataset", bad / "dataset", "--data-check", tmp_path / "again", *both, "--keep", 3)
+    verdict = json.loads((tmp_path / "again" / "verdict.json").read_text())
+    assert (verdict["windows_before"], verdict["passed"]) == (DAYS - 1, False)
+    assert len(json.loads((tmp_path / "again" / "series.json").read_text())["windows"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--accept", "lines"], "accept names 'lines', which is no figure; give some of rows, users"),
+        (["--earlier", "absent"], "absent does not exist; run `nann check-data` first"),
+        (["--earlier", __file__], "is no series of windows"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(options, message, small_dataset, tmp_path):
+    words = ["check-data", "--dataset", str(small_dataset), "--data-check", str(tmp_path / "check"), *options]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+@pytest.mark.slow
+def test_no_alarm_in_generated_logs(tmp_path):
+    """More logs, windows and bounds than the ordinary test has."""
+    verdicts = []
+    for seed in range(2, 7):
+        verdicts += walk(generated(tmp_path, seed), tmp_path / str(seed), GENERATED_KINDS)
+    print(f"\n{sum(not verdict['passed'] for verdict in verdicts)} alarms in {len(verdicts)} generated windows: {refused(verdicts)}")
+    assert all(verdict["passed"] for verdict in verdicts)
+
+
+@pytest.mark.slow
+def test_fifteen_days_of_clicks(shared_data, tmp_path):
+    """No alarm on ordinary days, and each fault found on the last one."""
+    windows = globo(shared_data)
+    kinds = ",".join(sorted({str(kind) for rows in windows for kind in np.unique(rows.kinds)}))
+    verdicts = walk(windows, tmp_path, kinds)
+    figures = [json.loads((tmp_path / str(day) / "data_check" / "statistics.json").read_text())["figures"] for day in range(15)]
+    for name in figures[-1]:
+        print(f"{name:22}", *(f"{'-' if day[name] is None else format(day[name], '.4g'):>8}" for day in figures))
+    print("alarms on ordinary days:", refused(verdicts))
+    found = {}
+    for fault in FAULTS:
+        bad = fault(windows[-1], np.random.default_rng(1))
+        found[fault.__name__] = check(bad, tmp_path / fault.__name__, kinds, tmp_path / "13" / "data_check")["refused"]
+        print(f"{fault.__name__:22}", ", ".join(found[fault.__name__]) or "MISSED")
+    assert refused(verdicts) == [[]] * 15
+    assert all(FAULTS[fault] & set(found[fault.__name__]) for fault in FAULTS)
