@@ -43,7 +43,7 @@ def partition_events(config: ConvertConfig, counts: Counts, workers: int) -> int
     if events < MIN_PARTITION_EVENTS:
         needed = estimated_bytes(counts, workers, MIN_PARTITION_EVENTS) / GIB
         raise DataError(
-            f"{len(counts.user_ids):,} users and {len(counts.item_ids):,} items need about {needed:.1f} GiB with {workers} threads, but "
+            f"{len(counts.user_ids):,} users and {len(counts.item_ids):,} items need about {needed:.2f} GiB with {workers} threads, but "
             f"memory_limit is {config.memory_limit:g} GiB; raise it, or lower threads"
         )
     return min(events, MAX_PARTITION_EVENTS)

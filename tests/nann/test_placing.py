@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -119,3 +120,20 @@ def test_only_an_artifact_of_the_step_is_removed(tmp_path: Path) -> None:
             remove_artifact(path, step)
     remove_artifact(tmp_path / "model", "train")
     assert names(tmp_path) == ["link"]
+
+
+# What may remove or rename: the modules that do it for all, and those that do it within a directory of their own work.
+FOR_ALL = {"data_prep/durable.py", "nann/placing.py", "nann/service/store.py"}
+WITHIN_OWN_WORK = {
+    *("data_prep/compression.py", "data_prep/plan.py", "data_prep/planning.py", "nann/artifacts.py", "nann/replay/models.py"),
+    *("nann/steps/replay.py", "nann/steps/sweep.py", "nann/training/checkpoints.py", "nann/training/records.py"),
+    *("components/training_job.py", "pipelines/runner.py", "pipelines/runs.py"),
+}
+
+
+def test_nothing_else_removes_or_renames() -> None:
+    root = Path(placing.__file__).parents[1]
+    calls = re.compile(r"rmtree\(|\.unlink\(|os\.(remove|rename|replace|rmdir)\(|\.rename\(|gfile\.(remove|rename|rmtree)\(")
+    sources = [path for package in ("nann", "data_prep", "components", "pipelines") for path in (root / package).rglob("*.py")]
+    found = {str(path.relative_to(root)) for path in sources if calls.search(path.read_text(encoding="utf-8"))}
+    assert found == FOR_ALL | WITHIN_OWN_WORK
