@@ -1,11 +1,14 @@
-"""The walk of `nann.retrieval.beam` for one user in plain Python: slow, obvious, and what the tests of both forms compare with."""
+"""The walk of `nann.retrieval.beam` in plain Python, slow and obvious, to compare with; and which ops have no kernel for GPUs."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorflow.python.framework import kernels
 
 from nann.index.graph import Graph
 from nann.retrieval.plan import WalkPlan
@@ -44,3 +47,33 @@ def walk_in_python(score: Callable[[list[int]], list[float]], graph: Graph, plan
             frontier = [position for _, order, position in ranking(level.ef) if order >= first_new]
     best = ranking(plan.top_k)
     return [position for _, _, position in best], [value for value, _, _ in best], len(found)
+
+
+# Ops with kernels for GPUs in TensorFlow 2.21 that its build for CPUs does not register, so that its registry cannot tell: read from
+# TensorFlow's sources. Some of them compute int32 on the host, as those registered for any device ("DEFAULT") do.
+STOCK_GPU_KERNELS = set(
+    re.findall(
+        r"\w+",
+        """
+    All BatchMatMulV2 BiasAdd Cast Cumsum Einsum Elu Erf Exp GatherNd GatherV2 IsFinite Log Log1p LogicalAnd LogicalNot LogicalOr
+    LowerBound MatMul Mean OneHot Pack PadV2 Pow Prod RealDiv Reciprocal Relu ReluGrad Rsqrt RsqrtGrad ScatterNd Select SelectV2
+    Sigmoid SigmoidGrad Softmax Softplus SoftplusGrad Sqrt StatelessRandomGetKeyCounter StatelessRandomUniformV2 StridedSlice
+    StridedSliceGrad Sum Tanh TensorScatterUpdate Tile TopKV2 Transpose UnsortedSegmentSum UpperBound Where
+    """,
+    )
+)
+
+
+@pytest.fixture(scope="session")
+def host_ops():
+    """A function from op names to those without a kernel for GPUs, as far as the registry, the table above and our sources tell."""
+    source = Path(__file__).resolve().parents[2] / "ops/cc/embedding_gpu_kernels.cc"
+    ours = set(re.findall(r'NANN_GPU\(\s*"([^"]+)"', source.read_text())) if source.is_file() else set()
+
+    def select(ops):
+        registered: dict[str, set[str]] = {}
+        for kernel in kernels.get_all_registered_kernels().kernel:
+            registered.setdefault(kernel.op, set()).add(kernel.device_type)
+        return {op for op in ops - STOCK_GPU_KERNELS - ours if not registered[op] & {"DEFAULT", "GPU"}}
+
+    return select

@@ -1,5 +1,7 @@
 """What the graph of a training step is made of."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,8 +23,8 @@ SHAPES = {
 kinds = pytest.mark.parametrize("kind", list(SHAPES))
 
 
-def traced_ops(kind, fused):
-    config = TrainConfig(scorer={"samples": "nann", "packed": "sequence"}[kind], emb_dim=8, xla=False, fused=fused)
+def traced_ops(kind, fused, **options):
+    config = TrainConfig(scorer={"samples": "nann", "packed": "sequence"}[kind], emb_dim=8, xla=False, fused=fused, **options)
     scorer = build_model(config, num_items=ITEMS, num_categories=CATEGORIES)
     optimizer = LazyAdamW(trained_variables(scorer), fused=fused)
     step = TrainingStep(
@@ -51,3 +53,13 @@ def test_a_step_looks_up_differentiates_and_updates_with_fused_ops(kind):
 @kinds
 def test_without_fusion_a_step_holds_stock_ops_alone(kind):
     assert not any(op.startswith("Nann>") for op in traced_ops(kind, fused=False))
+
+
+@pytest.mark.parametrize("mixed_precision", [False, True])
+@kinds
+def test_every_op_of_a_fused_step_has_a_kernel_for_gpus(host_ops, kind, mixed_precision):
+    if native.load_library() is None or not (Path(__file__).resolve().parents[3] / "ops/cc").is_dir():
+        pytest.skip("needs the native library and its sources")
+    found = traced_ops(kind, fused=True, mixed_precision=mixed_precision)
+    assert found >= FUSED
+    assert host_ops(found) == set(), "a step would go from the GPU to the host and back"

@@ -45,6 +45,17 @@ def test_the_kernels_compile_and_agree_with_loops_on_the_host(tmp_path):
     assert run.stdout.startswith("ok\n")
 
 
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there may be a GPU")
+def test_the_check_for_gpus_says_that_there_is_none(tmp_path):
+    script = REPOSITORY / "benchmarks/gpu_check/check"
+    if not script.is_file():
+        pytest.skip("a wheel is tested: the benchmarks are not here")
+    done = subprocess.run([script, tmp_path / "out"], capture_output=True, text=True, check=False)
+    assert done.returncode == NO_GPU
+    assert "there is no GPU here" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_the_ops_side_compiles():
     if shutil.which("g++") is None:

@@ -181,11 +181,10 @@ def train_a_little(dtype=tf.float32):
     table, constant = tf.Variable(start), tf.constant(start)
     ids = tf.ragged.constant([[3, 3, 7], [], [39, 3]], dtype=tf.int64)
     weights = ids.with_values(tf.constant([1, 2, 1, 1, 3], dtype))
-    found = []
+    found: list = []
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([constant, weights.values])
-        for each in (table, constant):
-            found.append(grouped_lookup([Feature(each, ids, weights, max_norm=1.5)])[0])
+        found += [grouped_lookup([Feature(each, ids, weights, max_norm=1.5)])[0] for each in (table, constant)]
         places = [tf.constant([[3, 0], [1, 39]])]
         found += [lookup_positions([table], places)[0], lookup_positions([constant], places)[0]]
     for pooled in list(found):
@@ -219,7 +218,7 @@ def test_every_op_with_a_gpu_kernel_equals_that_of_the_cpu(ops, monkeypatch, dty
 def test_a_fault_of_a_kernel_is_an_error_of_its_op(ops, monkeypatch):
     table = tf.Variable(tf.ones([6, 2]))
     monkeypatch.setenv("CUDA_ON_HOST_ORDER", "sideways")
-    with pytest.raises(tf.errors.InternalError, match="a CUDA kernel failed: .* got sideways"):
+    with pytest.raises(tf.errors.InternalError, match=r"a CUDA kernel failed: .* got sideways"):
         grouped_lookup([Feature(table, tf.ragged.constant([[1]], dtype=tf.int64))])
 
 
