@@ -64,7 +64,7 @@ class Check:
         name: of the figure.
         value: of the window.
         low, high: least and most allowed; None: no bound.
-        past: least and most of the earlier windows it was compared with; None for an absolute bound.
+        past: least and most of the earlier windows; None where there are none that have the figure.
         accepted: it may be out of range this time.
         causes: what a value out of range may come from.
     """
@@ -105,7 +105,7 @@ def check_window(window: Statistics, earlier: Sequence[Statistics], config: Chec
         config: the limits.
     """
     absolute = _absolute_bounds(window, earlier, config)
-    checks = [_check(window, name, bounds, None, config) for name, bounds in absolute.items()]
+    checks = [_check(window, name, bounds, _past(name, earlier), config) for name, bounds in absolute.items()]
     if len(earlier) >= config.min_windows:
         for name, (bounds, past) in _past_bounds(window, earlier, config).items():
             checks.append(_check(window, name, bounds, past, config))
