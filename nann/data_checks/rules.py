@@ -57,7 +57,7 @@ FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Check:
+class WindowCheck:
     """A figure and its bounds.
 
     Attributes:
@@ -96,7 +96,7 @@ class Check:
 Bounds = tuple[float | None, float | None]
 
 
-def check_window(window: Statistics, earlier: Sequence[Statistics], config: CheckDataConfig) -> list[Check]:
+def check_window(window: Statistics, earlier: Sequence[Statistics], config: CheckDataConfig) -> list[WindowCheck]:
     """The checks of a window whose figures can be told.
 
     Args:
@@ -112,12 +112,12 @@ def check_window(window: Statistics, earlier: Sequence[Statistics], config: Chec
     return [check for check in checks if check is not None]
 
 
-def _check(window: Statistics, name: str, bounds: Bounds, past: Sequence[float] | None, config: CheckDataConfig) -> Check | None:
+def _check(window: Statistics, name: str, bounds: Bounds, past: Sequence[float] | None, config: CheckDataConfig) -> WindowCheck | None:
     value = window["figures"].get(name)
     if value is None:
         return None
     span = (min(past), max(past)) if past else None
-    return Check(name, float(value), *bounds, past=span, accepted=name in config.accept, causes=FIGURES[name][1])
+    return WindowCheck(name, float(value), *bounds, past=span, accepted=name in config.accept, causes=FIGURES[name][1])
 
 
 def _absolute_bounds(window: Statistics, earlier: Sequence[Statistics], config: CheckDataConfig) -> dict[str, Bounds]:
