@@ -270,8 +270,8 @@ class CheckDataConfig(StepConfig):
         description="rank correlation of the items' events with those of the window before: least as a multiple of the past's least",
     )
     max_hour_distance: float = Field(0.3, ge=0, le=1, description="Jensen-Shannon distance of the hours of the day from the past; 1: any")
-    max_kind_distance: float = Field(0.15, ge=0, le=1, description="the same of kinds of events")
-    max_category_distance: float = Field(0.4, ge=0, le=1, description="the same of categories")
+    max_kind_distance: float = Field(0.25, ge=0, le=1, description="the same of kinds of events")
+    max_category_distance: float = Field(0.5, ge=0, le=1, description="the same of categories")
     max_popularity_distance: float = Field(0.2, ge=0, le=1, description="the same of events by the rank of their item")
     max_activity_distance: float = Field(0.2, ge=0, le=1, description="the same of users by their number of events")
     max_distance_ratio: float = Field(2.0, ge=1, description="a distance may always be as large as the past's most x this")

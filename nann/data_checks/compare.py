@@ -42,7 +42,7 @@ def comparable(window: Statistics, earlier: Sequence[Statistics]) -> list[Statis
         return list(earlier)
 
     def apart(other: Statistics) -> float:
-        hours = abs(window["range"][0] - other["range"][0]) / HOUR % 24
+        hours = abs(float(window["range"][0] - other["range"][0])) / HOUR % 24
         return min(hours, 24 - hours)
 
     return [other for other in earlier if other["range"] is not None and apart(other) <= SAME_HOUR]
@@ -115,7 +115,7 @@ def _rank_correlation(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) 
         if len(distinct) < 2:
             return None
         ranks.append((np.cumsum(counts) - (counts - 1) / 2)[place])
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def _distance(name: str, window: Statistics, earlier: Sequence[Statistics]) -> float | None:

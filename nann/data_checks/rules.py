@@ -57,14 +57,14 @@ FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Check:
+class WindowCheck:
     """A figure and its bounds.
 
     Attributes:
         name: of the figure.
         value: of the window.
         low, high: least and most allowed; None: no bound.
-        past: least and most of the earlier windows it was compared with; None for an absolute bound.
+        past: least and most of the earlier windows; None where there are none that have the figure.
         accepted: it may be out of range this time.
         causes: what a value out of range may come from.
     """
@@ -96,7 +96,7 @@ class Check:
 Bounds = tuple[float | None, float | None]
 
 
-def check_window(window: Statistics, earlier: Sequence[Statistics], config: CheckDataConfig) -> list[Check]:
+def check_window(window: Statistics, earlier: Sequence[Statistics], config: CheckDataConfig) -> list[WindowCheck]:
     """The checks of a window whose figures can be told.
 
     Args:
@@ -105,19 +105,19 @@ def check_window(window: Statistics, earlier: Sequence[Statistics], config: Chec
         config: the limits.
     """
     absolute = _absolute_bounds(window, earlier, config)
-    checks = [_check(window, name, bounds, None, config) for name, bounds in absolute.items()]
+    checks = [_check(window, name, bounds, _past(name, earlier), config) for name, bounds in absolute.items()]
     if len(earlier) >= config.min_windows:
         for name, (bounds, past) in _past_bounds(window, earlier, config).items():
             checks.append(_check(window, name, bounds, past, config))
     return [check for check in checks if check is not None]
 
 
-def _check(window: Statistics, name: str, bounds: Bounds, past: Sequence[float] | None, config: CheckDataConfig) -> Check | None:
+def _check(window: Statistics, name: str, bounds: Bounds, past: Sequence[float] | None, config: CheckDataConfig) -> WindowCheck | None:
     value = window["figures"].get(name)
     if value is None:
         return None
     span = (min(past), max(past)) if past else None
-    return Check(name, float(value), *bounds, past=span, accepted=name in config.accept, causes=FIGURES[name][1])
+    return WindowCheck(name, float(value), *bounds, past=span, accepted=name in config.accept, causes=FIGURES[name][1])
 
 
 def _absolute_bounds(window: Statistics, earlier: Sequence[Statistics], config: CheckDataConfig) -> dict[str, Bounds]:

@@ -26,7 +26,8 @@ def hash_ids(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     else:
         digests = b"".join(hashlib.blake2b(str(text).encode(), digest_size=8).digest() for text in ids)
         hashed = np.frombuffer(digests, np.uint64)
-    return np.maximum(hashed >> np.uint64(64 - HASH_BITS), np.uint64(1)).astype(np.int64)
+    found: npt.NDArray[np.int64] = np.maximum(hashed >> np.uint64(64 - HASH_BITS), np.uint64(1)).astype(np.int64)
+    return found
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Sketch:
     @classmethod
     def read(cls, kept: dict[str, Any]) -> Sketch:
         """Of what `as_dict` gave."""
-        return cls(*(np.asarray(kept[name], np.int64) if name != "below" else int(kept[name]) for name in cls.__dataclass_fields__))
+        hashes, counts, labels = (np.asarray(kept[name], np.int64) for name in ("hashes", "counts", "labels"))
+        return cls(hashes, int(kept["below"]), counts, labels)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -16,7 +16,7 @@ KEPT_CATEGORIES = 256
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowContents:
     """What a dataset holds of a window (E events of U training users, N items).
 
     Attributes:
@@ -46,7 +46,7 @@ class Window:
     category_ids: npt.NDArray[Any]
 
 
-def window_statistics(window: Window) -> dict[str, Any]:
+def window_statistics(window: WindowContents) -> dict[str, Any]:
     """Statistics of a window.
 
     Returns:
@@ -87,7 +87,7 @@ def _row_figures(meta: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _user_figures(window: Window) -> dict[str, float | None]:
+def _user_figures(window: WindowContents) -> dict[str, float | None]:
     lengths = np.diff(window.row_splits)
     events = max(1, int(window.meta["num_events"]))
     users = np.repeat(np.arange(len(lengths)), lengths)
@@ -99,7 +99,7 @@ def _user_figures(window: Window) -> dict[str, float | None]:
     }
 
 
-def _held_out_excess(window: Window, lengths: npt.NDArray[np.int64]) -> int:
+def _held_out_excess(window: WindowContents, lengths: npt.NDArray[np.int64]) -> int:
     """Events that the held-out users have beyond what as many training users have: those of a busy one among them, whose records are
     cut to a history."""
     per_split = window.meta.get("num_users_per_split", {})
@@ -111,7 +111,7 @@ def _held_out_excess(window: Window, lengths: npt.NDArray[np.int64]) -> int:
     return max(0, round(int(window.meta["num_events"]) - len(window.item_rows) - float(expected + noise)))
 
 
-def _item_figures(window: Window) -> dict[str, float | None]:
+def _item_figures(window: WindowContents) -> dict[str, float | None]:
     counts = window.item_counts[1:]
     used = counts > 0
     total = max(1, int(counts.sum()))
@@ -125,7 +125,7 @@ def _item_figures(window: Window) -> dict[str, float | None]:
     }
 
 
-def _time_figures(window: Window) -> dict[str, float | None]:
+def _time_figures(window: WindowContents) -> dict[str, float | None]:
     if window.times is None:
         return {"span_hours": None, "gap_hours": None}
     first, last = window.meta["time_range"]
@@ -133,7 +133,7 @@ def _time_figures(window: Window) -> dict[str, float | None]:
     return {"span_hours": (last - first) / HOUR, "gap_hours": float(gaps.max(initial=0)) / HOUR}
 
 
-def _kinds(window: Window) -> dict[str, int] | None:
+def _kinds(window: WindowContents) -> dict[str, int] | None:
     if window.kinds is None:
         return None
     counts = np.bincount(window.kinds, minlength=len(window.kind_names) + 1)[1:]
@@ -147,7 +147,7 @@ def _by_powers(ordered: npt.NDArray[np.int64]) -> list[int]:
     return [int(part) for part in np.add.reduceat(ordered, begins[begins < len(ordered)])] if len(ordered) else []
 
 
-def _categories(window: Window) -> dict[str, int]:
+def _categories(window: WindowContents) -> dict[str, int]:
     """Events by hash of the category; what has none under "0", and all beyond the largest `KEPT_CATEGORIES` under "others"."""
     counts = np.bincount(window.category_rows[1:], window.item_counts[1:]).astype(np.int64)
     hash_of = np.zeros(len(counts), np.int64)
@@ -157,12 +157,12 @@ def _categories(window: Window) -> dict[str, int]:
     return {**kept, "others": int(counts[order[KEPT_CATEGORIES:]].sum())}
 
 
-def _category_hashes(window: Window) -> npt.NDArray[np.int64]:
+def _category_hashes(window: WindowContents) -> npt.NDArray[np.int64]:
     """[N] by item, 0 for none."""
     return np.where(window.category_rows[1:] > 0, hash_ids(window.category_ids[1:]), 0)
 
 
-def _sketches(window: Window) -> dict[str, Sketch]:
+def _sketches(window: WindowContents) -> dict[str, Sketch]:
     used = window.item_counts[1:] > 0
     categories = _category_hashes(window)[used]
     found = {

@@ -17,7 +17,7 @@ from nann.config import CheckDataConfig
 from nann.data_checks.compare import compared_figures
 from nann.data_checks.rules import FIGURES, check_window
 from nann.data_checks.series import SERIES_NAME, read_series, series_of
-from nann.data_checks.statistics import Window, window_statistics
+from nann.data_checks.statistics import WindowContents, window_statistics
 from nann.dataset import Dataset
 from nann.dataset.inputs import BEHAVIOR
 from nann.digests import sha256_files
@@ -97,7 +97,7 @@ def _made_from(earlier: Sequence[Path]) -> dict[str, Artifact | str]:
     return found
 
 
-def read_window(path: Path) -> Window:
+def read_window(path: Path) -> WindowContents:
     """Reads what is to be known of a dataset.
 
     Raises:
@@ -111,7 +111,7 @@ def read_window(path: Path) -> Window:
     neutral: Any = "" if pa.types.is_string(categories.type) or pa.types.is_large_string(categories.type) else 0
     category_ids = categories.fill_null(neutral).to_numpy(zero_copy_only=False)
     items = dataset.items()
-    return Window(
+    return WindowContents(
         meta=dataset.meta,
         item_rows=histories.item_rows,
         row_splits=histories.row_splits,

@@ -228,12 +228,14 @@ def checks_of(root: Path) -> dict[str, dict]:
     return {check["name"]: check for check in sorted(checks, key=lambda check: not check["passed"])[::-1]}
 
 
-def test_a_refusal_names_the_figure_its_past_and_causes(ordinary, tmp_path, caplog):
+def test_a_refusal_names_the_figure_its_past_and_causes(ordinary, tmp_path):
     windows, root, _ = ordinary
-    check(a_robot(windows[-1], np.random.default_rng(1)), tmp_path / "bad", GENERATED_KINDS, root / str(DAYS - 2) / "data_check")
-    [line] = [record.message for record in caplog.records if "(busiest_share)" in record.message][:1]
-    assert line.startswith("REFUSED: share of the busiest user's events (busiest_share) 0.33")
-    assert ", allowed at most 0." in line
+    earlier = root / str(DAYS - 2) / "data_check"
+    check(a_robot(windows[-1], np.random.default_rng(1)), tmp_path / "bad", GENERATED_KINDS, earlier)
+    said = nann("check-data", "--dataset", tmp_path / "bad" / "dataset", "--data-check", tmp_path / "again", "--earlier", earlier)
+    line = next(line for line in said.splitlines() if "(busiest_share)" in line)
+    assert line.partition("REFUSED: ")[2].startswith("share of the busiest user's events (busiest_share) 0.33")
+    assert ", allowed at most 0.2, in the past 0.01" in line
     assert line.endswith("perhaps a robot, or a default user id stands for all who are not signed in")
     page = (tmp_path / "bad" / "data_check" / "report.html").read_text()
     assert "refused" in page
