@@ -39,7 +39,7 @@ class TimedBatches:
         self.max_length = max_length
         self.num_samples = len(positions)
         self.batch_size = max(1, min(config.batch_size, self.num_samples))
-        self.steps = int(np.ceil(config.epochs * self.num_samples / self.batch_size))
+        self.steps = self.wanted_steps = int(np.ceil(config.epochs * self.num_samples / self.batch_size))
         self._epoch = -1
         self._ordered = self._chunks = np.zeros(0, np.int64)
 

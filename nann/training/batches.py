@@ -53,6 +53,7 @@ class Batches(Protocol):
         num_samples: samples of an epoch.
         batch_size: samples of the global batch; in the mean, where they vary.
         steps: batches of the whole training.
+        wanted_steps: those that the passes come to, more than `steps` where a limit cuts them short.
         neighbors: of the items' neighbourhoods, for a scorer that has them; None: batches without.
     """
 
@@ -60,6 +61,7 @@ class Batches(Protocol):
     num_samples: int
     batch_size: int
     steps: int
+    wanted_steps: int
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:

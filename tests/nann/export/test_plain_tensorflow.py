@@ -48,7 +48,7 @@ def test_block_with_inputs(exporter: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(outputs["scores"], expected.scores, atol=1e-5)
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if block not in WITH_INPUTS], ids=["saved_model", "meta", "frozen"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["inputs", "saved_model", "meta", "frozen"])
 def test_block(exported: Any, block: str) -> None:
     outputs = run_block(block, exported.directory.parent)
     expected = exported.retriever()(np.array([[3, 7, 12]]), np.array([[1, 2, 1]]))
