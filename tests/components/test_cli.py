@@ -93,7 +93,10 @@ def test_a_missing_log(tmp_path: Path) -> None:
 
 def test_a_missing_config_file(log: Path, tmp_path: Path) -> None:
     result = nann("convert", "--input", log, "--dataset", tmp_path / "dataset", "--config", tmp_path / "no.yaml")
-    assert (result.exit_code, result.stderr) == (1, f"error: {tmp_path / 'no.yaml'}: No such file or directory; give a path that is there\n")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"error: {tmp_path / 'no.yaml'}: No such file or directory; give a path that is there\n",
+    )
 
 
 def test_an_unknown_key_in_the_file(log: Path, tmp_path: Path) -> None:
