@@ -1,4 +1,5 @@
-// Included before the ops' side of the GPU kernels: registers them for the CPU, under a label that graphs and calls have to ask for.
+// Included before the ops' side of the GPU kernels: registers them for the CPU, under a label that graphs and calls have to ask
+// for.
 
 #ifndef CUDA_ON_HOST_OPS_ON_HOST_H_
 #define CUDA_ON_HOST_OPS_ON_HOST_H_
