@@ -289,9 +289,15 @@ class ArtifactWriter:
     def _resume_or_empty(self) -> None:
         stamp = self._partial / STAMP_NAME
         left = any(entry != stamp for entry in self._partial.iterdir())
-        if left and not (self._resumable and stamp.read_text() == json.dumps(self._head, sort_keys=True)):
+        if left and not (self._resumable and self._is_of_this(stamp)):
             logger.warning("%s: discarding what an interrupted run with other inputs or parameters left", self._partial)
             self._place.empty()
+
+    def _is_of_this(self, stamp: Path) -> bool:
+        """Whether a stamp says the same; as values, since an option's default of 4 is 4.0 once it was written into a file."""
+        with suppress(OSError, ValueError):  # killed before it was whole
+            return bool(json.loads(stamp.read_text()) == self._head)
+        return False
 
     def _stamp(self) -> None:
         """Says what the partial directory is of; without it a later run begins anew."""

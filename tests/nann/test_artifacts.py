@@ -77,3 +77,14 @@ def test_removing_a_version_leaves_what_its_links_point_at(tmp_path: Path) -> No
     store.remove("versions/000003")
     assert store.names("versions") == []
     assert (foreign / "data.bin").read_text() == "not ours"
+
+
+def test_what_a_killed_run_left_is_kept_when_a_default_is_written_out(tmp_path):
+    """An option of floats has the default 4, and 4.0 when a file or a flag gives it."""
+    for epochs in (4, 4.0):
+        writer = ArtifactWriter(tmp_path / "model", step="train", params={"epochs": epochs}, inputs={}, resumable=True)
+        with pytest.raises(KeyboardInterrupt), writer as directory:  # noqa: PT012
+            left = [path.name for path in directory.iterdir() if path.name == "checkpoint"]
+            (directory / "checkpoint").write_text("here")
+            raise KeyboardInterrupt
+    assert left == ["checkpoint"]
