@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -53,6 +54,9 @@ void Fiber::Start(void (*entry)(), char* stack, size_t size) {
   entry_ = entry;
   stack_ = stack;
   size_ = size;
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(stack, size);  // what the fiber before left on it
+#endif
 #if defined(__x86_64__)
   constexpr int kSaved = 6;
   void** top = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(stack + size) & ~uintptr_t{15});
