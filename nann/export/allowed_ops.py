@@ -16,27 +16,28 @@ OWN_PREFIX = "Nann>"  # of the native library
 # Arithmetic, shapes, selection, calls of the graph's own functions, and variables: all without effects outside the graph.
 _PURE = """
     Abs AccumulateNV2 Acos Acosh Add AddN AddV2 All Any ApproximateEqual ArgMax ArgMin Asin Asinh Assert AssignVariableOp Atan Atan2
-    Atanh AvgPool BatchMatMul BatchMatMulV2 BatchMatMulV3 BiasAdd BitwiseAnd BitwiseOr BitwiseXor BroadcastArgs BroadcastTo
-    Bucketize Case Cast Ceil CheckNumerics ClipByValue Complex Concat ConcatV2 Const Conv2D Cos Cosh Cross Cumprod Cumsum
-    DepthwiseConv2dNative Dequantize Diag DiagPart Digamma Div DivNoNan DynamicPartition DynamicStitch Einsum Elu Empty
-    EmptyTensorList EnsureShape Enter Equal Erf Erfc Erfinv Exit Exp ExpandDims Expm1 Fill Floor FloorDiv FloorMod FusedBatchNormV3
-    Gather GatherNd GatherV2 Greater GreaterEqual HistogramFixedWidth Identity IdentityN If InTopKV2 InvertPermutation IsFinite
-    IsInf IsNan L2Loss LeakyRelu LeftShift Less LessEqual Lgamma LinSpace Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr
-    LoopCond LowerBound MatMul MatrixBandPart MatrixDiag MatrixDiagPart MatrixDiagPartV3 MatrixDiagV3 Max MaxPool Maximum Mean Merge
-    Min Minimum MirrorPad Mod Mul MulNoNan Ndtri Neg NextIteration NoOp NotEqual OneHot OnesLike Pack Pad PadV2 ParallelConcat
-    PartitionedCall Placeholder PlaceholderWithDefault Pow PreventGradient Prod QuantizeAndDequantizeV2 QuantizeAndDequantizeV3
-    QuantizeAndDequantizeV4 QuantizeV2 QuantizedMatMul RaggedBincount RaggedGather RaggedRange RaggedTensorToTensor Range Rank
-    ReadVariableOp RealDiv Reciprocal Relu Relu6 Reshape ResourceGather ResourceGatherNd ReverseSequence ReverseV2 RightShift Rint
-    Roll Round Rsqrt ScatterNd SegmentMax SegmentMean SegmentMin SegmentProd SegmentSum Select SelectV2 Selu Shape ShapeN Sigmoid
-    Sign Sin Sinh Size Slice Softmax Softplus Softsign SparseReshape SparseSegmentMean SparseSegmentSqrtN SparseSegmentSum
-    SparseTensorDenseMatMul SparseToDense Split SplitV Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StatelessCase
-    StatelessIf StatelessWhile StopGradient StridedSlice StringFormat StringJoin StringLength StringLower StringSplitV2 StringStrip
-    StringToHashBucketFast StringToNumber StringUpper Sub Substr Sum Switch Tan Tanh TensorListConcatV2 TensorListFromTensor
-    TensorListGather TensorListGetItem TensorListLength TensorListReserve TensorListResize TensorListSetItem TensorListStack
-    TensorScatterAdd TensorScatterMax TensorScatterMin TensorScatterSub TensorScatterUpdate TensorStridedSliceUpdate Tile TopK
-    TopKV2 Transpose TruncateDiv TruncateMod Unique UniqueV2 UniqueWithCounts UniqueWithCountsV2 Unpack UnsortedSegmentMax
-    UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum UpperBound VarHandleOp VarIsInitializedOp VariableShape Where While
-    Xdivy Xlog1py Xlogy ZerosLike _FusedMatMul
+    Atanh AvgPool BatchMatMul BatchMatMulV2 BatchMatMulV3 BiasAdd Bincount Bitcast BitwiseAnd BitwiseOr BitwiseXor BroadcastArgs
+    BroadcastTo Bucketize Case Cast Ceil CheckNumerics ClipByValue Complex Concat ConcatV2 Const Conv2D Cos Cosh Cross Cumprod
+    Cumsum DenseBincount DepthwiseConv2dNative Dequantize Diag DiagPart Digamma DisableCopyOnRead Div DivNoNan DynamicPartition
+    DynamicStitch Einsum Elu Empty EmptyTensorList EnsureShape Enter Equal Erf Erfc Erfinv Exit Exp ExpandDims Expm1 Fill Floor
+    FloorDiv FloorMod FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual HistogramFixedWidth Identity IdentityN If
+    InTopKV2 InvertPermutation IsFinite IsInf IsNan L2Loss LeakyRelu LeftShift Less LessEqual Lgamma LinSpace Log Log1p LogSoftmax
+    LogicalAnd LogicalNot LogicalOr LoopCond LowerBound MatMul MatrixBandPart MatrixDiag MatrixDiagPart MatrixDiagPartV3
+    MatrixDiagV3 Max MaxPool Maximum Mean Merge Min Minimum MirrorPad Mod Mul MulNoNan Ndtri Neg NextIteration NoOp NotEqual OneHot
+    OnesLike Pack Pad PadV2 ParallelConcat PartitionedCall Placeholder PlaceholderWithDefault Pow PreventGradient Prod
+    QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 QuantizeV2 QuantizedMatMul RaggedBincount RaggedGather
+    RaggedRange RaggedTensorToTensor Range Rank ReadVariableOp RealDiv Reciprocal Relu Relu6 Reshape ResourceGather ResourceGatherNd
+    ReverseSequence ReverseV2 RightShift Rint Roll Round Rsqrt ScatterNd SegmentMax SegmentMean SegmentMin SegmentProd SegmentSum
+    Select SelectV2 Selu Shape ShapeN Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SparseReshape SparseSegmentMean
+    SparseSegmentSqrtN SparseSegmentSum SparseTensorDenseMatMul SparseToDense Split SplitV Sqrt Square SquaredDifference Squeeze
+    StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile StaticRegexFullMatch StopGradient StridedSlice StringFormat
+    StringJoin StringLength StringLower StringSplitV2 StringStrip StringToHashBucketFast StringToHashBucketStrong StringToNumber
+    StringUpper Sub Substr Sum Switch Tan Tanh TensorListConcatV2 TensorListFromTensor TensorListGather TensorListGetItem
+    TensorListLength TensorListReserve TensorListResize TensorListSetItem TensorListStack TensorScatterAdd TensorScatterMax
+    TensorScatterMin TensorScatterSub TensorScatterUpdate TensorStridedSliceUpdate Tile TopK TopKV2 Transpose TruncateDiv
+    TruncateMod Unique UniqueV2 UniqueWithCounts UniqueWithCountsV2 Unpack UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd
+    UnsortedSegmentSum UpperBound VarHandleOp VarIsInitializedOp VariableShape Where While Xdivy Xlog1py Xlogy ZerosLike
+    _FusedMatMul
 """
 PURE = frozenset(_PURE.split())
 RESTORING = frozenset({"RestoreV2"})

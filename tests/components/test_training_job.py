@@ -191,7 +191,16 @@ def test_an_equal_job_has_an_equal_name_and_another_another() -> None:
 def test_real_workers_train_a_model_through_the_job(stub: Any, small_dataset: Path, tmp_path: Path) -> None:
     stub.run_workers = True
     config = TrainConfig(
-        memory="none", emb_dim=4, num_neg=8, batch_size=16, max_steps=3, max_length=10, validate_users=0, xla=False, negatives="shared"
+        scorer="nann",
+        memory="none",
+        emb_dim=4,
+        num_neg=8,
+        batch_size=16,
+        max_steps=3,
+        max_length=10,
+        validate_users=0,
+        xla=False,
+        negatives="shared",
     )
     train = train_on_workers(JOB, str(tmp_path), Patience(poll=0.5, outage=60, request=10))
     result = train(dataset=small_dataset, model=tmp_path / "model", config=config)
