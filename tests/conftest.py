@@ -17,18 +17,22 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-LOGGERS = ("", "nann", "data_prep", "ops", "components", "pipelines", "tensorflow")
+LEVELS = {name: logging.getLogger(name).level for name in ("", "nann", "data_prep", "ops", "components", "pipelines", "tensorflow")}
 
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """Takes back what a command set up: the next test would log, or not, as the last command was told."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    levels, handlers = [logger.level for logger in loggers], list(loggers[0].handlers)
+    """Takes back what a command set up, in a test or in a fixture of many: the next test would log, or not, as the last command was told."""
+    handlers = list(logging.getLogger().handlers)
+    _set_levels()
     yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
-    loggers[0].handlers[:] = handlers
+    _set_levels()
+    logging.getLogger().handlers[:] = handlers
+
+
+def _set_levels() -> None:
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture(scope="session")

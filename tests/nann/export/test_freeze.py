@@ -77,7 +77,7 @@ def test_what_is_no_frozen_scorer_is_refused(tmp_path: Path) -> None:
     with tf.Graph().as_default() as graph:
         tf.compat.v1.placeholder(tf.float32, name="item_ids")
     (tmp_path / "other.pb").write_bytes(graph.as_graph_def().SerializeToString())
-    for name, message in (("none.pb", "No such file"), ("junk.pb", "not a frozen graph"), ("other.pb", "no node named cate_ids")):
+    for name, message in (("none.pb", "there is no such file"), ("junk.pb", "not a frozen graph"), ("other.pb", "no node named cate_ids")):
         with pytest.raises(ArtifactError, match=message):
             load_frozen_graph(tmp_path / name)
 
