@@ -22,7 +22,7 @@ LEVELS = {name: logging.getLogger(name).level for name in ("", "nann", "data_pre
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """Takes back what a command set up, in a test or in a fixture of many: the next test would log, or not, as the last command was told."""
+    """Takes back what a command set up, in a test or a shared fixture: the next test would log, or not, as that command was told."""
     handlers = list(logging.getLogger().handlers)
     _set_levels()
     yield
