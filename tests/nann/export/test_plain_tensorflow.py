@@ -38,7 +38,8 @@ def test_block_with_inputs(exporter: Any, tmp_path: Path) -> None:
     features = {"behavior": RequestInput("history", 2), "time": RequestInput("history")}
     exported = exporter(tmp_path / "converted_model", features=features)
     described = {"behavior": {"side": "history", "num_values": 2, "values": ["cart", "pv"]}, "time": {"side": "history"}}
-    (tmp_path / "meta.json").write_text(json.dumps({"inputs": described, "max_length": 10}))
+    sizes = {"layout": "user", "max_length": 10, "train_min_length": 2, "num_items": 30, "num_categories": 4, "features": {}}
+    (tmp_path / "meta.json").write_text(json.dumps(sizes | {"inputs": described}))
     write_served_inputs(exported.directory, tmp_path, features)
     (block,) = WITH_INPUTS
     outputs = run_block(block, tmp_path)
