@@ -25,7 +25,7 @@ from nann.dataset import load_items, load_samples
 from nann.errors import ArtifactError, NannError
 from nann.evaluation.scan import exact_scan
 from nann.export import load_corpus, load_frozen_scorer, open_graph, served_inputs
-from nann.index import load_embeddings, load_graph
+from nann.index import load_embeddings
 from nann.models import load_max_length, load_model
 from nann.retrieval import HistoryScorer, plan_walk
 from nann.steps.benchmark import benchmark
@@ -148,7 +148,7 @@ def test_every_form_answers_as_the_reference_in_python(reference_walk, dataset, 
     graphs = {form: open_graph(run["converted_model"], form) for form in forms}
     answers = {form: graph.run("debug", item_ids=rows, cate_ids=categories, **inputs) for form, graph in graphs.items()}
     scorer = HistoryScorer(load_model(run["model"]), max_length=load_max_length(run["model"]))
-    embeddings, graph = load_embeddings(run["embeddings"]), load_graph(run["index"])
+    embeddings, graph = load_corpus(run["converted_model"] / "0.meta")
     for user in range(len(rows)):
         values = {name: tf.constant(value[user : user + 1]) for name, value in inputs.items()}
         state = scorer.user_state(tf.constant(rows[user : user + 1]), tf.constant(categories[user : user + 1]), **values)
