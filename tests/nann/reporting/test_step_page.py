@@ -4,6 +4,7 @@ from pathlib import Path
 from nann.reporting.step_page import page_of
 
 MANIFEST = {
+    "schema_version": 1,
     "step": "extract",
     "code_version": "1.2",
     "code_digest": "ab" * 32,
