@@ -166,6 +166,7 @@ def test_other_families_remember_too(small_dataset, tmp_path, scorer) -> None:
 
 def test_infer_asks_the_remembering_graph(remembering) -> None:
     converted = str(remembering / "converted_model")
-    one = nann("infer", "--converted-model", converted, "--item-ids", "1,2,3")
-    other = nann("infer", "--graph-file", f"{converted}/frozen_graph.pb", "--meta-path", f"{converted}/0.meta", "--item-ids", "1,2,3")
+    history = ("--item-ids", "1,2,3", "--unknown", "drop")
+    one = nann("infer", "--converted-model", converted, *history)
+    other = nann("infer", "--graph-file", f"{converted}/frozen_graph.pb", "--meta-path", f"{converted}/0.meta", *history)
     assert one == other
