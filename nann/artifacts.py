@@ -127,8 +127,7 @@ def open_artifact(path: Path, *, step: str) -> Artifact:
             raise ArtifactError(f"{file} has {file.stat().st_size} bytes, its manifest says {entry['size_bytes']}; run `nann {step}` again")
     for (name, entry), digest in zip(files.items(), sha256_files([path / name for name in files]), strict=True):
         if digest != entry["sha256"]:
-            file = path / name
-            raise ArtifactError(f"{file} was changed after `nann {step}` wrote it (its sha256 differs); run that step again")
+            raise ArtifactError(f"{path / name} was changed after `nann {step}` wrote it (its sha256 differs); run that step again")
     if unlisted := sorted(listed_files(path) - set(files)):
         raise ArtifactError(
             f"{path / unlisted[0]} is not listed in the manifest, so nothing says who wrote it; remove it, or run `nann {step}` again"
@@ -195,11 +194,10 @@ class ArtifactWriter:
         overwrite: bool = False,
     ) -> None:
         self._place = Place(path, step)
-        self.path = self._place.path
+        self.path, self._partial = self._place.path, self._place.partial
         self.metrics: dict[str, Any] = {}
         self.digests: dict[str, str] = {}
         self._resumable = resumable
-        self._partial = self._place.partial
         self._step, self._params, self._inputs = step, json.loads(json.dumps(dict(params))), inputs
         self._stamping: ThreadPoolExecutor | None = None
         self.is_current = False
@@ -257,9 +255,8 @@ class ArtifactWriter:
 
     def current(self) -> StepResult:
         """The result of the artifact that is already there (valid while ``is_current``)."""
-        manifest = read_manifest(self.path, step=self._step)
         logger.info("%s is up to date", self.path)
-        return StepResult(path=self.path, metrics=manifest["metrics"], reused=True)
+        return StepResult(path=self.path, metrics=read_manifest(self.path, step=self._step)["metrics"], reused=True)
 
     def _difference(self, path: Path) -> str | None:
         if is_anew():
@@ -301,8 +298,7 @@ class ArtifactWriter:
 
     def _stamp(self) -> None:
         """Says what the partial directory is of; without it a later run begins anew."""
-        wanted = json.dumps(self._head, sort_keys=True)
-        (self._partial / STAMP_NAME).write_text(wanted)
+        (self._partial / STAMP_NAME).write_text(json.dumps(self._head, sort_keys=True))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
@@ -346,10 +342,9 @@ class ArtifactWriter:
         for path in sorted(self._partial.rglob("*")):
             remove_leftover(path)
         names = sorted(listed_files(self._partial))
-        paths = [self._partial / name for name in names]
         unread = [name for name in names if name not in self.digests]
         digests = self.digests | dict(zip(unread, sha256_files([self._partial / name for name in unread]), strict=True))
-        files = {name: {"size_bytes": file.stat().st_size, "sha256": digests[name]} for name, file in zip(names, paths, strict=True)}
+        files = {name: {"size_bytes": (self._partial / name).stat().st_size, "sha256": digests[name]} for name in names}
         manifest = {**self._head, "files": files, "metrics": self.metrics}
         write_file(self._partial / MANIFEST_NAME, json_text(manifest))
         self._place.put()

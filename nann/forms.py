@@ -55,7 +55,7 @@ class ModelDescription(Stored):
     features: dict[str, dict[str, int | str | None]] = Field(default_factory=dict)
 
 
-class Pointer(Stored):
+class StoredPointer(Stored):
     """``current.json`` of a service."""
 
     version: int = Field(ge=1, lt=2**53)

@@ -117,8 +117,7 @@ class TrainConfig(OpensModels):
 
 def trust_named_class(configs: Mapping[str, Config]) -> dict[str, Config]:
     """Configs of one command line, by step: where its training names a class of one's own, the other steps may open models of it."""
-    train = configs.get("train")
-    if not (isinstance(train, TrainConfig) and is_class_reference(train.scorer)):
+    if not any(isinstance(config, TrainConfig) and is_class_reference(config.scorer) for config in configs.values()):
         return dict(configs)
     trusting = {name: isinstance(config, OpensModels) for name, config in configs.items()}
     return {name: config.model_copy(update={"allow_own_models": True}) if trusting[name] else config for name, config in configs.items()}

@@ -105,7 +105,7 @@ class Shelf:
         if text is None:
             return None
         remedy = "write it anew with `nann rollback --to`"
-        content = parse_json(text, forms.Pointer, self.store.place(POINTER_NAME), "a pointer", remedy=remedy, error=ArtifactError)
+        content = parse_json(text, forms.StoredPointer, self.store.place(POINTER_NAME), "a pointer", remedy=remedy, error=ArtifactError)
         pointer = Pointer(content["version"], tuple(content["before"]), content["last"])
         self.description(pointer.version)
         return pointer
