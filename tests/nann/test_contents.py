@@ -22,7 +22,16 @@ from nann.contents import load_array, parse_yaml, without_wildcards
 from nann.dataset.record_batches import record_batches
 from nann.errors import ArtifactError
 
-FORMS = [forms.Manifest, forms.ModelDescription, forms.StoredPointer, forms.Version, forms.Verdict, forms.MemoryNumbers, forms.Metrics, Meta]
+FORMS = [
+    forms.Manifest,
+    forms.ModelDescription,
+    forms.StoredPointer,
+    forms.Version,
+    forms.Verdict,
+    forms.MemoryNumbers,
+    forms.Metrics,
+    Meta,
+]
 NUMBERS = st.one_of(st.integers(), st.floats(), st.integers(min_value=2**62))
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=5)),

@@ -122,9 +122,9 @@ REPLICAS = {
 }
 
 
-@pytest.fixture(scope="module")
-def losses_of_replicas(small_dataset):
-    """Per kind of batches the losses of MirroredStrategy over two logical CPUs, and of one replica with twice the batch."""
+@pytest.mark.parametrize("batches", REPLICAS)
+def test_two_replicas_train_as_one_on_the_global_batch(small_dataset, batches):
+    """MirroredStrategy over two logical CPUs, against one replica with twice the batch; two of them in one process disturb each other."""
     code = f"""
 import sys; sys.path.insert(0, {str(REPOSITORY)!r})
 import json, tempfile
@@ -140,25 +140,18 @@ from nann.training.packing import PackedBatches
 dataset = Path({str(small_dataset)!r})
 items, histories = load_items(dataset), load_histories(dataset)
 sampler = NoiseSampler(items.train_counts)
-losses = {{}}
-for batches, options in {REPLICAS!r}.items():
-    for strategy, batch in ((tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 16), (tf.distribute.get_strategy(), 32)):
-        config = TrainConfig(emb_dim=8, num_neg=8, batch_size=batch, max_steps=6, warmup_steps=0, max_length=10, xla=False, log_steps=1,
-                             validate_users=0, **options)
-        source = globals()[batches](histories, max_length=10, sampler=sampler, config=config, replicas=strategy.num_replicas_in_sync)
-        with tempfile.TemporaryDirectory() as directory:
-            train_scorer(TrainingData(source, items, sampler.log_probability, 10), config, strategy, Path(directory))
-            records = json.loads((Path(directory) / "training.json").read_text())
-        losses.setdefault(batches, []).append([record["loss"] for record in records])
+losses = []
+for strategy, batch in ((tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 16), (tf.distribute.get_strategy(), 32)):
+    config = TrainConfig(emb_dim=8, num_neg=8, batch_size=batch, max_steps=6, warmup_steps=0, max_length=10, xla=False, log_steps=1,
+                         validate_users=0, **{REPLICAS[batches]!r})
+    source = {batches}(histories, max_length=10, sampler=sampler, config=config, replicas=strategy.num_replicas_in_sync)
+    with tempfile.TemporaryDirectory() as directory:
+        train_scorer(TrainingData(source, items, sampler.log_probability, 10), config, strategy, Path(directory))
+        losses.append([record["loss"] for record in json.loads((Path(directory) / "training.json").read_text())])
 print(json.dumps(losses))
 """
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    return json.loads(output.strip().splitlines()[-1])
-
-
-@pytest.mark.parametrize("batches", REPLICAS)
-def test_two_replicas_train_as_one_on_the_global_batch(losses_of_replicas, batches):
-    two, one = losses_of_replicas[batches]
+    two, one = json.loads(output.strip().splitlines()[-1])
     assert len(two) == 6
     np.testing.assert_allclose(two, one, atol=1e-5)
 
