@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +66,6 @@ def version_in_service(root: Path) -> str:
 def vectors(root: Path) -> None:
     """Embeddings, and an index of them."""
     rng = np.random.default_rng(1)
-    make(root / "embeddings", "extract", {})
-    shutil.rmtree(root / "embeddings")
     with ArtifactWriter(root / "embeddings", step="extract", params={}, inputs={}) as directory:
         np.save(directory / "item_ids.npy", np.arange(1, 41))
         np.save(directory / "item_embs.npy", rng.normal(size=(40, 4)).astype(np.float32))
