@@ -130,6 +130,7 @@ def test_reason(tail: list[str], reason: tuple[str, bool]) -> None:
 
 def test_timings_survive_a_line_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "steps.jsonl"
-    path.write_text('{"step": "convert"}\n{"step": "tr')
-    assert read_timings(path) == [{"step": "convert"}]
+    whole = {"step": "convert", "status": "done", "seconds": 1.5, "reused": False, "metrics": {}}
+    path.write_text(json.dumps(whole) + '\n{"step": "tr')
+    assert read_timings(path) == [whole]
     assert read_timings(tmp_path / "none") == []
