@@ -51,7 +51,9 @@ def fuzz(program: Path, target: str, *, seconds: int, found: Path, runs: int = -
     """Runs a target from its kept inputs; new ones go to ``found/TARGET``, what fails to ``found``."""
     new = found / target
     new.mkdir(parents=True, exist_ok=True)
-    options = [f"-max_total_time={seconds}", f"-runs={runs}", "-timeout=300", "-rss_limit_mb=2048", "-max_len=4096", "-print_final_stats=1"]
+    # A process inherits its parent's peak of memory, and TensorFlow alone is more than a reader needs: only single allocations are limited.
+    limits = ["-timeout=300", "-rss_limit_mb=0", "-malloc_limit_mb=1024", "-max_len=4096"]
+    options = [f"-max_total_time={seconds}", f"-runs={runs}", *limits, "-print_final_stats=1"]
     if (words := HERE / f"{target}.dict").is_file():
         options.append(f"-dict={words}")
     command = [str(program), *options, f"-artifact_prefix={found}/{target}-", str(new), str(HERE / "corpus" / target)]
