@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(program, *arguments, order="forward"):
-    environment = {**os.environ, "CUDA_ON_HOST_ORDER": order, "ASAN_OPTIONS": "detect_leaks=0"}
+    environment = {**os.environ, "CUDA_ON_HOST_ORDER": order, "ASAN_OPTIONS": "detect_leaks=0:hard_rss_limit_mb=8192"}
     return subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False, env=environment)
 
 
