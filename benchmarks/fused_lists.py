@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 
 from nann.artifacts import open_artifact, require_same_ancestor
 from nann.config import CompareConfig, EvaluateConfig
-from nann.dataset import Samples, load_histories, load_items, load_meta, load_samples
+from nann.dataset import Dataset, Samples, load_items, load_samples
 from nann.evaluation import metrics as m
 from nann.evaluation.comparison import UserRanks
-from nann.evaluation.lists import collect_lists
-from nann.evaluation.scan import exact_scan
+from nann.evaluation.scan import trained_lists
 from nann.evaluation.simple_methods import Known, simple_lists
 from nann.index import load_embeddings
-from nann.memory.table import CorpusMemory, load_memory
+from nann.memory.table import load_memory
 from nann.models import load_max_length, load_model
 from nann.retrieval import HistoryScorer
 from nann.steps.compare import compare_ranks
@@ -105,23 +104,9 @@ def model_lists(dataset: Path, model: Path, embeddings: Path, samples: Samples, 
     require_same_ancestor("dataset", open_artifact(dataset, step="convert"), open_artifact(model, step="train"))
     scorer, corpus = HistoryScorer(load_model(model), max_length=load_max_length(model)), load_embeddings(embeddings)
     items, memory = load_items(dataset), load_memory(model)
-    joined = None
-    if memory is not None:
-        joined = CorpusMemory.of(
-            memory, item_rows=corpus.item_rows, category_rows=items.category_rows, num_categories=items.num_categories, entries=0
-        )
-    parts = {JOINT: joined, ENCODER: None} if joined is not None else {JOINT: None}
+    parts = {JOINT: memory} if memory is None else {JOINT: memory, ENCODER: None}
     return {
-        name: collect_lists(
-            exact_scan(scorer, corpus, top_k=width, memory=part),
-            samples.histories,
-            items.category_rows,
-            width=width,
-            batch_size=16,
-            label=name,
-            inputs=samples.inputs,
-        ).item_rows
-        for name, part in parts.items()
+        name: trained_lists(scorer, corpus, items, samples, width=width, memory=part, label=name).item_rows for name, part in parts.items()
     }
 
 
@@ -150,13 +135,7 @@ def main() -> None:
     samples = load_samples(options.dataset, options.split, inputs=inputs)
     if options.split == "validate":  # the weights would be measured on users they were chosen on
         samples = samples.take(np.flatnonzero(~np.isin(samples.user_ids, chosen_on.user_ids)))
-    known = Known(
-        load_histories(options.dataset, times=True),
-        items,
-        moment=load_meta(options.dataset).get("split_time"),
-        decays=DEFAULTS.decays,
-        hours=DEFAULTS.recent_hours,
-    )
+    known = Known.of(Dataset(options.dataset), items, DEFAULTS)
     tuned_on = validation.draw(DEFAULTS.tune_users, seed=USERS_SEED)
     lists = []
     for users in (chosen_on, samples):

@@ -25,11 +25,10 @@ from nann.config import CompareConfig
 from nann.dataset import Items, Samples, load_histories, load_items, load_samples
 from nann.evaluation import metrics as m
 from nann.evaluation.comparison import UserRanks
-from nann.evaluation.lists import collect_lists
-from nann.evaluation.scan import exact_scan
+from nann.evaluation.scan import trained_lists
 from nann.index import load_embeddings
 from nann.memory.calibration import Examples, fit_calibration
-from nann.memory.table import Calibration, CorpusMemory, MemoryTable, load_memory
+from nann.memory.table import Calibration, MemoryTable, load_memory
 from nann.models import load_max_length, load_model
 from nann.retrieval import HistoryScorer
 from nann.steps.compare import compare_ranks
@@ -113,19 +112,7 @@ class Run:
 
     def ranks(self, samples: Samples, memory: MemoryTable | None, width: int, label: str) -> NDArray[np.int64]:
         """[S] places of the targets in the exact lists."""
-        joined = None
-        if memory is not None:
-            categories = {"category_rows": self._items.category_rows, "num_categories": self._items.num_categories}
-            joined = CorpusMemory.of(memory, item_rows=self.embeddings.item_rows, **categories, entries=0)
-        lists = collect_lists(
-            exact_scan(self.retriever, self.embeddings, top_k=width, memory=joined),
-            samples.histories,
-            self._items.category_rows,
-            width=width,
-            batch_size=16,
-            label=label,
-            inputs=samples.inputs,
-        )
+        lists = trained_lists(self.retriever, self.embeddings, self._items, samples, width=width, memory=memory, label=label)
         return m.ranks_of(lists.item_rows, samples.targets)
 
 

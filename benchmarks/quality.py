@@ -18,11 +18,10 @@ import numpy as np
 
 from nann.artifacts import open_artifact, require_same_ancestor
 from nann.config import CompareConfig, EvaluateConfig
-from nann.dataset import Samples, load_histories, load_items, load_meta, load_samples
+from nann.dataset import Dataset, Samples, load_items, load_samples
 from nann.evaluation import metrics as m
 from nann.evaluation.comparison import UserRanks
-from nann.evaluation.lists import collect_lists
-from nann.evaluation.scan import exact_scan
+from nann.evaluation.scan import trained_lists
 from nann.evaluation.simple_methods import Known, simple_lists
 from nann.index import load_embeddings
 from nann.models import load_max_length, load_model
@@ -45,9 +44,7 @@ def exact_ranks(dataset: Path, model: Path, samples: Samples, split: str, width:
     scorer = HistoryScorer(load_model(model), max_length=load_max_length(model))
     if scorer.scorer.request_inputs:
         samples = load_samples(dataset, split, inputs=tuple(scorer.scorer.request_inputs))
-    scan = exact_scan(scorer, load_embeddings(model.parent / "embeddings"), top_k=width)
-    categories = load_items(dataset).category_rows
-    lists = collect_lists(scan, samples.histories, categories, width=width, batch_size=16, label=str(model), inputs=samples.inputs)
+    lists = trained_lists(scorer, load_embeddings(model.parent / "embeddings"), load_items(dataset), samples, width=width, label=str(model))
     ranks = m.ranks_of(lists.item_rows, samples.targets)
     np.savez(kept, ranks=ranks, digest=artifact.digest, width=width)
     return ranks
@@ -84,13 +81,7 @@ def main() -> None:
     def ranks_of(name: str, ranks: list[np.ndarray]) -> UserRanks:
         return UserRanks(user_ids, targets, np.stack([each[order] for each in ranks]), name)
 
-    known = Known(
-        load_histories(options.dataset, times=True),
-        items,
-        moment=load_meta(options.dataset).get("split_time"),
-        decays=DEFAULTS.decays,
-        hours=DEFAULTS.recent_hours,
-    )
+    known = Known.of(Dataset(options.dataset), items, DEFAULTS)
     others = load_samples(options.dataset, "validate").draw(DEFAULTS.tune_users, seed=USERS_SEED)
     found_lists, chosen = simple_lists(known, others, samples, sorted(ks))
     print(f"{len(targets):,} users of the {options.split} split; parameters of the simple methods: {chosen}")

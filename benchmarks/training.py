@@ -41,11 +41,10 @@ from data_prep.cores import available_cores
 from data_prep.json_text import write_json
 from nann.config import ExtractConfig, TrainConfig
 from nann.dataset import Histories, Samples, load_histories, load_items, load_samples
-from nann.evaluation.lists import collect_lists
 from nann.evaluation.metrics import ranks_of
-from nann.evaluation.scan import exact_scan
+from nann.evaluation.scan import trained_lists
 from nann.index import load_embeddings
-from nann.memory.table import CorpusMemory, load_memory
+from nann.memory.table import load_memory
 from nann.models import build_model, load_max_length, load_model
 from nann.models.causal import BLOCKS, FORWARD, ITEM_HIDDEN
 from nann.retrieval import HistoryScorer
@@ -325,12 +324,9 @@ def _trained(dataset: Path, model: Path, config: TrainConfig, users: Samples) ->
     scorer, items = HistoryScorer(load_model(model), max_length=load_max_length(model)), load_items(dataset)
     embeddings = model.with_name(f"{model.name}-embeddings")
     extract(model=model, dataset=dataset, embeddings=embeddings, config=ExtractConfig())
-    corpus, memory = load_embeddings(embeddings), load_memory(model)
-    assert memory is not None
-    categories = {"category_rows": items.category_rows, "num_categories": items.num_categories}
-    joined = CorpusMemory.of(memory, item_rows=corpus.item_rows, **categories, entries=0)
-    scan = exact_scan(scorer, corpus, top_k=max(RECALL_KS), memory=joined)
-    lists = collect_lists(scan, users.histories, items.category_rows, width=max(RECALL_KS), batch_size=16, label=model.name)
+    lists = trained_lists(
+        scorer, load_embeddings(embeddings), items, users, width=max(RECALL_KS), memory=load_memory(model), label=model.name
+    )
     ranks = ranks_of(lists.item_rows, users.targets)
     found = {k: float(np.mean((ranks > 0) & (ranks <= k))) for k in RECALL_KS}
     print(f"{model.name}: {seconds:.0f} s, " + ", ".join(f"recall@{k} {value:.4f}" for k, value in found.items()), flush=True)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from nann.evaluation.lists import Retrieve
+from nann.dataset import Items, Samples
+from nann.evaluation.lists import Lists, Retrieve, collect_lists
 from nann.export import ExportedRetrieval, FrozenScorer, lower_frozen
 from nann.index.embeddings import Embeddings
-from nann.memory.table import CorpusMemory
-from nann.retrieval import BeamRetriever, ExactRetriever, FusedSearch, NativeWalk, OpSearch, Search, StockWalk, UserScorer
+from nann.memory.table import CorpusMemory, MemoryTable
+from nann.retrieval import BeamRetriever, ExactRetriever, FusedSearch, HistoryScorer, NativeWalk, OpSearch, Search, StockWalk, UserScorer
 from nann.retrieval.beam import UserState
 from ops import retrieval as native_ops
 from ops import scoring
 from ops.scoring_program import LoweringError
 
 logger = logging.getLogger(__name__)
+USERS_AT_ONCE = 16
 
 
 class CompiledScorer:
@@ -73,6 +76,37 @@ def exact_retriever(scorer: UserScorer, embeddings: Embeddings, *, top_k: int, m
 def exact_scan(scorer: UserScorer, embeddings: Embeddings, *, top_k: int, memory: CorpusMemory | None = None) -> Retrieve:
     """`exact_retriever` without its scores."""
     return as_retrieve(exact_retriever(scorer, embeddings, top_k=top_k, memory=memory))
+
+
+def trained_lists(
+    scorer: HistoryScorer,
+    embeddings: Embeddings,
+    items: Items,
+    samples: Samples,
+    *,
+    width: int,
+    label: str,
+    memory: MemoryTable | None = None,
+) -> Lists:
+    """The exact lists of a trained model that is not exported.
+
+    Args:
+        scorer: the model.
+        embeddings: its items.
+        items: the catalogue.
+        samples: S users.
+        width: entries of each list.
+        label: what runs, for the log.
+        memory: of the model, joined with its scores; None: none.
+    """
+    joined = None
+    if memory is not None:
+        joined = CorpusMemory.of(
+            memory, item_rows=embeddings.item_rows, category_rows=items.category_rows, num_categories=items.num_categories, entries=0
+        )
+    scan = exact_scan(scorer, embeddings, top_k=width, memory=joined)
+    asked: dict[str, Any] = {"width": width, "batch_size": USERS_AT_ONCE, "label": label, "inputs": samples.inputs}
+    return collect_lists(scan, samples.histories, items.category_rows, **asked)
 
 
 def exported_graph(exported: ExportedRetrieval) -> Retrieve:

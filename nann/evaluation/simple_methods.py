@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nann.dataset import Histories, Items, Samples
+from nann.config import EvaluateConfig
+from nann.dataset import Dataset, Histories, Items, Samples
 from nann.evaluation.recommenders import CategoryPopularity, ItemCF, KnnSettings, RecentPopularity, SessionKnn, popular_list, repeat_lists
 from nann.evaluation.recommenders.order import Rows
 from nann.evaluation.recommenders.sequential_rules import RuleLists
@@ -50,6 +51,15 @@ class Known:
     moment: int | None = None
     decays: Sequence[float] = (0.8,)
     hours: Sequence[float] = (24.0,)
+
+    @classmethod
+    def of(cls, data: Dataset, items: Items, config: EvaluateConfig) -> Known:
+        """What a dataset lets them learn, and an evaluation's options to choose from.
+
+        A dataset split by time has all its training events known at one moment, so lists are made then.
+        """
+        moment = data.meta.get("split_time")
+        return cls(data.histories(times=True), items, moment=moment, decays=config.decays, hours=config.recent_hours)
 
     @cached_property
     def num_items(self) -> int:

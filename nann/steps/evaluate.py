@@ -147,11 +147,6 @@ def _baseline_lists(
     data: Dataset, items: Items, samples: Samples, config: EvaluateConfig
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, dict[str, Any]]]:
     """The lists of the simple methods for the same users, and how their parameters were chosen: on validation users."""
-    known = Known(
-        data.histories(times=True),
-        items,
-        moment=data.meta.get("split_time"),  # when all training events are known, so lists are made then
-        decays=config.decays,
-        hours=config.recent_hours,
+    return simple_lists(
+        Known.of(data, items, config), data.samples("validate").draw(config.tune_users, seed=USERS_SEED), samples, sorted(config.ks)
     )
-    return simple_lists(known, data.samples("validate").draw(config.tune_users, seed=USERS_SEED), samples, sorted(config.ks))
