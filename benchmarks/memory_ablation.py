@@ -37,6 +37,7 @@ from nann.train_config import TrainConfig
 from nann.training.memory import count_table, divide_users, held_out_moments, make_examples
 
 WHOLE = "whole"
+OF_CATEGORIES = ("category_gain", "log_d")
 NOTHING = -30.0  # logarithm of a weight that is as good as 0
 
 
@@ -63,8 +64,11 @@ def _flat(name: str, value: float) -> Calibration:
 
 PARTS = {
     WHOLE: Part(),
-    "pairs and categories": Part(lambda e: replace(e, rules=np.zeros_like(e.rules)), _flat("log_gain", NOTHING), ("log_gain", "log_c")),
-    "categories": Part(category=False),
+    "pairs and categories": Part(
+        lambda e: replace(e, rules=np.zeros_like(e.rules)), _flat("log_gain", NOTHING), ("log_gain", "log_c", *OF_CATEGORIES)
+    ),
+    "categories": Part(category=False, fixed=OF_CATEGORIES),
+    "the categories' own term": Part(fixed=OF_CATEGORIES),
     "own items": Part(lambda e: replace(e, ages=np.full_like(e.ages, -1)), _flat("own", 0.0), ("own",)),
     "prior by count": Part(start=_flat("prior", 0.0), fixed=("prior",)),
     "the scorer": Part(
@@ -105,9 +109,8 @@ class Run:
             options = self.memory.options if category else replace(self.memory.options, category=0.0)
             size = {"keep": self._config.memory_successors, "max_length": self.memory.max_length}
             table = count_table(self._users.trained, self._items, options, **size)
-            rules = table.score(self._moments.histories, self._items.category_rows, self._items.num_categories)
             length = {"encoder_length": self._encoder_length, "seed": self._config.seed}
-            self._examples[category] = make_examples(self._scorer, rules, self._moments, self._items, **length), table
+            self._examples[category] = make_examples(self._scorer, table, self._moments, self._items, **length), table
         return self._examples[category]
 
     def ranks(self, samples: Samples, memory: MemoryTable | None, width: int, label: str) -> NDArray[np.int64]:

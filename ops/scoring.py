@@ -163,15 +163,19 @@ def pair_memory(
     table_values: tf.Tensor,
     decay: tf.Tensor,
     rule_scale: tf.Tensor,
+    category_weight: tf.Tensor,
+    category_scale: tf.Tensor,
+    category_gain: tf.Tensor,
     own: tf.Tensor,
     gain: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Which items the histories of B users lead to by a table of pairs, with what to add to their scores.
 
     A place of a history has the weight ``w = decay ** age`` over the sum of these, its age being the number of present places after it.
-    ``r[p]`` is the sum of w times the table's values at p in the rows of the places' items and categories. The memory of p is
-    ``gain[p] * log1p(rule_scale * r[p])`` where one of these rows names p, plus ``own[min(age, R - 1)]`` where p is itself in the history,
-    by the age of its newest place.
+    ``r[p]`` is the sum of w times the table's values at p in the rows of the places' items, and of ``category_weight`` w times those in the
+    rows of their categories; ``k[p]`` is the mean over the places of the latter values. The memory of p is
+    ``gain[p] * log1p(rule_scale * r[p]) + category_gain * log1p(category_scale * k[p])`` where one of these rows names p, plus
+    ``own[min(age, R - 1)]`` where p is itself in the history, by the age of its newest place.
 
     Args:
         item_sources: [B, W] int64, oldest first: row 1..S - 1 of the table for each history item; 0 where nothing stands, anywhere.
@@ -181,7 +185,8 @@ def pair_memory(
         table_positions: [T] int32 in 0..N - 1.
         table_values: [T] float32.
         decay: [] float32, above 0 and at most 1.
-        rule_scale: [] float32, at least 0.
+        rule_scale, category_weight, category_scale: [] float32, at least 0.
+        category_gain: [] float32.
         own: [R] float32, R at least 1.
         gain: [N] float32.
 
@@ -194,7 +199,7 @@ def pair_memory(
         tf.errors.InvalidArgumentError: something is out of range, or a value of the memory is not finite; the message names it.
     """
     with tf.device("/CPU:0"):
-        row_splits, positions, values = _library().nann_pair_memory(
+        row_splits, positions, values = _library().nann_pair_and_category_memory(
             item_sources=item_sources,
             category_sources=category_sources,
             item_positions=item_positions,
@@ -203,6 +208,9 @@ def pair_memory(
             table_values=table_values,
             decay=decay,
             rule_scale=rule_scale,
+            category_weight=category_weight,
+            category_scale=category_scale,
+            category_gain=category_gain,
             own=own,
             gain=gain,
         )

@@ -26,7 +26,11 @@ KS = (20, 50, 100, 200)
 STEPS = 60
 LEAST_EXAMPLES = 50
 SMOOTHNESS, PULL = 1e-3, 0.05  # of the penalty: of steps from knot to knot, and of the distance from the beginning beside it
-NAMES = {"log_tau": len(COUNT_KNOTS), "log_gain": len(COUNT_KNOTS), "prior": len(COUNT_KNOTS), "own": len(AGE_KNOTS), "log_c": 1}
+NAMES = {
+    **dict.fromkeys(("log_tau", "log_gain", "prior"), len(COUNT_KNOTS)),
+    "own": len(AGE_KNOTS),
+    **dict.fromkeys(("log_c", "category_gain", "log_d"), 1),
+}
 PLACES = dict(zip(NAMES, np.split(np.arange(sum(NAMES.values())), np.cumsum(list(NAMES.values()))[:-1]), strict=True))
 
 
@@ -38,6 +42,7 @@ class Examples:
         item_rows: [E, n] int32; 0 pads.
         logits: [E, n] float32 of the scorer; very low where padded.
         rules: [E, n] float32 r(u, v).
+        shares: [E, n] float32 k(u, v).
         ages: [E, n] int32 newer items in the history; -1 where the item is not in it.
         reachable: [E] bool, whether the target is a candidate for another reason than being the target: only those are fitted to.
         log_share: logarithm of the share of the catalogue that candidates without memory were drawn from; 0 for all of it.
@@ -46,6 +51,7 @@ class Examples:
     item_rows: NDArray[np.int32]
     logits: NDArray[np.float32]
     rules: NDArray[np.float32]
+    shares: NDArray[np.float32]
     ages: NDArray[np.int32]
     reachable: NDArray[np.bool_]
     log_share: float = 0.0
@@ -80,7 +86,7 @@ def fit_calibration(
         report["examples"],
         ", ".join(f"@{k} {report['scorer'][f'recall@{k}']:.3f} -> {report['fitted'][f'recall@{k}']:.3f}" for k in KS),
     )
-    return Calibration(**{**values, "log_c": values["log_c"][0]}), report
+    return Calibration(**{name: value if NAMES[name] > 1 else value[0] for name, value in values.items()}), report
 
 
 class _Fitting:
@@ -91,9 +97,9 @@ class _Fitting:
         self._counts, self._ages = tf.constant(between_knots(item_counts, COUNT_KNOTS)), tf.constant(ages)
         self._rows = tf.constant(examples.item_rows)
         self._age = tf.constant(np.where(examples.ages < 0, AGES, np.minimum(examples.ages, AGES - 1)))
-        self._logits, self._rules = tf.constant(examples.logits), tf.constant(examples.rules)
+        self._logits, self._rules, self._shares = (tf.constant(each) for each in (examples.logits, examples.rules, examples.shares))
         self._reachable = tf.constant(examples.reachable.astype(np.float32))
-        drawn = (examples.rules <= 0) & (examples.ages < 0)
+        drawn = (examples.rules <= 0) & (examples.shares <= 0) & (examples.ages < 0)
         drawn[:, 0] = False
         self._offset = tf.constant(np.where(drawn, -examples.log_share, 0.0).astype(np.float32))
 
@@ -102,7 +108,8 @@ class _Fitting:
         of = {name: numbers[places[0] : places[-1] + 1] for name, places in PLACES.items()}
         tau, gain, prior = (tf.gather(tf.linalg.matvec(self._counts, of[name]), self._rows) for name in ("log_tau", "log_gain", "prior"))
         own = tf.gather(tf.linalg.matvec(self._ages, of["own"]), self._age)
-        return tf.exp(tau) * self._logits + prior + own + tf.exp(gain) * tf.math.log1p(tf.exp(of["log_c"]) * self._rules)
+        rules, shares = (tf.math.log1p(tf.exp(of[scale]) * each) for scale, each in (("log_c", self._rules), ("log_d", self._shares)))
+        return tf.exp(tau) * self._logits + prior + own + tf.exp(gain) * rules + of["category_gain"] * shares
 
     def softmax(self, numbers: tf.Tensor) -> tf.Tensor:
         """Cross entropy of the target among the candidates."""
@@ -133,7 +140,8 @@ class _Fitting:
             value, gradient = with_gradient(tf.constant(numbers, tf.float32))
             return float(value), free * gradient.numpy()
 
-        found = scipy.optimize.minimize(evaluate, first, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
+        bounds = [(0.0 if name == "category_gain" else None, None) for name, size in NAMES.items() for _ in range(size)]
+        found = scipy.optimize.minimize(evaluate, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
         return np.asarray(found.x, np.float64)
 
 

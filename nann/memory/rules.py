@@ -196,6 +196,16 @@ def score_histories(
     if options.own:
         found = found + options.own * by_item
     if options.category:
-        by_category = sp.csr_matrix((values, (users, category_rows[items])), shape=(len(histories), shares.shape[0]))
-        found = found + options.category * (by_category @ shares)
+        found = found + options.category * category_shares_of(histories, shares, category_rows, decay=options.decay)
     return sp.csr_matrix(found)
+
+
+def category_shares_of(
+    histories: NDArray[np.integer], shares: sp.csr_matrix, category_rows: NDArray[np.integer], *, decay: float
+) -> sp.csr_matrix:
+    """[S, N + 1] sum over t of w_t 1(cat(v) = cat(h_t)) (n_v + 1/2) / n_cat, above 0; the arguments are those of `score_histories`."""
+    weights = recency_weights(histories, decay)
+    users, places = np.nonzero(histories)
+    categories = category_rows[histories[users, places]]
+    by_category = sp.csr_matrix((weights[users, places], (users, categories)), shape=(len(histories), shares.shape[0]))
+    return sp.csr_matrix(by_category @ shares)

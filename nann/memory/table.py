@@ -1,10 +1,11 @@
 """The memory of a model: pair counts, and the numbers that join their score with the scorer's.
 
-    score(u, v) = tau(n_v) s(u, v) + prior(n_v) + gain(n_v) log(1 + c r(u, v)) + own(age of v in the history)
+    score(u, v) = tau(n_v) s(u, v) + prior(n_v) + gain(n_v) log(1 + c r(u, v)) + g log(1 + d k(u, v)) + own(age of v in the history)
 
 s is the scorer's logit, r the score of sequential rules without their bonus for own items (`nann.memory.rules`), n_v the item's training
-events. tau, prior and gain are linear between `COUNT_KNOTS` in log(1 + n), own between `AGE_KNOTS` in log(1 + age), the number of newer
-items in the history; where v is not in it, own is 0.
+events. k is the share of the history's items that are of v's category, times v's share of its category's events. tau, prior and gain are
+linear between `COUNT_KNOTS` in log(1 + n), own between `AGE_KNOTS` in log(1 + age), the number of newer items in the history; where v is
+not in it, own is 0.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from data_prep.json_text import write_json
 from nann.contents import opening, read_json
 from nann.forms import MemoryNumbers
-from nann.memory.rules import CategoryShares, RuleOptions, score_histories, value_of_entries
+from nann.memory.rules import CategoryShares, RuleOptions, category_shares_of, score_histories, value_of_entries
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +52,8 @@ class Calibration:
         log_tau, log_gain, prior: [len(COUNT_KNOTS)] values at the knots, the first two as logarithms.
         own: [len(AGE_KNOTS)] values at the knots.
         log_c: logarithm of c.
+        category_gain: g, at least 0.
+        log_d: logarithm of d.
     """
 
     log_tau: tuple[float, ...] = (-0.3567,) * len(COUNT_KNOTS)
@@ -58,6 +61,8 @@ class Calibration:
     prior: tuple[float, ...] = (0.0,) * len(COUNT_KNOTS)
     own: tuple[float, ...] = (1.0,) * len(AGE_KNOTS)
     log_c: float = 6.9078
+    category_gain: float = 0.0
+    log_d: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,11 @@ class MemoryTable:
         shares = self.shares(category_rows, num_categories).matrix(size)
         return score_histories(np.asarray(histories), pairs, shares, category_rows, replace(self.options, own=0.0))
 
+    def category_score(self, histories: NDArray[np.integer], category_rows: NDArray[np.integer], num_categories: int) -> sp.csr_matrix:
+        """[S, N + 1] k(u, v) above 0 for histories [S, L], as in `score`."""
+        shares = self.shares(category_rows, num_categories).matrix(len(self.item_counts))
+        return category_shares_of(np.asarray(histories), shares, category_rows, decay=1.0)
+
     def save(self, directory: Path) -> None:
         """Writes ``memory.npz`` (the arrays) and ``memory.json`` (the numbers)."""
         arrays = {name: getattr(self, name) for name in ("row_splits", "items", "counts", "totals", "item_counts")}
@@ -158,11 +168,11 @@ class CorpusMemory:
     Attributes:
         row_splits: [N + C + 2] int64; sources are item rows 0..N (0 has no entries), then category row c at N + c.
         positions: [entries] int32.
-        values: [entries] float32 R(i, v), or of a category the weighted share of v.
+        values: [entries] float32 R(i, v), or of a category v's share of its events.
         own: [AGES] float32 by age; older items have the last one's.
         gain, item_scale, item_prior: [P] float32.
         position_of_row: [N + 1] int32, -1 for an item that is not in the corpus.
-        numbers: [2] float32, decay and c.
+        numbers: [5] float32: decay, c, the rules' weight of categories, d and g.
         max_length: newest history items that are looked up.
         entries: best items of a user's memory at which a walk starts.
     """
@@ -194,15 +204,15 @@ class CorpusMemory:
         """
         options, calibration = table.options, table.calibration
         shares, pairs = table.shares(category_rows, num_categories), table.values()
-        of_category = shares.shares * (1.0 if options.category else 0.0) * np.float32(options.category)
+        with_categories = bool(options.category or calibration.category_gain)
         position_of_row = np.full(len(table.item_counts), -1, np.int32)
         position_of_row[item_rows] = np.arange(len(item_rows), dtype=np.int32)
         # category row 0, which has no entries, falls on the last item's end
         sizes = np.concatenate(
-            [np.diff(table.row_splits), np.diff(shares.row_splits)[1:] if options.category else np.zeros(num_categories, np.int64)]
+            [np.diff(table.row_splits), np.diff(shares.row_splits)[1:] if with_categories else np.zeros(num_categories, np.int64)]
         )
-        items = np.concatenate([table.items, shares.items]) if options.category else table.items
-        values = np.concatenate([pairs, of_category]).astype(np.float32) if options.category else pairs
+        items = np.concatenate([table.items, shares.items]) if with_categories else table.items
+        values = np.concatenate([pairs, shares.shares]).astype(np.float32) if with_categories else pairs
         positions = position_of_row[items]
         kept = (positions >= 0) & (values > 0)
         owner = np.repeat(np.arange(len(sizes)), sizes)
@@ -217,7 +227,10 @@ class CorpusMemory:
             item_scale=np.exp(weights @ np.array(calibration.log_tau)).astype(np.float32),
             item_prior=(weights @ np.array(calibration.prior)).astype(np.float32),
             position_of_row=position_of_row,
-            numbers=np.array([options.decay, np.exp(calibration.log_c)], np.float32),
+            numbers=np.array(
+                [options.decay, np.exp(calibration.log_c), options.category, np.exp(calibration.log_d), calibration.category_gain],
+                np.float32,
+            ),
             max_length=table.max_length,
             entries=entries,
         )

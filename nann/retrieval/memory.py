@@ -16,6 +16,7 @@ from ops.scoring import UserMemory
 
 PREFIX = "memory_"
 SCALARS = ("max_length", "entries")
+NUMBERS = 5
 
 
 def memory_arrays(memory: CorpusMemory) -> dict[str, np.ndarray]:
@@ -26,6 +27,8 @@ def memory_arrays(memory: CorpusMemory) -> dict[str, np.ndarray]:
 def memory_of_arrays(arrays: dict[str, np.ndarray]) -> CorpusMemory:
     """The memory whose `memory_arrays` these are."""
     values: dict[str, Any] = {field.name: arrays[PREFIX + field.name] for field in fields(CorpusMemory)}
+    if len(values["numbers"]) < NUMBERS:  # made before categories had a term of their own: their weight is in the values
+        values["numbers"] = np.append(values["numbers"], np.array([1, 0, 0], np.float32))
     return CorpusMemory(**values | {name: int(values[name]) for name in SCALARS})
 
 
@@ -67,6 +70,10 @@ class MemoryTables:
     def _tensor(self, name: str) -> tf.Tensor:
         return tf.convert_to_tensor(self.of[name])
 
+    def _numbers(self) -> list[tf.Tensor]:
+        numbers: list[tf.Tensor] = tf.unstack(self._tensor("numbers"), num=NUMBERS)
+        return numbers
+
     def _prepared(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Sources [B, W] of the items and of their categories; 0 where there is none."""
         items, categories = prepare_history(
@@ -77,7 +84,7 @@ class MemoryTables:
     def native(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> UserMemory:
         """What the memory says to raw histories [B, L] int64, by one native op; best first for each user."""
         items, categories = self._prepared(item_rows, cate_rows)
-        numbers = self._tensor("numbers")
+        decay, rule_scale, category_weight, category_scale, category_gain = self._numbers()
         row_splits, positions, values = scoring.pair_memory(
             item_sources=items,
             category_sources=categories,
@@ -85,8 +92,11 @@ class MemoryTables:
             table_row_splits=self._tensor("row_splits"),
             table_positions=self._tensor("positions"),
             table_values=self._tensor("values"),
-            decay=numbers[0],
-            rule_scale=numbers[1],
+            decay=decay,
+            rule_scale=rule_scale,
+            category_weight=category_weight,
+            category_scale=category_scale,
+            category_gain=category_gain,
             own=self._tensor("own"),
             gain=self._tensor("gain"),
         )
@@ -98,24 +108,30 @@ class MemoryTables:
         batch, width = tf.shape(items, tf.int64)[0], tf.shape(items, tf.int64)[1]
         present = items > 0
         age = tf.cumsum(tf.cast(present, tf.int32), axis=1, exclusive=True, reverse=True)
-        decay, rule_scale = tf.unstack(self._tensor("numbers"), num=2)
+        decay, rule_scale, category_weight, category_scale, category_gain = self._numbers()
         weights = tf.where(present, tf.pow(decay, tf.cast(age, tf.float32)), 0.0)
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=1, keepdims=True))
+        alike = tf.cast(present, tf.float32)
+        alike = tf.math.divide_no_nan(alike, tf.reduce_sum(alike, axis=1, keepdims=True))
         sources = tf.reshape(tf.stack([items, categories], axis=2), [-1])
         row_splits = self._tensor("row_splits")
         ends, positions = _gathered(row_splits, self._tensor("positions"), sources)
         _, values = _gathered(row_splits, self._tensor("values"), sources)
         source = tf.searchsorted(ends, tf.range(tf.size(positions, tf.int64)), side="right", out_type=tf.int64)
-        added = values * tf.gather(tf.reshape(tf.repeat(weights, 2, axis=1), [-1]), source)
+        added = values * tf.gather(tf.reshape(tf.stack([weights, category_weight * weights], axis=2), [-1]), source)
+        shared = values * tf.gather(tf.reshape(tf.stack([tf.zeros_like(alike), alike], axis=2), [-1]), source)
         keys = source // tf.maximum(2 * width, 1) * self.num_positions + tf.cast(positions, tf.int64)
 
         own_keys, own = self._own(items, present, age)
         distinct, place = tf.unique(tf.concat([keys, own_keys], axis=0), out_idx=tf.int64)
         count = tf.size(distinct, tf.int64)
-        rules = tf.math.unsorted_segment_sum(tf.concat([added, tf.zeros_like(own)], axis=0), place, count)
+        rules, shares = (
+            tf.math.unsorted_segment_sum(tf.concat([each, tf.zeros_like(own)], axis=0), place, count) for each in (added, shared)
+        )
         bonus = tf.math.unsorted_segment_sum(tf.concat([tf.zeros_like(added), own], axis=0), place, count)
         users, positions = distinct // self.num_positions, distinct % self.num_positions
         memory = tf.gather(self._tensor("gain"), positions) * tf.math.log1p(rule_scale * rules) + bonus
+        memory += category_gain * tf.math.log1p(category_scale * shares)
         order = tf.argsort(users, stable=True)
         lengths = tf.math.unsorted_segment_sum(tf.ones_like(users), users, batch)
         return UserMemory(

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 MOST_EXAMPLES = 3000
 MOST_USERS = 3000
 POSITIONS_PER_USER = 4
-BEST_BY_SCORE, BEST_BY_RULES = 700, 400  # candidates of an example
+BEST_BY_SCORE, BEST_BY_RULES, BEST_BY_CATEGORY = 700, 400, 300  # candidates of an example
 SCORED_PAIRS, LEAST_ITEMS = 120_000_000, 20_000  # of all examples together; items of the catalogue that are scored at least
 ENTRIES = 2**27  # of the whole table; with more items fewer successors each are kept
 USERS_AT_ONCE = 16
@@ -159,8 +159,7 @@ def make_memory(
         options = searched.options
         report["rules"] = {"options": vars(options), "recall": searched.recall}
         without_them = table_of(users.trained)
-        by_rules = without_them.score(moments.histories, items.category_rows, items.num_categories)
-        examples = make_examples(scorer, by_rules, moments, items, encoder_length=encoder_length, seed=seed, graph=graph)
+        examples = make_examples(scorer, without_them, moments, items, encoder_length=encoder_length, seed=seed, graph=graph)
         calibration, report["calibration"] = fit_calibration(examples, without_them.item_counts, start=calibration)
     elif earlier is None:
         logger.warning("there are too few users to hold some out, so the memory's weights are not fitted")
@@ -240,7 +239,7 @@ def add_earlier(table: MemoryTable, earlier: MemoryTable, keep: int) -> MemoryTa
 
 def make_examples(
     scorer: Scorer,
-    by_rules: sp.csr_matrix,
+    table: MemoryTable,
     moments: Samples,
     items: Items,
     *,
@@ -248,8 +247,10 @@ def make_examples(
     seed: int,
     graph: InteractionGraph | None = None,
 ) -> Examples:
-    """Candidates of every moment: the best by the scorer, the best by the rules, the history's items, and the target."""
+    """Candidates of every moment: the best by the scorer, by the rules and by category, the history's items, and the target."""
     count, num_items = len(moments.targets), len(items.item_ids) - 1
+    by_rules = table.score(moments.histories, items.category_rows, items.num_categories)
+    by_category = table.category_score(moments.histories, items.category_rows, items.num_categories)
     pool = _pool(num_items, count, seed)
     logger.info("memory: scoring %s items for %s held-out events", f"{len(pool):,}", f"{count:,}")
     encode = ItemEncoder(scorer, items.category_rows, graph)
@@ -265,11 +266,11 @@ def make_examples(
         histories = batch.histories.astype(np.int64)
         categories = items.category_rows[histories].astype(np.int64)
         best = exact(histories, categories, **batch.inputs).item_rows
-        rows, rows_rules, ages, reachable = _candidates(best, by_rules[first : first + len(histories)], batch, num_items)
+        rows, rules, shares, ages, reachable = _candidates(best, by_rules[places], by_category[places], batch, num_items)
         vectors_of = encode(rows.reshape(-1)).numpy().reshape(*rows.shape, -1)
         inputs = {name: tf.constant(values, tf.int64) for name, values in batch.inputs.items()}
         logits = score(state_of(tf.constant(histories), tf.constant(categories), inputs), tf.constant(vectors_of)).numpy()
-        found.append((rows, np.where(rows > 0, logits, -1e4).astype(np.float32), rows_rules, ages, reachable))
+        found.append((rows, np.where(rows > 0, logits, -1e4).astype(np.float32), rules, shares, ages, reachable))
     width = max(rows.shape[1] for rows, *_ in found)
 
     def joined(number: int, padding: float) -> NDArray[Any]:
@@ -277,9 +278,8 @@ def make_examples(
         return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=padding) for part in parts])
 
     share = np.log(len(pool) / num_items) if len(pool) < num_items else 0.0
-    return Examples(
-        joined(0, 0), joined(1, -1e4), joined(2, 0), joined(3, -1), np.concatenate([reachable for *_, reachable in found]), float(share)
-    )
+    rows, logits, rules, shares, ages = (joined(number, padding) for number, padding in enumerate((0, -1e4, 0, 0, -1)))
+    return Examples(rows, logits, rules, shares, ages, np.concatenate([reachable for *_, reachable in found]), float(share))
 
 
 def _pool(num_items: int, count: int, seed: int) -> NDArray[np.int32]:
@@ -291,31 +291,53 @@ def _pool(num_items: int, count: int, seed: int) -> NDArray[np.int32]:
     return np.sort(np.random.default_rng([seed, SEED, 2]).choice(rows, most, replace=False))
 
 
-def _candidates(best: NDArray[np.int64], by_rules: Any, batch: Samples, num_items: int) -> tuple[NDArray[Any], ...]:
-    """Item rows [b, n] with the targets first, their rules' scores, their ages, and whether each target is found without being one."""
-    rows, scores, ages, reachable = [], [], [], []
-    of_rules = np.zeros(num_items + 1, np.float32)
+class _Row:
+    """One user's scores of all items, of a sparse matrix whose other rows come after it."""
+
+    def __init__(self, num_items: int) -> None:
+        self._scores = np.zeros(num_items + 1, np.float32)
+        self.items: NDArray[np.int32] = np.zeros(0, np.int32)
+
+    def show(self, matrix: sp.csr_matrix, row: int) -> None:
+        """The scores are now those of a row."""
+        self._scores[self.items] = 0
+        entries = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        self.items = matrix.indices[entries]
+        self._scores[self.items] = matrix.data[entries]
+
+    def best(self, count: int) -> NDArray[np.int32]:
+        """The items of highest score, in any order."""
+        if len(self.items) <= count:
+            return self.items
+        return self.items[np.argpartition(-self._scores[self.items], count)[:count]]
+
+    def of(self, items: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Their scores."""
+        return self._scores[items]
+
+
+def _candidates(
+    best: NDArray[np.int64], by_rules: sp.csr_matrix, by_category: sp.csr_matrix, batch: Samples, num_items: int
+) -> tuple[NDArray[Any], ...]:
+    """Item rows [b, n] with the targets first, their r, their k, their ages, and whether each target is found without being one."""
+    found: list[tuple[NDArray[Any], ...]] = []
+    reachable = []
+    of_rules, of_category = _Row(num_items), _Row(num_items)
     age_of = np.full(num_items + 1, -1, np.int32)
     for number, target in enumerate(batch.targets):
-        entries = slice(by_rules.indptr[number], by_rules.indptr[number + 1])
-        near, values = by_rules.indices[entries], by_rules.data[entries]
+        of_rules.show(by_rules, number)
+        of_category.show(by_category, number)
         history = batch.histories[number]
         newest = history[history > 0][::-1]
-        of_rules[near] = values
         age_of[newest[::-1]] = np.arange(len(newest))[::-1]
-        if len(near) > BEST_BY_RULES:
-            near = near[np.argpartition(-values, BEST_BY_RULES)[:BEST_BY_RULES]]
-        others = np.unique(np.concatenate([best[number], near, newest]))
+        others = np.unique(np.concatenate([best[number], of_rules.best(BEST_BY_RULES), of_category.best(BEST_BY_CATEGORY), newest]))
         reachable.append(bool(np.any(others == target)))
         chosen = np.concatenate([[target], others[(others != target) & (others > 0)]]).astype(np.int32)
-        rows.append(chosen)
-        scores.append(of_rules[chosen])
-        ages.append(age_of[chosen])
-        of_rules[by_rules.indices[entries]] = 0
+        found.append((chosen, of_rules.of(chosen), of_category.of(chosen), age_of[chosen]))
         age_of[newest] = -1
-    width = max(map(len, rows))
+    width = max(len(chosen) for chosen, *_ in found)
 
-    def padded(lists: list[NDArray[Any]], padding: int) -> NDArray[Any]:
-        return np.stack([np.pad(values, (0, width - len(values)), constant_values=padding) for values in lists])
+    def padded(number: int, padding: int) -> NDArray[Any]:
+        return np.stack([np.pad(each[number], (0, width - len(each[number])), constant_values=padding) for each in found])
 
-    return padded(rows, 0), padded(scores, 0), padded(ages, -1), np.array(reachable)
+    return padded(0, 0), padded(1, 0), padded(2, 0), padded(3, -1), np.array(reachable)

@@ -21,6 +21,8 @@ using tensorflow::TensorShapeUtils;
 // For the sharder: a place of the history leads to some hundred entries.
 constexpr int64_t kCyclesPerPlace = 20000, kCyclesPerCopiedUser = 10000;
 
+// `kCategoryTerm`: whether the op has the three numbers of categories.
+template <bool kCategoryTerm>
 class PairMemoryOp : public OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -78,24 +80,36 @@ class PairMemoryOp : public OpKernel {
   }
 
   static absl::Status ReadRule(OpKernelContext* context, MemoryRule* rule) {
-    const Tensor &decay = context->input(6), &rule_scale = context->input(7), &own = context->input(8), &gain = context->input(9);
-    if (!TensorShapeUtils::IsScalar(decay.shape()) || !TensorShapeUtils::IsScalar(rule_scale.shape())) {
-      return absl::InvalidArgumentError(absl::StrCat("decay and rule_scale must be scalars, got shapes ",
-                                                     decay.shape().DebugString(), " and ", rule_scale.shape().DebugString()));
+    constexpr const char* kNames[] = {"decay", "rule_scale", "category_weight", "category_scale", "category_gain"};
+    constexpr int kScalars = kCategoryTerm ? 5 : 2, kFirst = 6;
+    float numbers[] = {0, 0, 1, 0, 0};
+    for (int place = 0; place < kScalars; ++place) {
+      const Tensor& number = context->input(kFirst + place);
+      if (!TensorShapeUtils::IsScalar(number.shape())) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(kNames[place], " must be a scalar, got shape ", number.shape().DebugString()));
+      }
+      numbers[place] = number.scalar<float>()();
+      const bool scale = place < 4;  // the others may lower scores
+      if (place > 0 && (!std::isfinite(numbers[place]) || (scale && numbers[place] < 0))) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(kNames[place], " must be ", scale ? "at least 0 and " : "", "finite, got ", numbers[place]));
+      }
     }
+    const Tensor &own = context->input(kFirst + kScalars), &gain = context->input(kFirst + kScalars + 1);
     if (!TensorShapeUtils::IsVector(own.shape()) || own.NumElements() < 1) {
       return absl::InvalidArgumentError(absl::StrCat("own must be [R] with R at least 1, got ", own.shape().DebugString()));
     }
     if (!TensorShapeUtils::IsVector(gain.shape()) || gain.NumElements() > std::numeric_limits<int32_t>::max()) {
       return absl::InvalidArgumentError(absl::StrCat("gain must be [N] with N below 2^31, got ", gain.shape().DebugString()));
     }
-    *rule = {decay.scalar<float>()(), rule_scale.scalar<float>()(), own.flat<float>().data(),
-             own.NumElements(),       gain.flat<float>().data(),    gain.NumElements()};
+    *rule = {numbers[0],        numbers[1],
+             numbers[2],        numbers[3],
+             numbers[4],        own.flat<float>().data(),
+             own.NumElements(), gain.flat<float>().data(),
+             gain.NumElements()};
     if (!(rule->decay > 0 && rule->decay <= 1)) {
       return absl::InvalidArgumentError(absl::StrCat("decay must be above 0 and at most 1, got ", rule->decay));
-    }
-    if (!(rule->rule_scale >= 0 && std::isfinite(rule->rule_scale))) {
-      return absl::InvalidArgumentError(absl::StrCat("rule_scale must be at least 0 and finite, got ", rule->rule_scale));
     }
     return absl::OkStatus();
   }
@@ -121,7 +135,8 @@ class PairMemoryOp : public OpKernel {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("Nann>PairMemory").Device(tensorflow::DEVICE_CPU), Guarded<PairMemoryOp>);
+REGISTER_KERNEL_BUILDER(Name("Nann>PairMemory").Device(tensorflow::DEVICE_CPU), Guarded<PairMemoryOp<false>>);
+REGISTER_KERNEL_BUILDER(Name("Nann>PairAndCategoryMemory").Device(tensorflow::DEVICE_CPU), Guarded<PairMemoryOp<true>>);
 
 }  // namespace
 }  // namespace nann

@@ -15,7 +15,7 @@ constexpr uint32_t kSign = 0x80000000u;
 // What was found of an item so far.
 struct Found {
   int64_t position;
-  float reached, own;
+  float reached, shared, own;
 };
 
 // Which items were found, in the order met. Per thread, and kept: `slots_` has a number per item, 0 outside of a call.
@@ -28,7 +28,7 @@ class Finds {
   Found& At(int64_t position) {
     int32_t& slot = slots_[position];
     if (slot == 0) {
-      found_.push_back({position, 0.0f, 0.0f});
+      found_.push_back({position, 0.0f, 0.0f, 0.0f});
       slot = static_cast<int32_t>(found_.size());
     }
     return found_[slot - 1];
@@ -58,8 +58,9 @@ std::string CheckPlace(const PairTable& table, const MemoryRule& rule, const His
   return "";
 }
 
-// Adds a row of the table, times a weight.
-std::string AddRow(const PairTable& table, int64_t num_items, int64_t row, float weight, Finds* finds) {
+// Adds a row of the table, times weights.
+std::string AddRow(const PairTable& table, int64_t num_items, int64_t row, float weight, float share, Finds* finds) {
+  if (row == 0) return "";
   const int64_t begin = table.row_splits[row], end = table.row_splits[row + 1];
   if (begin < 0 || end < begin || end > table.num_entries) {
     return absl::StrCat("table_row_splits must ascend from 0 to at most ", table.num_entries, ", got ", begin, " and ", end,
@@ -70,7 +71,9 @@ std::string AddRow(const PairTable& table, int64_t num_items, int64_t row, float
     if (position < 0 || position >= num_items) {
       return absl::StrCat("table_positions must be in 0..", num_items - 1, ", got ", position, " in row ", row);
     }
-    finds->At(position).reached += weight * table.values[i];
+    Found& found = finds->At(position);
+    found.reached += weight * table.values[i];
+    found.shared += share * table.values[i];
   }
   return "";
 }
@@ -89,11 +92,12 @@ std::string Find(const PairTable& table, const MemoryRule& rule, const History& 
     if (history.item_sources[place] == 0) continue;
     --age;
     const float weight = static_cast<float>(std::pow(static_cast<double>(rule.decay), age) / total);
-    for (const int64_t row : {history.item_sources[place], history.category_sources[place]}) {
-      if (row == 0) continue;
-      const std::string problem = AddRow(table, rule.num_items, row, weight, finds);
-      if (!problem.empty()) return problem;
+    std::string problem = AddRow(table, rule.num_items, history.item_sources[place], weight, 0.0f, finds);
+    if (problem.empty()) {
+      problem = AddRow(table, rule.num_items, history.category_sources[place], weight * rule.category_weight,
+                       1.0f / static_cast<float>(present), finds);
     }
+    if (!problem.empty()) return problem;
     const int64_t position = history.item_positions[place];
     if (position >= 0) finds->At(position).own = rule.own[std::min(age, rule.num_own - 1)];  // the newest place comes last
   }
@@ -160,10 +164,12 @@ std::string Remember(const PairTable& table, const MemoryRule& rule, const Histo
   entries->reserve(finds.all().size());
   for (const Found& found : finds.all()) {
     if (!problem.empty()) break;
-    const float value = rule.gain[found.position] * std::log1p(rule.rule_scale * found.reached) + found.own;
+    const float value = rule.gain[found.position] * std::log1p(rule.rule_scale * found.reached) +
+                        rule.category_gain * std::log1p(rule.category_scale * found.shared) + found.own;
     if (!std::isfinite(value)) {
       problem = absl::StrCat("the memory must be finite, got ", value, " at position ", found.position, ": gain ",
-                             rule.gain[found.position], ", ", found.reached, " reached, own ", found.own);
+                             rule.gain[found.position], ", ", found.reached, " reached, ", found.shared, " of its category, own ",
+                             found.own);
     }
     entries->push_back(EncodeEntry(value, found.position));
   }

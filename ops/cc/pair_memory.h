@@ -19,12 +19,15 @@ struct PairTable {
 };
 
 struct MemoryRule {
-  float decay;        // of a place's weight, per place after it
-  float rule_scale;   // of what the table says, within the logarithm
-  const float* own;   // [R] of the history's own items, by age
-  int64_t num_own;    // R
-  const float* gain;  // [N]
-  int64_t num_items;  // N
+  float decay;            // of a place's weight, per place after it
+  float rule_scale;       // of what the table says, within the logarithm
+  float category_weight;  // of what the rows of categories say to that, beside the rows of items
+  float category_scale;   // of what they say alone, every place alike, within a logarithm of its own
+  float category_gain;    // of this logarithm
+  const float* own;       // [R] of the history's own items, by age
+  int64_t num_own;        // R
+  const float* gain;      // [N]
+  int64_t num_items;      // N
 };
 
 // A user's places, oldest first. Where item_sources is 0 nothing stands.

@@ -23,10 +23,14 @@ DTYPES = {
     "table_values": np.float32,
     "decay": np.float32,
     "rule_scale": np.float32,
+    "category_weight": np.float32,
+    "category_scale": np.float32,
+    "category_gain": np.float32,
     "own": np.float32,
     "gain": np.float32,
 }
 User = tuple[list[int], list[float]]
+CATEGORIES = {"category_weight": 0.25, "category_scale": 50.0, "category_gain": 0.4}
 
 
 def call(inputs: Mapping[str, Any]) -> list[User]:
@@ -51,15 +55,25 @@ def remembered(inputs: Mapping[str, Any], user: int) -> dict[int, float]:
     ages = range(len(places) - 1, -1, -1)
     weights = np.array([float(np.float32(inputs["decay"])) ** age for age in ages])
     reached: dict[int, np.float32] = {}
+    shared: dict[int, np.float32] = {}
+    of_category = np.float32(inputs["category_weight"])
     own: dict[int, float] = {}
     for (item, category, position), age, weight in zip(places, ages, np.float32(weights / weights.sum()), strict=True):
-        for source in (item, category):
-            for target, value in table[source] if source else []:
-                reached[target] = np.float32(reached.get(target, np.float32(0)) + weight * value)
+        for target, value in table[item]:
+            reached[target] = np.float32(reached.get(target, np.float32(0)) + weight * value)
+        for target, value in table[category] if category else []:
+            reached[target] = np.float32(reached.get(target, np.float32(0)) + weight * of_category * value)
+            shared[target] = np.float32(shared.get(target, np.float32(0)) + value / np.float32(len(places)))
         if position >= 0:
             own[position] = inputs["own"][min(age, len(inputs["own"]) - 1)]
     scale, gain = float(np.float32(inputs["rule_scale"])), inputs["gain"]
-    return {p: gain[p] * np.log1p(scale * float(reached.get(p, 0))) + own.get(p, 0.0) for p in reached.keys() | own.keys()}
+    category_scale, category_gain = (float(np.float32(inputs[name])) for name in ("category_scale", "category_gain"))
+    return {
+        p: gain[p] * np.log1p(scale * float(reached.get(p, 0)))
+        + category_gain * np.log1p(category_scale * float(shared.get(p, 0)))
+        + own.get(p, 0.0)
+        for p in reached.keys() | own.keys()
+    }
 
 
 def make_inputs(*, batch: int, width: int, sources: int, items: int, longest: int, seed: int, **scalars: Any) -> dict[str, Any]:
@@ -67,25 +81,29 @@ def make_inputs(*, batch: int, width: int, sources: int, items: int, longest: in
     lengths = rng.integers(0, longest + 1, size=sources)
     item_sources = rng.integers(0, sources, size=(batch, width))
     item_sources[rng.random(batch) < 0.2] = 0
-    return {
-        "item_sources": item_sources,
-        "category_sources": rng.integers(0, sources, size=(batch, width)),
-        "item_positions": rng.integers(-1, items, size=(batch, width)),
-        "table_row_splits": np.concatenate([[0], np.cumsum(lengths)]),
-        "table_positions": rng.integers(0, items, size=lengths.sum()),
-        "table_values": rng.choice([0.0, 0.125, 0.5, 1.0, 3.0], size=lengths.sum()),
-        "gain": rng.normal(size=items).astype(np.float32),
-        "decay": 0.9,
-        "rule_scale": 20.0,
-        "own": [-1.0, 0.5, 2.0],
-    } | scalars
+    return (
+        {
+            "item_sources": item_sources,
+            "category_sources": rng.integers(0, sources, size=(batch, width)),
+            "item_positions": rng.integers(-1, items, size=(batch, width)),
+            "table_row_splits": np.concatenate([[0], np.cumsum(lengths)]),
+            "table_positions": rng.integers(0, items, size=lengths.sum()),
+            "table_values": rng.choice([0.0, 0.125, 0.5, 1.0, 3.0], size=lengths.sum()),
+            "gain": rng.normal(size=items).astype(np.float32),
+            "decay": 0.9,
+            "rule_scale": 20.0,
+            "own": [-1.0, 0.5, 2.0],
+        }
+        | CATEGORIES
+        | scalars
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@example(batch=1, width=0, sources=2, items=1, longest=3, seed=0, decay=1.0, rule_scale=1.0, own=[0.0])
-@example(batch=0, width=3, sources=2, items=4, longest=3, seed=0, decay=1.0, rule_scale=1.0, own=[0.0])
-@example(batch=40, width=50, sources=30, items=300, longest=60, seed=1, decay=0.95, rule_scale=30.0, own=[-2.0, -1.0, 1.0])
-@example(batch=2, width=50, sources=60, items=200_000, longest=60, seed=2, decay=0.95, rule_scale=30.0, own=[-2.0, -1.0, 1.0])
+@example(batch=1, width=0, sources=2, items=1, longest=3, seed=0, decay=1.0, rule_scale=1.0, **CATEGORIES, own=[0.0])
+@example(batch=0, width=3, sources=2, items=4, longest=3, seed=0, decay=1.0, rule_scale=1.0, **CATEGORIES, own=[0.0])
+@example(batch=40, width=50, sources=30, items=300, longest=60, seed=1, decay=0.95, rule_scale=30.0, **CATEGORIES, own=[-2.0, -1.0, 1.0])
+@example(batch=2, width=50, sources=60, items=200_000, longest=60, seed=2, decay=0.95, rule_scale=30.0, **CATEGORIES, own=[-2.0, -1.0, 1.0])
 @given(
     batch=st.integers(1, 6),
     width=st.integers(1, 12),
@@ -95,6 +113,9 @@ def make_inputs(*, batch: int, width: int, sources: int, items: int, longest: in
     seed=st.integers(0, 2**31),
     decay=st.sampled_from([1.0, 0.9, 0.5, 1e-30]),
     rule_scale=st.sampled_from([0.0, 0.1, 100.0]),
+    category_weight=st.sampled_from([0.0, 0.5, 2.0]),
+    category_scale=st.sampled_from([0.0, 1.0, 1e5]),
+    category_gain=st.sampled_from([0.0, 0.5, -1.0]),
     own=st.lists(st.floats(-4, 4, width=16), min_size=1, max_size=4),
 )
 def test_equals_dictionaries(**drawn: Any) -> None:
@@ -118,6 +139,9 @@ EXAMPLE = {
     "table_values": [9.0, 1.0, 0.0, 7.0, 3.5],
     "decay": 0.5,
     "rule_scale": 3.0,
+    "category_weight": 0.5,
+    "category_scale": 2.0,
+    "category_gain": 0.5,
     "own": [-1.0, 10.0],
     "gain": [1.0, 1.0, 1.0, 1.0, 1.0, 2.0],
 }
@@ -127,14 +151,24 @@ def test_by_hand() -> None:
     """Three present places, weights 1/7, 2/7 and 4/7: item 1 twice, item 2 with category row 3 between."""
     (positions, values), nobody = call(EXAMPLE)
     assert nobody == ([], [])
-    reached = {1: 5 / 7, 2: 2.0, 5: 1.0}  # position 3 stands in row 0, and 4 only where nothing stands
-    expected = {0: -1.0, 1: np.log1p(3 * reached[1]) + 10, 2: np.log1p(3 * reached[2]), 5: 2 * np.log1p(3 * reached[5])}
+    reached = {1: 5 / 7, 2: 2.0, 5: 0.5}  # position 3 stands in row 0, and 4 only where nothing stands
+    category = 0.5 * np.log1p(2 * 3.5 / 3)  # one place of three has one
+    expected = {0: -1.0, 1: np.log1p(3 * reached[1]) + 10, 2: np.log1p(3 * reached[2]), 5: 2 * np.log1p(3 * reached[5]) + category}
     assert positions == [1, 5, 2, 0]
     np.testing.assert_allclose(values, [expected[position] for position in positions], rtol=1e-6)
 
 
+def test_the_op_of_earlier_graphs_sums_items_and_categories() -> None:
+    inputs = make_inputs(batch=20, width=10, sources=30, items=100, longest=9, seed=4, category_weight=1.0, category_gain=0.0)
+    earlier = {name: tf.constant(inputs[name], dtype) for name, dtype in DTYPES.items() if not name.startswith("category_")}
+    categories = tf.constant(inputs["category_sources"], tf.int64)
+    splits, positions, values = scoring._library().nann_pair_memory(category_sources=categories, **earlier)
+    found = [(positions[a:b].numpy().tolist(), values[a:b].numpy().tolist()) for a, b in pairwise(splits.numpy())]
+    assert found == call(inputs)
+
+
 def test_equal_values_lower_position_first() -> None:
-    flat = EXAMPLE | {"gain": [0.0, -0.0, 0.0, 0.0, 0.0, -1e-30], "own": [0.0]}
+    flat = EXAMPLE | {"gain": [0.0, -0.0, 0.0, 0.0, 0.0, -1e-30], "own": [0.0], "category_gain": 0.0}
     assert call(flat)[0][0] == [0, 1, 2, 5]
     assert call(flat | {"own": [2.0]})[0] == ([0, 1, 2, 5], [2.0, 2.0, 0.0, pytest.approx(0, abs=1e-29)])
 
@@ -171,7 +205,11 @@ def test_users_apart_have_the_same_memory() -> None:
         ({"decay": 0.0}, "decay must be above 0 and at most 1, got 0"),
         ({"decay": 1.5}, "decay must be above 0 and at most 1, got 1.5"),
         ({"decay": float("nan")}, "decay must be above 0 and at most 1, got nan"),
-        ({"decay": [0.5]}, "must be scalars"),
+        ({"decay": [0.5]}, r"decay must be a scalar, got shape \[1\]"),
+        ({"category_gain": [0.5]}, r"category_gain must be a scalar, got shape \[1\]"),
+        ({"category_weight": -0.5}, "category_weight must be at least 0 and finite, got -0.5"),
+        ({"category_scale": float("nan")}, "category_scale must be at least 0 and finite, got nan"),
+        ({"category_gain": float("inf")}, "category_gain must be finite, got inf"),
         ({"rule_scale": -1.0}, "rule_scale must be at least 0 and finite, got -1"),
         ({"rule_scale": float("inf")}, "rule_scale must be at least 0 and finite, got inf"),
         ({"own": []}, r"own must be \[R\] with R at least 1, got \[0\]"),

@@ -1,5 +1,7 @@
 """The fit of the weights, on examples whose best weights are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def examples_of(count: int, *, by_rules: float, by_scorer: float, seed: int = 0,
         first = array[:, 0].copy()
         array[:, 0] = array[np.arange(count), target]
         array[np.arange(count), target] = first
-    return Examples(rows, logits, rules, np.full(rows.shape, -1, np.int32), np.ones(count, bool))
+    return Examples(rows, logits, rules, np.zeros_like(rules), np.full(rows.shape, -1, np.int32), np.ones(count, bool))
 
 
 @pytest.mark.parametrize(("by_rules", "by_scorer"), [(0.02, 2.0), (1.5, 0.05)])
@@ -31,6 +33,19 @@ def test_the_better_of_the_two_gets_the_weight(by_rules, by_scorer) -> None:
     ratio = np.exp(fitted.log_gain[knot] - fitted.log_tau[knot])
     assert ratio < 0.3 if by_rules < by_scorer else ratio > 3
     assert report["fitted"]["recall@20"] > report["scorer"]["recall@20"] - 0.02
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_categories_get_a_weight_where_they_help_and_none_where_not(side) -> None:
+    examples = examples_of(400, by_rules=0.5, by_scorer=0.5)
+    rng = np.random.default_rng(1)
+    shares = np.where(rng.random(examples.rules.shape) < 0.1, 1e-3, 0).astype(np.float32)
+    shares[:, 0] = np.where(rng.random(len(shares)) < (0.9 if side > 0 else 0.01), 1e-3, 0)
+    fitted, _ = fit_calibration(replace(examples, shares=shares), np.full(ITEMS + 1, 30))
+    if side > 0:
+        assert fitted.category_gain * np.log1p(np.exp(fitted.log_d) * 1e-3) > 2
+    else:
+        assert fitted.category_gain == 0
 
 
 def test_it_is_a_function_of_its_examples() -> None:
@@ -48,7 +63,7 @@ def test_too_few_examples_change_nothing() -> None:
 def test_targets_out_of_reach_are_misses() -> None:
     """A target that is a candidate only for being the target says nothing of what finds targets."""
     examples = examples_of(200, by_rules=1.0, by_scorer=1.0)
-    hidden = Examples(examples.item_rows, examples.logits, examples.rules, examples.ages, np.arange(200) < 100)
+    hidden = replace(examples, reachable=np.arange(200) < 100)
     _, report = fit_calibration(hidden, np.full(ITEMS + 1, 30))
     assert report["reachable"] == 100
     assert report["scorer"]["recall@200"] <= 0.5

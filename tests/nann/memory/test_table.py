@@ -1,6 +1,7 @@
 """The memory of a model: its files, the numbers between knots, and its form over a corpus."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -73,20 +74,38 @@ def test_the_memory_of_a_corpus_names_positions() -> None:
     assert entries(1) == pytest.approx({1: 2 / (4 * 2)})  # item 3 is not in the corpus
     assert entries(2) == pytest.approx({2: 4 / (5 * 3)})
     assert entries(5) == pytest.approx({0: 0.5 / (3 * 4)})
-    assert entries(5 + 1) == pytest.approx({2: 2 * 9.5 / 13, 1: 2 * 4.5 / 13})
-    assert entries(5 + 2) == pytest.approx({0: 2 * 16.5 / 17})
+    assert entries(5 + 1) == pytest.approx({2: 9.5 / 13, 1: 4.5 / 13})
+    assert entries(5 + 2) == pytest.approx({0: 16.5 / 17})
     assert len(memory.row_splits) == 5 + 2 + 2
     weights = between_knots(np.array([16, 4, 9]), COUNT_KNOTS)
     np.testing.assert_allclose(memory.item_scale, np.exp(weights @ np.array(some_table().calibration.log_tau)), rtol=1e-5)
     assert memory.own[0] == 0
     assert memory.own[-1] == len(AGE_KNOTS) - 1
-    np.testing.assert_allclose(memory.numbers, [0.5, np.exp(6.9078)], rtol=1e-5)
+    np.testing.assert_allclose(memory.numbers, [0.5, np.exp(6.9078), 2.0, np.exp(10.0), 0.0], rtol=1e-5)
 
 
 def test_without_categories_their_sources_are_empty() -> None:
     table = some_table(options=RuleOptions(category=0.0))
     memory = CorpusMemory.of(table, item_rows=np.arange(1, 6), category_rows=CATEGORY_ROWS, num_categories=2, entries=3)
     assert memory.row_splits[5 + 1 :].tolist() == [4, 4, 4]
+    table = dataclasses.replace(table, calibration=Calibration(category_gain=0.5))
+    memory = CorpusMemory.of(table, item_rows=np.arange(1, 6), category_rows=CATEGORY_ROWS, num_categories=2, entries=3)
+    assert memory.row_splits[5 + 1 :].tolist() == [4, 6, 8]
+
+
+def test_the_share_of_a_category() -> None:
+    histories = np.array([[0, 1, 2, 3], [0, 0, 4, 4], [0, 0, 0, 0]])
+    found = some_table().category_score(histories, CATEGORY_ROWS, 2).toarray()
+    first = [0, 2 / 3 * 9.5 / 13, 2 / 3 * 4.5 / 13, 1 / 3 * 1.5 / 17, 0, 1 / 3 * 16.5 / 17]
+    np.testing.assert_allclose(found, [first, [0] * 6, [0] * 6], rtol=1e-6)
+
+
+def test_numbers_of_an_earlier_version_have_no_term_of_categories(tmp_path) -> None:
+    some_table().save(tmp_path)
+    numbers = json.loads((tmp_path / "memory.json").read_text())
+    del numbers["calibration"]["category_gain"], numbers["calibration"]["log_d"]
+    (tmp_path / "memory.json").write_text(json.dumps(numbers))
+    assert load_memory(tmp_path).calibration == some_table().calibration
 
 
 def test_an_earlier_memory_is_added_to() -> None:

@@ -27,6 +27,9 @@ def make_memory(histories: np.ndarray, seed: int = 0) -> scoring.UserMemory:
         table_values=tf.constant(rng.random(20 * COUNT + 20), tf.float32),
         decay=tf.constant(0.9),
         rule_scale=tf.constant(30.0),
+        category_weight=tf.constant(1.0),
+        category_scale=tf.constant(0.0),
+        category_gain=tf.constant(0.0),
         own=tf.constant([-50.0, 20.0]),
         gain=tf.constant(rng.uniform(0, 40, size=COUNT), tf.float32),
     )

@@ -40,6 +40,8 @@ def some_memory(num_items: int, *, seed: int = 0, in_corpus: float = 1.0, max_le
             prior=tuple(rng.normal(size=len(COUNT_KNOTS))),
             own=tuple(rng.normal(size=len(AGE_KNOTS))),
             log_c=3.0,
+            category_gain=0.7,
+            log_d=4.0,
         ),
         max_length=max_length,
     )
@@ -53,14 +55,20 @@ def by_hand(memory: CorpusMemory, history: list[int], categories: np.ndarray) ->
     """Position -> value for one raw history, oldest first."""
     num_items = len(memory.position_of_row) - 1
     rows = [row for row in history if 1 <= row <= num_items][-memory.max_length :]
-    decay, c = memory.numbers
+    decay, c, of_category, d, gain = memory.numbers
     weights = [decay ** (len(rows) - 1 - place) for place in range(len(rows))]
     rules: dict[int, float] = defaultdict(float)
+    shares: dict[int, float] = defaultdict(float)
     for row, weight in zip(rows, weights, strict=True):
-        for source in (row, num_items + categories[row] if categories[row] else 0):
-            for entry in range(memory.row_splits[source], memory.row_splits[source + 1]):
-                rules[int(memory.positions[entry])] += weight / sum(weights) * memory.values[entry]
-    found = {position: memory.gain[position] * np.log1p(c * value) for position, value in rules.items()}
+        for entry in range(memory.row_splits[row], memory.row_splits[row + 1]):
+            rules[int(memory.positions[entry])] += weight / sum(weights) * memory.values[entry]
+        source = num_items + categories[row] if categories[row] else 0
+        for entry in range(memory.row_splits[source], memory.row_splits[source + 1]):
+            rules[int(memory.positions[entry])] += weight / sum(weights) * of_category * memory.values[entry]
+            shares[int(memory.positions[entry])] += memory.values[entry] / len(rows)
+    found = {
+        position: memory.gain[position] * np.log1p(c * value) + gain * np.log1p(d * shares[position]) for position, value in rules.items()
+    }
     ages = {row: age for age, row in reversed(list(enumerate(reversed(rows))))}
     for row, age in ages.items():
         position = int(memory.position_of_row[row])
@@ -118,6 +126,13 @@ def test_it_survives_a_checkpoints_arrays() -> None:
     again = memory_of_arrays(memory_arrays(memory))
     for name, value in memory_arrays(memory).items():
         np.testing.assert_array_equal(memory_arrays(again)[name], value)
+
+
+def test_arrays_of_an_earlier_version_hold_weighted_categories() -> None:
+    memory, _ = some_memory(7)
+    arrays = memory_arrays(memory)
+    again = memory_of_arrays(arrays | {"memory_numbers": arrays["memory_numbers"][:2]})
+    np.testing.assert_array_equal(again.numbers, [*memory.numbers[:2], 1, 0, 0])
 
 
 @pytest.mark.parametrize("walk", [StockWalk, pytest.param(NativeWalk, marks=needs_native)])

@@ -123,6 +123,14 @@ def lookups() -> dict[str, Arguments]:
 
 
 OPTIONS = {"options": np.full(10, 0.1)}
+PAIRS = {
+    "item_sources": np.array([[0, 1], [2, 1]]),
+    "category_sources": np.array([[0, 3], [0, 0]]),
+    "item_positions": np.array([[-1, 2], [5, 0]]),
+    "table_row_splits": ints(0, 0, 2, 3, 3),
+    "table_positions": np.array([1, 4, 5], np.int32),
+    "table_values": np.array([0.5, 1, 2], np.float32),
+}
 CALLS: dict[str, Arguments] = {
     "nann_start_walk": {"enter_points": ints(0, 3), "batch": np.int64(BATCH), "num_items": np.int64(ITEMS)},
     "nann_expand_frontier": {"visited": np.zeros([BATCH, 1], np.uint8), "frontier": ints(0, 3, 5), "frontier_splits": ints(0, 2, 3)} | RING,
@@ -139,18 +147,10 @@ CALLS: dict[str, Arguments] = {
     "nann_beam_search_memory": USERS | SCORER | WALK | PROGRAM | MEMORY | {"memory_entries": np.int64(1)},
     "nann_scan_items": USERS | SCORER | PROGRAM,
     "nann_scan_items_memory": USERS | SCORER | PROGRAM | MEMORY,
-    "nann_pair_memory": {
-        "item_sources": np.array([[0, 1], [2, 1]]),
-        "category_sources": np.array([[0, 3], [0, 0]]),
-        "item_positions": np.array([[-1, 2], [5, 0]]),
-        "table_row_splits": ints(0, 0, 2, 3, 3),
-        "table_positions": np.array([1, 4, 5], np.int32),
-        "table_values": np.array([0.5, 1, 2], np.float32),
-        "decay": np.float32(0.5),
-        "rule_scale": np.float32(1),
-        "own": floats(2),
-        "gain": floats(ITEMS),
-    },
+    "nann_pair_memory": PAIRS | {"decay": np.float32(0.5), "rule_scale": np.float32(1), "own": floats(2), "gain": floats(ITEMS)},
+    "nann_pair_and_category_memory": PAIRS
+    | {name: np.float32(0.5) for name in ("decay", "rule_scale", "category_weight", "category_scale", "category_gain")}
+    | {"own": floats(2), "gain": floats(ITEMS)},
     **lookups(),
     "nann_fused_embedding_update": {"tables": HELD_PARTS}
     | SPARSE

@@ -58,7 +58,8 @@ INSTANCES: dict[str, tuple[Callable[[], Any], str]] = {
     **searches(),
     "memory of a zero-width batch": (
         changed(
-            "nann_pair_memory", **dict.fromkeys(("item_sources", "category_sources", "item_positions"), np.zeros([2**40, 0], np.int64))
+            "nann_pair_and_category_memory",
+            **dict.fromkeys(("item_sources", "category_sources", "item_positions"), np.zeros([2**40, 0], np.int64)),
         ),
         "ResourceExhausted",
     ),
