@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(program, *arguments, order="forward"):
-    environment = {**os.environ, "CUDA_ON_HOST_ORDER": order, "ASAN_OPTIONS": "detect_leaks=0:hard_rss_limit_mb=8192"}
+    environment = {**os.environ, "CUDA_ON_HOST_ORDER": order, "ASAN_OPTIONS": "detect_leaks=0:hard_rss_limit_mb=4096"}
     return subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False, env=environment)
 
 
@@ -99,14 +99,31 @@ FAULTS = {
         r"differs: the order of",
     ),
 }
-EMULATOR = ["fiber", "grid", "runtime", "memory_checked"]
-CHECKED = ["-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0"]
+# The same under AddressSanitizer: an access outside an allocation, and one outside a shared array.
+FAULTS_OF_MEMORY = {
+    "a row too many": (
+        "ops/cc/cuda/embedding_forward.cu.cc",
+        r"/ kLanes; row < feature\.num_rows; row \+= step",
+        r"/ kLanes; row <= feature.num_rows; row += step",
+        r"heap-buffer-overflow[^#]*READ of size 8",
+    ),
+    "a warp too many": (
+        "ops/cc/cuda/embedding_backward.cu.cc",
+        r"partial\[warp\]\[v \* 32 \+ lane\] = sums",
+        r"partial[warp + 1][v * 32 + lane] = sums",
+        r"global-buffer-overflow[^#]*WRITE of size [48](?s:.*)'partial'",
+    ),
+}
+EMULATOR = ["fiber", "grid", "runtime"]
+CHECKS = {  # the emulator's memory, flags of the kernels, flags of all files
+    "accesses": ("memory_checked", ["-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0"], []),
+    "address sanitizer": ("memory_plain", [], ["-fsanitize=address", "-fno-omit-frame-pointer"]),
+}
 
 
-@pytest.fixture(scope="module")
-def one_type(tmp_path_factory):
+def copy_of_one_type(root, checks):
     """A copy of the kernels for float and int64 alone, built; with a function that builds it with one file changed."""
-    root = tmp_path_factory.mktemp("one_type")
+    memory, for_kernels, for_all = CHECKS[checks]
     for path in KERNELS.iterdir():
         text = re.sub(r"(#define NANN_CUDA_TYPES\(DEFINE\)).*?\n\n", r"\1 DEFINE(float, int64_t)\n\n", path.read_text(), flags=re.DOTALL)
         text = re.sub(r"NANN_DEFINE_TYPE\((Half|BFloat16|double)\)\n", "", text)
@@ -117,10 +134,10 @@ def one_type(tmp_path_factory):
 
     def compile_file(name, source):
         flags = ["-std=c++17", "-O1", "-Wno-psabi", f"-I{root / emulator}", f"-I{root}", f"-I{REPOSITORY}", "-DNANN_ONE_TYPE", "-xc++"]
-        checked = CHECKED if source.name.endswith(".cu.cc") else []
-        subprocess.run(["g++", *flags, *checked, "-c", str(source), "-o", str(root / f"{name}.o")], check=True)
+        checked = for_kernels if source.name.endswith(".cu.cc") else []
+        subprocess.run(["g++", *flags, *for_all, *checked, "-c", str(source), "-o", str(root / f"{name}.o")], check=True)
 
-    files = {name: root / emulator / f"{name}.cc" for name in EMULATOR}
+    files = {name: root / emulator / f"{name}.cc" for name in [*EMULATOR, memory]}
     files |= {path.name.split(".")[0]: path for path in (root / "ops/cc/cuda").glob("*.cu.cc")}
     files["driver"] = SOURCES / "embedding_cuda_driver.cu"
     for name, source in files.items():
@@ -135,22 +152,25 @@ def one_type(tmp_path_factory):
                 compile_file("planted", source)
             objects.append(str(root / f"{'planted' if planted else name}.o"))
         program = root / "driver"
-        subprocess.run(["g++", *objects, "-o", str(program)], check=True)
+        subprocess.run(["g++", *for_all, *objects, "-o", str(program)], check=True)
         return program
 
     return root, build
 
 
-def test_without_a_planted_fault_nothing_is_reported(one_type):
-    root, build = one_type
-    done = run(build(root / "nothing"), "quick")
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def one_type(tmp_path_factory):
+    return copy_of_one_type(tmp_path_factory.mktemp("one_type"), "accesses")
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_planted_faults_are_reported(one_type, fault):
-    root, build = one_type
-    name, pattern, replacement, report = FAULTS[fault]
+@pytest.fixture(scope="module")
+def one_type_under_the_sanitizer(tmp_path_factory):
+    return copy_of_one_type(tmp_path_factory.mktemp("one_type"), "address sanitizer")
+
+
+def assert_reported(copy, fault):
+    root, build = copy
+    name, pattern, replacement, report = fault
     path = root / name
     text = path.read_text()
     planted, count = re.subn(pattern, replacement, text)
@@ -162,6 +182,23 @@ def test_planted_faults_are_reported(one_type, fault):
         path.write_text(text)
     assert done.returncode == 1, done.stdout
     assert re.search(report, done.stderr), done.stderr
+
+
+def test_without_a_planted_fault_nothing_is_reported(one_type):
+    root, build = one_type
+    done = run(build(root / "nothing"), "quick")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_are_reported(one_type, fault):
+    assert_reported(one_type, FAULTS[fault])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS_OF_MEMORY)
+def test_planted_faults_of_memory_are_reported_by_the_address_sanitizer(one_type_under_the_sanitizer, fault):
+    assert_reported(one_type_under_the_sanitizer, FAULTS_OF_MEMORY[fault])
 
 
 @pytest.fixture

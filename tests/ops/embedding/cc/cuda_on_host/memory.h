@@ -16,6 +16,9 @@ namespace cuda_on_host {
 
 enum class Access { kRead, kWrite, kAtomic };
 
+// Larger allocations hold zeros and take no memory until they are written: those of tests that reach far.
+constexpr size_t kMostFilled = size_t{1} << 26;
+
 void* AllocateDevice(size_t size);  // its bytes are unset, and make floats NaN
 bool FreeDevice(void* pointer);
 // Whether a copy, a set or a function of CUB may read or write this; the rule that is broken, or null. Written bytes count as

@@ -27,8 +27,6 @@ struct Cell {
 constexpr size_t kBytesPerCell = 2;
 
 constexpr size_t kPage = 4096, kArena = size_t{1} << 38;
-constexpr size_t kMostFilled =
-    size_t{1} << 26;  // larger allocations hold zeros until they are written, and are unset all the same
 constexpr unsigned kNoThread = 0xffff;
 
 template <typename T>

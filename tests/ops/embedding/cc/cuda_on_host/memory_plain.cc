@@ -8,7 +8,7 @@ namespace cuda_on_host {
 
 void* AllocateDevice(size_t size) {
   void* const pointer = std::malloc(size);
-  if (pointer != nullptr) std::memset(pointer, 0xff, size);
+  if (pointer != nullptr && size <= kMostFilled) std::memset(pointer, 0xff, size);
   return pointer;
 }
 bool FreeDevice(void* pointer) {
