@@ -78,5 +78,5 @@ class Sketch:
 
     def shared(self, earlier: Sketch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Places of the ids that both have: [m] in this one, [m] in the earlier one."""
-        _, own, others = np.intersect1d(self.hashes, earlier.hashes, assume_unique=True, return_indices=True)
+        _, own, others = np.intersect1d(self.hashes, earlier.hashes, return_indices=True)
         return own, others

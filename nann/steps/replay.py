@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from data_prep.durable import write_file
-from data_prep.json_text import read_json, write_json
+from data_prep.json_text import write_json
 from data_prep.option_values import unix_seconds
 from nann.artifacts import StepResult
 from nann.config import ReplayConfig
 from nann.errors import ArtifactError
 from nann.replay.figures import choose_best, recall_parts, simple_ranks
+from nann.replay.kept import answers_of, read_kept, simple_of
 from nann.replay.log import Questions, ReplayLog, first_events, held_out_users, load_replay_log
 from nann.replay.models import WindowModel, make_model
 from nann.replay.prior import HOUR, log_prior
@@ -117,6 +118,7 @@ class _Walk:
         self._left_out = held_out_users(int(log.users[-1]) + 1, config.held_out_share, config.seed)
         self._windows: list[Window] = []
         self.records: list[dict[str, Any]] = []
+        self._forms = simple_of(config.ks), answers_of(config.ks, WEIGHTS)
         (directory / "work").mkdir(exist_ok=True)
 
     def visit(self, number: int, moment: int, count: int) -> None:
@@ -130,21 +132,21 @@ class _Walk:
         self._windows.append(Window(number, moment, log_prior(log, moment, self._length), questions, held_out))
         begin = time.perf_counter()
         record: dict[str, Any] = {"number": number, "moment": moment, "users": len(questions), "methods": {}}
-        record["simple"] = self._kept(f"{number}-simple", self._simple)
+        record["simple"] = self._kept(f"{number}-simple", self._simple, self._forms[0])
         for method in config.methods:
             if method == "scratch" and (number + 1) % config.scratch_every and number:
                 continue
-            record["methods"][method] = self._kept(f"{number}-{method}", lambda method=method: self._measure(method))
+            record["methods"][method] = self._kept(f"{number}-{method}", lambda method=method: self._measure(method), self._forms[1])
             shown = " ".join(f"@{k} {record['methods'][method]['recall'][f'recall@{k}'] or 0:.4f}" for k in config.ks)
             logger.info("window %d of %d, %s: recall %s", number + 1, count, method, shown)
         self.records.append(record)
         logger.info("window %d of %d done after %.0f s", number + 1, count, time.perf_counter() - begin)
 
-    def _kept(self, name: str, make: Any) -> Any:
+    def _kept(self, name: str, make: Any, form: Any) -> Any:
         path = self._directory / "work" / f"{name}.json"
         if not path.is_file():
             write_file(path, json.dumps(make()))
-        return read_json(path)
+        return read_kept(path, form)
 
     def _parts(self, window: Window, ranks: Any) -> dict[str, Any]:
         before, now = (self._log.items_before(time) for time in (window.moment - self._length, window.moment))

@@ -1,5 +1,7 @@
 """A run up to the converted model, on a generated log, with a scorer that was never trained: retrieval does not mind."""
 
+import importlib.util
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,3 +70,15 @@ def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="session")
 def untrained_string_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return make_run(tmp_path_factory.mktemp("run"), strings=True)
+
+
+@pytest.fixture(scope="session")
+def damage() -> Any:
+    """The module ``damage.py``."""
+    spec = importlib.util.spec_from_file_location("damage", Path(__file__).with_name("damage.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["damage"] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module

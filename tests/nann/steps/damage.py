@@ -132,10 +132,10 @@ def damages_of_bytes(content: bytes) -> Iterator[tuple[str, bytes]]:
     yield "longer", content + b"\0junk"
 
 
-def damages_of_json(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Every place of a document down to the third level, but for later entries of long lists, with each of `VALUES`, and without it."""
+def damages_of_json(content: bytes, depth: int = 3) -> Iterator[tuple[str, bytes]]:
+    """Every place of a document down to a depth, but for later entries of long lists, with each of `VALUES`, and without it."""
     value, mark = json.loads(content), "\u2603"
-    for where in [(), *_places(value, 3)]:
+    for where in [(), *_places(value, depth)]:
         changed = json.loads(content)
         if not where:
             for name, text in VALUES.items():

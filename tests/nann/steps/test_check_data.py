@@ -3,7 +3,9 @@
 `pytest -m slow -s tests/nann/steps/test_check_data.py` prints the numbers of docs/results/retraining.md.
 """
 
+import itertools
 import json
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -268,7 +270,7 @@ def test_a_refused_window_is_not_in_the_series_and_an_accepted_one_is(ordinary, 
     [
         (["--accept", "lines"], "accept names 'lines', which is no figure; give some of rows, users"),
         (["--earlier", "absent"], "absent does not exist; run `nann check-data` first"),
-        (["--earlier", __file__], "is no series of windows"),
+        (["--earlier", __file__], "is not a series of windows"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(options, message, small_dataset, tmp_path):
@@ -276,6 +278,50 @@ def test_what_cannot_be_compared_is_refused(options, message, small_dataset, tmp
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 1
     assert message in result.output
+
+
+@pytest.fixture(scope="module")
+def series(small_dataset, tmp_path_factory) -> bytes:
+    """A series of one window that is not the one of `small_dataset`."""
+    root = tmp_path_factory.mktemp("series")
+    nann("check-data", "--dataset", small_dataset, "--data-check", root / "check")
+    kept = json.loads((root / "check" / "series.json").read_text())
+    kept["windows"][0]["dataset"] = "0" * 64
+    return json.dumps(kept).encode()
+
+
+@pytest.fixture
+def complaints(small_dataset, damage, tmp_path) -> Callable[[list[tuple[str, bytes]]], dict[str, str]]:
+    """What is wrong with how a check ended, by damage of the series that it is compared with."""
+    numbers = itertools.count()
+
+    def complaints_of(damages: list[tuple[str, bytes]]) -> dict[str, str]:
+        found = {}
+        for number, (name, content) in zip(numbers, damages, strict=False):
+            path = tmp_path / f"{number}.json"
+            path.write_bytes(content)
+            paths = ["--dataset", str(small_dataset), "--earlier", str(path), "--data-check", str(tmp_path / str(number))]
+            if why := damage.complaint_about(CliRunner().invoke(main, ["check-data", "--quiet", *paths])):
+                found[name] = why
+        return found
+
+    return complaints_of
+
+
+@pytest.fixture
+def damages_of_a_series(series, damage) -> list[tuple[str, bytes]]:
+    return [*damage.damages_of_bytes(series), *damage.damages_of_json(series, depth=7)]
+
+
+def test_a_series_is_read_and_a_damaged_one_is_told_in_one_line(series, complaints, damages_of_a_series, tmp_path):
+    assert complaints([("whole", series)]) == {}
+    assert json.loads((tmp_path / "0" / "verdict.json").read_text())["windows_before"] == 1
+    assert complaints(random.Random(1).sample(damages_of_a_series, 40)) == {}
+
+
+@pytest.mark.slow
+def test_all_damages_of_a_series(complaints, damages_of_a_series):
+    assert complaints(damages_of_a_series) == {}
 
 
 @pytest.mark.slow

@@ -8,9 +8,12 @@ from data_prep.config import ConvertConfig, GenerateConfig
 from data_prep.generate import generate_log
 from nann.config import ReplayConfig
 from nann.errors import ArtifactError
-from nann.replay import models
+from nann.replay import kept, models
+from nann.replay.figures import choose_best
+from nann.reporting.replay_page import replay_page
+from nann.steps import replay as replay_step
 from nann.steps.convert import convert
-from nann.steps.replay import replay
+from nann.steps.replay import WEIGHTS, replay
 
 OPTIONS = {
     "emb_dim": 4,
@@ -112,6 +115,39 @@ def test_a_killed_walk_goes_on_and_ends_with_the_same_recall(dataset, result, tm
         assert one["simple"] == other["simple"]
         for method in one["methods"]:
             assert one["methods"][method]["recall"] == other["methods"][method]["recall"]
+
+
+def test_what_is_kept_of_a_window_is_used_or_told_in_one_line(result, damage, tmp_path):
+    """Every place of the files that a killed walk leaves, damaged: what the schema lets through, the rest of the walk can use."""
+    windows = json.loads((result / "replay.json").read_text())["windows"]
+    forms = {"simple": kept.simple_of(OPTIONS["ks"]), "scratch": kept.answers_of(OPTIONS["ks"], WEIGHTS)}
+    path, config = tmp_path / "0.json", ReplayConfig(**OPTIONS)
+    refused: list[str] = []
+    used = 0
+    for name, form in forms.items():
+        holder = windows[0] if name == "simple" else windows[0]["methods"]
+        whole = holder[name]
+        path.write_text(json.dumps(whole))
+        assert kept.read_kept(path, form) == whole
+        for _, raw in damage.damages_of_json(path.read_bytes(), depth=3):
+            path.write_bytes(raw)
+            try:
+                holder[name] = kept.read_kept(path, form)
+            except ArtifactError as error:
+                refused.append(str(error))
+                continue
+            after = replay_step._Walk.__new__(replay_step._Walk)
+            after.records = windows
+            assert all(isinstance(passes, int) for tried in after._tried_epochs() for passes in tried)
+            assert float(choose_best([windows[0]["methods"]["scratch"]["weights"]], "0.5")) in WEIGHTS
+            replay_step._summary(windows, config)
+            if used % 10 == 0:  # drawing takes most of the time
+                replay_page({"config": config.model_dump(mode="json"), "windows": windows})
+            used += 1
+        holder[name] = whole
+    assert len(refused) > 100
+    assert all(text.startswith(f"{path} is not a window of a replay (") for text in refused)
+    assert used > 10
 
 
 def test_a_window_in_which_nothing_happens_keeps_the_model(tmp_path):
