@@ -216,6 +216,13 @@ def test_light_modules_import_nothing_heavy(name: str) -> None:
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
+def test_steps_that_compute_nothing_with_tensorflow_start_without_it() -> None:
+    modules = [f"nann.steps.{name}" for name in ("build_index", "check_data", "compare", "convert", "generate", "report")]
+    code = f"import sys, {', '.join(modules)}; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
 def test_no_other_distribution_owns_our_package_names() -> None:
     owners = metadata.packages_distributions()
     for package in PACKAGES:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from nann.dataset.inputs import FeatureLists, UserFeatures
 from nann.dataset.record_batches import Column, record_batches, user_id_type
@@ -68,13 +67,13 @@ def read_histories(
     times = times and differences in meta["features"]["train"]
     weight_of = np.array([weight for _, weight in meta.get("behavior_weights", [])], np.float32)
     wanted = {differences: times, "behavior_ids": behaviors, kind: len(weight_of) or behaviors}
-    dtypes = {"item_ids": tf.int64, **{name: tf.int64 for name, asked in wanted.items() if asked}}
+    dtypes = {"item_ids": "int64", **{name: "int64" for name, asked in wanted.items() if asked}}
     user_type = user_id_type(meta, "train")
     if of_users:
         batches = record_batches(files, dtypes | (user_type if users is not None or user_ids else {}))
         events = _whole_users(batches, weight_of, times=times, behaviors=behaviors)
     else:
-        batches = record_batches(files, dtypes | {"gt_item_id": tf.int64, **({"gt_time": tf.int64} if times else {}), **user_type})
+        batches = record_batches(files, dtypes | {"gt_item_id": "int64", **({"gt_time": "int64"} if times else {}), **user_type})
         events = _rejoined(batches, weight_of, int(meta["max_length"]), times=times, behaviors=behaviors)
     return Histories(
         events.item_rows,

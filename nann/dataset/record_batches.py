@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 READ_BATCH = 8192
 HISTORIES = ("item_ids", "cate_ids", "seconds_to_next", "behavior_ids")
@@ -23,21 +22,23 @@ class Column:
     row_splits: npt.NDArray[np.int64]
 
 
-def record_batches(files: Sequence[Path], dtypes: dict[str, Any]) -> Iterator[dict[str, Column]]:
+def record_batches(files: Sequence[Path], dtypes: Mapping[str, Any]) -> Iterator[dict[str, Column]]:
     """Batches of records, in the order of the files.
 
     Zeros at the end of histories are padding, which some writers store, and are cut off.
 
     Args:
         files: TFRecord files; those that end in `.gz` are gzip, the others plain, all alike.
-        dtypes: feature -> TensorFlow dtype; a feature that a record lacks is empty there.
+        dtypes: feature -> TensorFlow dtype, or its name; a feature that a record lacks is empty there.
 
     Raises:
         tf.errors.DataLossError: a file is damaged.
         tf.errors.InvalidArgumentError: a record is no Example, or a feature has another dtype.
     """
+    import tensorflow as tf  # when records are read: what looks at a dataset's description alone starts without it
+
     compression = "GZIP" if files and files[0].suffix == ".gz" else ""
-    features = {name: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64) for name, dtype in dtypes.items()}
+    features = {name: tf.io.RaggedFeature(tf.as_dtype(dtype), row_splits_dtype=tf.int64) for name, dtype in dtypes.items()}
     records = tf.data.TFRecordDataset([str(file) for file in files], compression_type=compression).batch(READ_BATCH)
     parsed = records.map(lambda batch: tf.io.parse_example(batch, features), num_parallel_calls=2, deterministic=True).prefetch(2)
     for batch in parsed:
@@ -65,7 +66,7 @@ def _without_padding(column: Column, items: Column) -> Column:
     return Column(column.values[keep], np.concatenate([np.zeros(1, np.int64), np.cumsum(used)]))
 
 
-def user_id_type(meta: Mapping[str, Any], split: str) -> dict[str, Any]:
+def user_id_type(meta: Mapping[str, Any], split: str) -> dict[str, str]:
     """The `user_id` feature of a split's records and its dtype; empty where they have none."""
     feature = meta["features"][split].get("user_id")
-    return {} if feature is None else {"user_id": tf.int64 if feature["dtype"] == "int64" else tf.string}
+    return {} if feature is None else {"user_id": "int64" if feature["dtype"] == "int64" else "string"}

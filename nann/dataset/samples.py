@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from nann.dataset.inputs import BEHAVIOR, TIME, UserFeatures
 from nann.dataset.record_batches import record_batches, user_id_type
@@ -67,9 +66,9 @@ def read_samples(
     ids: list[npt.NDArray[Any]] = []
     last_times: list[npt.NDArray[np.int64]] = []
     found: dict[str, list[npt.NDArray[np.int64]]] = {name: [np.zeros((0, length), np.int64)] for name in of_events}
-    dtypes = {"item_ids": tf.int64, "gt_item_id": tf.int64, **user_type, **({"behavior_ids": tf.int64} if BEHAVIOR in of_events else {})}
+    dtypes = {"item_ids": "int64", "gt_item_id": "int64", **user_type, **({"behavior_ids": "int64"} if BEHAVIOR in of_events else {})}
     if has_times := "seconds_to_next" in meta["features"][split]:
-        dtypes |= {"seconds_to_next": tf.int64, "gt_time": tf.int64}
+        dtypes |= {"seconds_to_next": "int64", "gt_time": "int64"}
     for batch in record_batches(files, dtypes):
         values, row_splits = batch["item_ids"].values, batch["item_ids"].row_splits
         histories.append(_padded(values, row_splits, length).astype(np.int32))
