@@ -19,6 +19,9 @@ ARGS ?=
 # make images: the images to build; ENGINE, BASE, TAG and PUSH are explained in containers/build-image.
 FLAVOURS ?= cpu
 
+# make test, test-all: processes that run tests, each with fixtures of its own; the tests of a file stay together.
+WORKERS ?= 2
+
 # make fuzz: how long each fuzzer runs.
 SECONDS ?= 60
 
@@ -48,10 +51,10 @@ run: install  ## Run the pipeline on a generated log, or on INPUT=log.csv.gz (al
 	$(BIN)/nann pipeline run $(if $(INPUT),--input "$(INPUT)") $(if $(RUN_DIR),--run-dir "$(RUN_DIR)") $(if $(CONFIG),--config "$(CONFIG)") $(ARGS)
 
 test: install  ## Run the quick tests (ARGS= goes to pytest)
-	NANN_REQUIRE_NATIVE=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -m "not slow" $(ARGS)
+	NANN_REQUIRE_NATIVE=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
 
 test-all: install  ## Run all tests, the slow ones too
-	NANN_REQUIRE_NATIVE=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest $(ARGS)
+	NANN_REQUIRE_NATIVE=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 fuzz: install  ## Fuzz the native parsers for SECONDS= each, and keep what reaches new code (needs clang)
 	$(BIN)/python tests/ops/fuzz/fuzz.py --seconds $(SECONDS) --keep
