@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from nann.config import InferConfig
 from nann.dataset import load_items
 from nann.errors import ArtifactError, NannError
+from nann.export import open_graph
+from nann.serving.retriever import Retriever
 from nann.steps.infer import infer
 from pipelines.cli import main
 
@@ -102,3 +105,14 @@ def test_a_converted_model_that_was_changed_is_refused(untrained_run: Any, tmp_p
         infer(converted_model=tmp_path / "none", item_ids=[1], config=InferConfig())
     with pytest.raises(ArtifactError, match="was made by `nann build-index`"):
         infer(converted_model=untrained_run.artifacts["index"], item_ids=[1], config=InferConfig())
+
+
+def test_a_retriever_of_string_ids(untrained_string_run: Any) -> None:
+    retriever = Retriever.load(untrained_string_run.root, form="portable")
+    ids = retriever.recommend_rows([3, 4], k=2).ids
+    assert all(isinstance(row, int) for row in ids)
+    graph = open_graph(untrained_string_run.converted_model, "portable")
+    names = [name.decode() for name in retriever._model.variable("catalogue_item_ids_by_row")[[3, 4, 7]].tolist()]
+    expected = graph.run("by_catalogue_id", item_ids=np.array([[name.encode() for name in names]], object))
+    assert retriever.recommend(names, k=5).ids == [name.decode() for name in expected["top_k_item_ids"][0, :5].tolist()]
+    assert [len(found.ids) for found in retriever.recommend_many([names, names[:1]], k=4)] == [4, 4]

@@ -1,0 +1,190 @@
+"""A model to ask from Python: catalogue ids in, catalogue ids and scores out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from nann.errors import ArtifactError, NannError
+from nann.export import ExportedRetrieval, rows_of_text
+from nann.serving.opened import OpenedModel
+from nann.serving.places import find_model
+
+Unknown = Literal["fail", "drop"]
+MOST_NAMED = 5  # unknown ids in a message
+logger = logging.getLogger(__name__)
+
+
+class Recommended(NamedTuple):
+    """Items for one user, best first; fewer than asked for where the search found fewer.
+
+    Attributes:
+        ids: catalogue ids (int or str); item rows where rows were asked with.
+        scores: one float per id.
+    """
+
+    ids: list[Any]
+    scores: list[float]
+
+
+class Retriever:
+    """An exported model. Calls may come from several threads.
+
+    Args:
+        retrieval: its graph.
+        inputs: what its requests hold beside items, see `nann.export.served_inputs`.
+        opened: the form it was loaded from, where there is one; only then `recommend_many` and `recommend_rows` work.
+    """
+
+    def __init__(self, retrieval: ExportedRetrieval, inputs: Mapping[str, dict[str, Any]], opened: OpenedModel | None = None) -> None:
+        self._retrieval, self._inputs, self._opened = retrieval, inputs, opened
+
+    @classmethod
+    def load(cls, path: str | Path, *, form: str | None = None, allow_own_models: bool = False) -> Retriever:
+        """Loads the model of a directory.
+
+        Args:
+            path: of a run, a service (the version in service), a converted model, or a SavedModel.
+            form: "fused", "native" or "portable"; None: the first of these that is there and loads.
+            allow_own_models: whatever ops it holds; otherwise those of `nann.export.allowed_ops` alone.
+
+        Raises:
+            ArtifactError: it is none of these, it is damaged, or no form of it loads.
+        """
+        opened = OpenedModel(find_model(path), form, allow_own_models=allow_own_models)
+        logger.info("%s: form %s, version %d", opened.place.path, opened.form, opened.place.version)
+        return cls(opened.retrieval, opened.inputs, opened)
+
+    def __repr__(self) -> str:
+        return f"Retriever({str(self._model.place.path)!r}, form={self.form!r}, version={self.version})" if self._opened else "Retriever()"
+
+    @property
+    def _model(self) -> OpenedModel:
+        if self._opened is None:
+            raise ValueError("this retriever has a graph alone; make it with Retriever.load")
+        return self._opened
+
+    @property
+    def form(self) -> str:
+        """The exported form that was loaded."""
+        return self._model.form
+
+    @property
+    def version(self) -> int:
+        """Number of the version in service; 1 elsewhere."""
+        return self._model.place.version
+
+    def recommend(
+        self,
+        history: Sequence[Any],
+        k: int = 10,
+        *,
+        values: Mapping[str, Sequence[str]] | None = None,
+        unknown: Unknown = "fail",
+    ) -> Recommended:
+        """The best items for one history.
+
+        Args:
+            history: catalogue ids, oldest first.
+            k: items wanted, at most as many as were exported (`nann rewrite --top-k`).
+            values: by name of the model's inputs: kinds or unix seconds of the history's events, one per item; values of the user. What
+                is not given is unknown to the model.
+            unknown: what becomes of ids that are not in the catalogue: refused, or left out with a warning.
+
+        Raises:
+            NannError: no id is known, or one is not where ``unknown`` is "fail"; ids are no integers where the catalogue's are; or values
+                are not as `rows_of_text` wants them.
+            ArtifactError: more items are asked for than were exported.
+        """
+        inputs = rows_of_text(self._inputs, values or {}, len(history))
+        ids = ids_of_type(history, self._retrieval.id_type)[np.newaxis]
+        known = self._retrieval.run("catalogue_rows", item_ids=ids)["item_rows"][0] > 0
+        _require_known(history, known, unknown)
+        return self._answers("by_catalogue_id", "item_ids", k, item_ids=ids, **inputs)[0]
+
+    def recommend_many(self, histories: Sequence[Sequence[Any]], k: int = 10) -> list[Recommended]:
+        """The best items for several histories in one call; ids that are not in the catalogue are left out. See `recommend`."""
+        if not len(histories):
+            return []
+        given = [ids_of_type(history, self._retrieval.id_type) for history in histories]
+        ids = padded(given, self._model.no_item, self._retrieval.id_type)
+        unknown = {name: np.zeros(ids.shape, np.int64) for name in self._inputs}
+        return self._answers("by_catalogue_id", "item_ids", k, item_ids=ids, **unknown)
+
+    def recommend_rows(self, rows: Sequence[int], k: int = 10) -> Recommended:
+        """The best items for one history of item rows, oldest first; what is no row is left out. Returns rows."""
+        ids = ids_of_type(rows, tf.int64)[np.newaxis]
+        categories = self._categories[np.where((ids > 0) & (ids < len(self._categories)), ids, 0)]
+        unknown = {name: np.zeros(ids.shape, np.int64) for name in self._inputs}
+        return self._answers("serving_default", "item_ids", k, item_ids=ids, cate_ids=categories, **unknown)[0]
+
+    @cached_property
+    def _categories(self) -> NDArray[np.int64]:
+        return self._model.variable("item_categories").astype(np.int64)
+
+    def _answers(self, signature: str, name: str, k: int, **inputs: np.ndarray) -> list[Recommended]:
+        if k < 1:
+            raise ValueError(f"k is {k}; ask for at least 1 item")
+        outputs = self._retrieval.run(signature, **inputs)
+        ids, scores = outputs[f"top_k_{name}"], outputs["top_k_scores"]
+        if k > scores.shape[1]:
+            raise ArtifactError(
+                f"{k} items are asked for, but the exported graph returns {scores.shape[1]}; run `nann rewrite --top-k {k}`"
+            )
+        found = np.minimum(np.isfinite(scores).sum(axis=1), k)
+        return [
+            Recommended([plain(item) for item in ids[user, :count].tolist()], scores[user, :count].tolist())
+            for user, count in enumerate(found.tolist())
+        ]
+
+
+def plain(item_id: Any) -> int | str:
+    """An id of a graph's answer as int or str."""
+    return item_id.decode() if isinstance(item_id, bytes) else int(item_id)
+
+
+def ids_of_type(item_ids: Sequence[Any], id_type: tf.DType) -> NDArray[Any]:
+    """Ids [L] as the catalogue has them: int64, or UTF-8 as objects.
+
+    Raises:
+        NannError: the catalogue's are integers, and one of these is none, or none of 64 bits.
+    """
+    if id_type == tf.string:
+        return np.array([str(item_id).encode() for item_id in item_ids], dtype=object)
+    try:
+        for item_id in item_ids:
+            if isinstance(item_id, (float, np.floating)):
+                raise ValueError(f"{item_id!r} is a floating point number")
+        return np.array([int(item_id) for item_id in item_ids], dtype=np.int64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise NannError(f"the catalogue's ids are 64-bit integers, but an item id is not ({error})") from error
+
+
+def padded(rows: Sequence[NDArray[Any]], value: Any, dtype: tf.DType) -> NDArray[Any]:
+    """Rows of any lengths as one matrix [B, L], filled up with a value at the end."""
+    matrix = np.full((len(rows), max(1, *map(len, rows))), value, dtype=object if dtype == tf.string else np.int64)
+    for place, row in enumerate(rows):
+        matrix[place, : len(row)] = row
+    return matrix
+
+
+def _require_known(history: Sequence[Any], known: NDArray[np.bool_], unknown: Unknown) -> None:
+    missing = [item_id for item_id, is_known in zip(history, known, strict=True) if not is_known]
+    if len(missing) == len(history):
+        raise NannError(
+            f"none of the {len(history)} item ids is in the catalogue (first: {history[0] if len(history) else 'no id given'!r}); "
+            "give ids of the log that the model was trained on"
+        )
+    if missing:
+        named = ", ".join(map(str, missing[:MOST_NAMED])) + (", ..." if len(missing) > MOST_NAMED else "")
+        told = f"{len(missing)} of {len(history)} item ids are not in the catalogue ({named})"
+        if unknown == "fail":
+            raise NannError(f"{told}; give ids of the log that the model was trained on, or leave those out (--unknown drop)")
+        logger.warning("%s and are left out", told)
