@@ -15,6 +15,7 @@ from components.cli import step_commands
 from components.compare_command import compare_command
 from components.errors import operator_message
 from components.inspect_command import inspect_command
+from components.serve_command import serve_command
 from pipelines.commands import compile_file, run
 from pipelines.doctor_command import doctor
 from pipelines.schedule_commands import pause, resume, schedule, unschedule, upload
@@ -74,7 +75,7 @@ def pipeline_group() -> None:
 
 for _command in (run, compile_file, submit, status, wait, logs, list_runs, schedule, unschedule, pause, resume, upload, doctor):
     pipeline_group.add_command(_command)
-for _command in (*step_commands(), compare_command, inspect_command, pipeline_group):
+for _command in (*step_commands(), compare_command, inspect_command, serve_command, pipeline_group):
     main.add_command(_command)
 
 if __name__ == "__main__":

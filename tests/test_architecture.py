@@ -24,7 +24,10 @@ STANDARD = sys.stdlib_module_names
 KNOWN = {
     "ops": {"numpy", "tensorflow"},
     "data_prep": {"numpy", "pyarrow", "pydantic"},
-    "nann": {"google", "hnswlib", "jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "pydantic", "scipy", "tensorflow", "yaml"},
+    "nann": {
+        *("google", "hnswlib", "jinja2", "markupsafe", "matplotlib", "numpy", "pyarrow", "pydantic", "scipy", "tensorflow", "yaml"),
+        *("prometheus_client", "starlette", "uvicorn"),  # nann/serving alone, with the extra `serve`
+    },
     "components": {"annotated_types", "click", "kfp", "kubernetes", "pydantic", "pydantic_core", "rich", "urllib3", "yaml"},
     "pipelines": {"click", "docker", "kfp", "kubernetes", "kfp_server_api", "urllib3", "pydantic", "rich", "yaml"},
 }
@@ -245,7 +248,7 @@ def locked(file: str = "requirements.lock") -> dict[str, str]:
     return {name.lower().replace("_", "-"): version for name, version in (entry.fullmatch(line).groups() for line in lines)}
 
 
-@pytest.mark.parametrize("extra", ["build", "core", "cpu", "pipeline", "dev"])
+@pytest.mark.parametrize("extra", ["build", "core", "cpu", "pipeline", "serve", "dev"])
 def test_the_lock_satisfies_the_project(extra: str) -> None:
     project = PROJECT["project"]
     wanted = {"build": PROJECT["build-system"]["requires"], "core": project["dependencies"], **project["optional-dependencies"]}[extra]

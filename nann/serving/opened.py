@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from nann.artifacts import open_artifact
 from nann.contents import opening, without_wildcards
@@ -102,6 +103,16 @@ class OpenedModel:
         rows = self.retrieval.run("catalogue_rows", item_ids=candidates)["item_rows"][0]
         found: int | bytes = candidates[0].tolist()[int(np.argmin(rows))]
         return found
+
+    @cached_property
+    def category_rows(self) -> NDArray[np.int64]:
+        """[N + 1] category row by item row."""
+        return self.variable("item_categories").astype(np.int64)
+
+    @property
+    def num_items(self) -> int:
+        """N: item rows are 1..N."""
+        return len(self.category_rows) - 1
 
     def variable(self, name: str) -> np.ndarray:
         """A table of the graph by its name in ``0.meta``, see `docs/retrieval.md`.

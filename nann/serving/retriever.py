@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -121,13 +120,10 @@ class Retriever:
     def recommend_rows(self, rows: Sequence[int], k: int = 10) -> Recommended:
         """The best items for one history of item rows, oldest first; what is no row is left out. Returns rows."""
         ids = ids_of_type(rows, tf.int64)[np.newaxis]
-        categories = self._categories[np.where((ids > 0) & (ids < len(self._categories)), ids, 0)]
+        known = self._model.category_rows
+        categories = known[np.where((ids > 0) & (ids < len(known)), ids, 0)]
         unknown = {name: np.zeros(ids.shape, np.int64) for name in self._inputs}
         return self._answers("serving_default", "item_ids", k, item_ids=ids, cate_ids=categories, **unknown)[0]
-
-    @cached_property
-    def _categories(self) -> NDArray[np.int64]:
-        return self._model.variable("item_categories").astype(np.int64)
 
     def _answers(self, signature: str, name: str, k: int, **inputs: np.ndarray) -> list[Recommended]:
         if k < 1:

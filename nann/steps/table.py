@@ -335,4 +335,5 @@ CONFIGS: dict[str, str] = {
     **{step.name: step.config for step in (*RETRAINING_STEPS, *STEPS) if step.config},
     "infer": "nann.config:InferConfig",
     "compare": "nann.config:CompareConfig",
+    "serve": "nann.serve_config:ServeConfig",
 }

@@ -1,0 +1,94 @@
+"""The version that is served: loaded, warmed up, and exchanged when another one is in service."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from nann.serving.metrics import ServerMetrics
+from nann.serving.opened import OpenedModel
+from nann.serving.places import ModelPlace
+
+LONGEST_PAUSE = 300.0  # seconds between tries to load a version that failed
+logger = logging.getLogger(__name__)
+
+
+class VersionInService:
+    """The model that requests are answered from.
+
+    A thread looks which version is in service. Another one is loaded beside the one that is served, asked once, and put in its place;
+    requests that are under way keep theirs. A version that does not load leaves the old one in its place, and is tried again after a while.
+
+    Args:
+        find: where the model lies now.
+        load: opens it.
+        metrics: counts.
+        users: of the largest call, asked for once before a version is served.
+
+    Attributes:
+        model: the one that is served.
+        failed: number of the version that could not be loaded, and why; None: there is none.
+
+    Raises:
+        NannError: the first version cannot be loaded.
+    """
+
+    def __init__(
+        self, find: Callable[[], ModelPlace], load: Callable[[ModelPlace], OpenedModel], metrics: ServerMetrics, *, users: int = 1
+    ) -> None:
+        self._find, self._load, self._metrics, self._users = find, load, metrics, users
+        self.failed: tuple[int, str] | None = None
+        self.model = self._opened(find())
+        metrics.version.set(self.model.place.version)
+        self._end = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, seconds: float) -> None:
+        """Looks for another version so often, from now on."""
+        self._thread = threading.Thread(target=self._watch, args=(seconds,), name="version in service", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops looking."""
+        self._end.set()
+
+    def look(self) -> bool:
+        """Serves the version that is in service; False where it could not be loaded, or its number not be read."""
+        version = self.model.place.version
+        try:
+            place = self._find()
+            version = place.version
+            if place == self.model.place:
+                self.failed = None
+                return True
+            model = self._opened(place)
+        except Exception as error:  # whatever is wrong with another version, this one goes on
+            self._metrics.load_failures.inc()
+            self.failed = (version, " ".join(str(error).split()))
+            logger.error("version %d is not served, version %d stays: %s", version, self.model.place.version, self.failed[1])
+            return False
+        logger.info("version %d is served instead of %d, form %s", version, self.model.place.version, model.form)
+        self.model, self.failed = model, None
+        self._metrics.version.set(version)
+        self._metrics.switches.inc()
+        return True
+
+    def _opened(self, place: ModelPlace) -> OpenedModel:
+        """A model that has answered, so that no request pays for tracing and allocation."""
+        model = self._load(place)
+        rows = np.arange(1, min(model.num_items, 50) + 1, dtype=np.int64)
+        for users in sorted({1, self._users}):
+            ids = np.full((users, len(rows)), model.no_item, object if isinstance(model.no_item, bytes) else np.int64)
+            unknown = {name: np.zeros(ids.shape, np.int64) for name in model.inputs}
+            model.retrieval.run("by_catalogue_id", item_ids=ids, **unknown)
+            histories = np.tile(rows, (users, 1))
+            model.retrieval.run("serving_default", item_ids=histories, cate_ids=model.category_rows[histories], **unknown)
+        return model
+
+    def _watch(self, seconds: float) -> None:
+        pause = seconds
+        while not self._end.wait(pause):
+            pause = seconds if self.look() else min(2 * pause, max(seconds, LONGEST_PAUSE))
