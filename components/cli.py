@@ -241,12 +241,12 @@ def _infer(
         meta_path=meta_path,
         item_ids=history,
         config=config,
-        values=_values_by_name(values),
+        values=values_by_name(values),
     )
     _print_items(found, as_json=as_json)
 
 
-def _values_by_name(given: tuple[str, ...]) -> dict[str, list[str]]:
+def values_by_name(given: tuple[str, ...]) -> dict[str, list[str]]:
     """``("behavior=buy,cart",)`` as lists by name.
 
     Raises:

@@ -14,6 +14,7 @@ import nann
 from components.cli import step_commands
 from components.compare_command import compare_command
 from components.errors import operator_message
+from components.explain_command import explain_command, show_group
 from components.inspect_command import inspect_command
 from components.serve_command import serve_command
 from pipelines.commands import compile_file, run
@@ -75,7 +76,7 @@ def pipeline_group() -> None:
 
 for _command in (run, compile_file, submit, status, wait, logs, list_runs, schedule, unschedule, pause, resume, upload, doctor):
     pipeline_group.add_command(_command)
-for _command in (*step_commands(), compare_command, inspect_command, serve_command, pipeline_group):
+for _command in (*step_commands(), serve_command, explain_command, show_group, compare_command, inspect_command, pipeline_group):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -1,15 +1,21 @@
-"""The walk of `nann.retrieval.beam` in plain Python, slow and obvious, to compare with; and which ops have no kernel for GPUs."""
+"""The walk of `nann.retrieval.beam` in plain Python, slow and obvious, to compare with; which ops have no kernel for GPUs; and one small
+trained run for all that opens, serves and explains models: the one that the blocks of docs/python.md make, as one script."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tensorflow.python.framework import kernels
 
+from nann.dataset import Items, load_items
 from nann.index.graph import Graph
 from nann.retrieval.plan import WalkPlan
 
@@ -77,3 +83,29 @@ def host_ops():
         return {op for op in ops - STOCK_GPU_KERNELS - ours if not registered[op] & {"DEFAULT", "GPU"}}
 
     return select
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The run directory, its catalogue, and what the script printed."""
+
+    root: Path
+    items: Items
+    printed: list[str]
+
+    def history(self, length: int = 3) -> list:
+        """Ids of a made-up history, items with many events."""
+        return self.items.item_ids[self.items.train_counts.argsort()[-length:]].tolist()
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    directory = tmp_path_factory.mktemp("python")
+    script = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL))
+    environment = {**os.environ, "PYTHONPATH": str(PAGE.parents[1])}
+    done = subprocess.run([sys.executable, "-c", script], cwd=directory, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return TrainedRun(directory / "runs" / "mine", load_items(directory / "runs" / "mine" / "dataset"), done.stdout.splitlines())

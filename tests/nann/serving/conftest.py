@@ -1,4 +1,4 @@
-"""One small trained run for all that opens and serves models: the one that the blocks of docs/python.md make, as one script."""
+"""A `nann serve` in a process of its own, and a service for it."""
 
 import http.client
 import json
@@ -15,33 +15,7 @@ from typing import Any
 import pytest
 
 from nann.artifacts import open_artifact
-from nann.dataset import Items, load_items
 from nann.service.shelf import Shelf
-
-PAGE = Path(__file__).parents[3] / "docs" / "python.md"
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """The run directory, its catalogue, and what the script printed."""
-
-    root: Path
-    items: Items
-    printed: list[str]
-
-    def history(self, length: int = 3) -> list:
-        """Ids of a made-up history, items with many events."""
-        return self.items.item_ids[self.items.train_counts.argsort()[-length:]].tolist()
-
-
-@pytest.fixture(scope="session")
-def trained_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
-    directory = tmp_path_factory.mktemp("python")
-    script = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL))
-    environment = {**os.environ, "PYTHONPATH": str(PAGE.parents[1])}
-    done = subprocess.run([sys.executable, "-c", script], cwd=directory, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return TrainedRun(directory / "runs" / "mine", load_items(directory / "runs" / "mine" / "dataset"), done.stdout.splitlines())
 
 
 @dataclass
@@ -100,7 +74,7 @@ def start(directory: Path, *arguments: Any) -> Server:
 
 
 @pytest.fixture(scope="session")
-def service(trained_run: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def service(trained_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A service with the trained run's model as version 1."""
     shelf = Shelf(tmp_path_factory.mktemp("served") / "service").require(create=True)
     shelf.publish({"converted_model": open_artifact(trained_run.root / "converted_model", step="rewrite")}, expected=None, keep=5)

@@ -1,0 +1,99 @@
+"""The items of a converted model by catalogue id, row and position, and titles for people."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from nann.artifacts import Artifact, open_artifact
+from nann.contents import opening, without_wildcards
+from nann.errors import NannError
+from nann.export import ConvertedModel
+from nann.serving.retriever import ids_of_type, plain
+
+
+class KnownItems:
+    """The items of a converted model.
+
+    Args:
+        converted_model: artifact of `rewrite`.
+        allow_own_models: see `nann.export.open_graph`.
+
+    Attributes:
+        artifact: the artifact, compared with its manifest.
+        model: its parts.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+
+    def __init__(self, converted_model: Path, *, allow_own_models: bool = False) -> None:
+        self.artifact: Artifact = open_artifact(converted_model, step="rewrite")
+        self.model = ConvertedModel(converted_model, allow_own_models=allow_own_models)
+
+    @cached_property
+    def ids(self) -> NDArray[Any]:
+        """[N + 1] catalogue id by item row, int64 or bytes; row 0 is none."""
+        return self._table("catalogue_item_ids_by_row")
+
+    @cached_property
+    def category_rows(self) -> NDArray[np.int64]:
+        """[N + 1] category row by item row."""
+        return self._table("item_categories").astype(np.int64)
+
+    def rows_of(self, item_ids: Sequence[Any]) -> NDArray[np.int64]:
+        """Item rows [L] of catalogue ids.
+
+        Raises:
+            NannError: an id is not in the catalogue.
+        """
+        wanted = ids_of_type(item_ids, tf.string if self.ids.dtype == object else tf.int64)
+        found = [np.flatnonzero(self.ids[1:] == item_id) for item_id in wanted]
+        missing = [str(item_id) for item_id, rows in zip(item_ids, found, strict=True) if not len(rows)]
+        if missing:
+            raise NannError(
+                f"{len(missing)} of {len(item_ids)} item ids are not in the catalogue ({', '.join(missing[:5])}); "
+                "give ids of the log that the model was trained on"
+            )
+        return np.array([rows[0] + 1 for rows in found], np.int64)
+
+    def id_of(self, row: int) -> int | str:
+        """The catalogue id of an item row."""
+        return plain(self.ids[row])
+
+    def position_of(self, row: int) -> int | None:
+        """The position of an item row in the corpus; None for one that cannot be retrieved."""
+        rows = self.model.corpus[0].item_rows
+        place = int(np.searchsorted(rows, row))
+        return place if place < len(rows) and rows[place] == row else None
+
+    def _table(self, name: str) -> NDArray[Any]:
+        prefix = self.model.path / "0"
+        with opening(prefix, "the tables of a retrieval graph", step="rewrite"), without_wildcards(prefix) as plain_path:
+            return np.asarray(tf.train.load_variable(str(plain_path), name))
+
+
+def read_titles(path: Path) -> dict[str, str]:
+    """Titles by catalogue id, of a CSV file with an id and a title in a line; further columns are left alone.
+
+    Raises:
+        NannError: a line has one column only, or the file is no UTF-8 text.
+    """
+    titles = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, line in enumerate(csv.reader(file), 1):
+                if line and len(line) < 2:
+                    raise NannError(f"{path}: line {number} has one column; give id,title in each")
+                if line:
+                    titles[line[0].strip()] = " ".join(line[1].split())
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise NannError(f"{path} is no CSV file in UTF-8 ({error}); write id,title lines") from error
+    return titles
