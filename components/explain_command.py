@@ -134,6 +134,7 @@ def _reasons(found: Any, name: Name, length: int) -> Iterable[str]:
     yield f"  scorer    {parts.scorer:+.4f}  logit {parts.logit:.4f} x {parts.scale:.4f}"
     yield f"  prior     {parts.prior:+.4f}  of the item, by its training events"
     yield f"  memory    {parts.memory:+.4f}  of pairs, {len(parts.evidence)} speak for it"
+    yield f"  category  {parts.category:+.4f}"
     yield f"  own item  {parts.own:+.4f}"
     if abs(found.rest) > 1e-3 * max(1.0, abs(found.score)):
         yield f"  rest      {found.rest:+.4f}  that these parts do not explain"

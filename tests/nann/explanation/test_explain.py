@@ -38,7 +38,7 @@ def test_the_parts_add_up_to_the_score_of_the_exported_graph(trained_run: Any, h
     told = {item_id: explained(trained_run, item_id, history) for item_id in dict.fromkeys((found.ids[0], own))}
     for item_id, reasons in told.items():
         parts = reasons["parts"]
-        total = parts["scorer"] + parts["prior"] + parts["memory"] + parts["own"]
+        total = parts["scorer"] + parts["prior"] + parts["memory"] + parts["category"] + parts["own"]
         assert total == pytest.approx(score_of[item_id], abs=2e-4)
         assert abs(reasons["rest"]) < 2e-4
         assert parts["scorer"] == pytest.approx(parts["logit"] * parts["scale"])
@@ -73,7 +73,7 @@ def test_the_text_names_parts_and_titles(trained_run: Any, history: list, tmp_pa
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[0] == f"item {history[-1]} A lamp, red, for a history of 5"
-    assert [line.split()[0] for line in lines[1:8]] == ["exact", "walk", "score", "scorer", "prior", "memory", "own"]
+    assert [line.split()[0] for line in lines[1:9]] == ["exact", "walk", "score", "scorer", "prior", "memory", "category", "own"]
     assert not any(line.split()[0] == "rest" for line in lines)
     assert lines[-1] == f"nearest of the history: {history[-1]} A lamp, red, squared distance 0"
 
