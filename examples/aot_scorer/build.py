@@ -24,7 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 from nann.export import load_frozen_scorer
-from nann.export.freeze import FrozenScorer, static_types, user_state_names
+from nann.export.freeze import FrozenScorer, user_state_names
+from ops.graphdef.importing import output_types
 
 HERE = Path(__file__).resolve().parent
 
@@ -33,7 +34,7 @@ def example_inputs(scorer: FrozenScorer, *, items: int, length: int) -> dict[str
     """What the score function takes, by name in its order: the state of one user of ``length`` items, and random vectors [1, items, D]."""
     history = tf.constant(np.arange(1, length + 1)[np.newaxis])
     state = scorer.user_state(history, tf.zeros_like(history))
-    width = static_types(scorer.graph_def, ["item_embs"])[0][0][-1]
+    width = output_types(scorer.graph_def, ["item_embs"])[0][0][-1]
     vectors = np.random.default_rng(0).normal(size=(1, items, width)).astype(np.float32)
     return dict(zip(user_state_names(scorer.graph_def), state, strict=True)) | {"item_embs": tf.constant(vectors)}
 

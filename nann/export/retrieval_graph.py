@@ -218,9 +218,10 @@ def _search_inputs(search: SearchParameters) -> SearchInputs:
         tf.compat.v1.placeholder_with_default(default, [None] * len(default.shape), name=name)
         for name, default in zip(SearchInputs._fields, defaults, strict=True)
     )
-    return SearchInputs(
-        *(tf.maximum(value, tf.fill(default.shape, tf.constant(LEAST, tf.int64))) for value, default in zip(given, defaults, strict=True))
+    lowest = (
+        tf.maximum(value, tf.fill(default.shape, tf.constant(LEAST, tf.int64))) for value, default in zip(given, defaults, strict=True)
     )
+    return SearchInputs(*(tf.reshape(value, default.shape) for value, default in zip(lowest, defaults, strict=True)))
 
 
 def _inputs(lookup: CatalogueLookup) -> tuple[tf.Tensor, tf.Tensor]:

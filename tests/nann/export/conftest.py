@@ -57,6 +57,7 @@ def export(
     compiled: bool = False,
     table_precision: str = "float32",
     features: Features | None = None,
+    search: dict[str, Any] = SEARCH,
 ) -> Exported:
     config = TrainConfig(scorer=scorer, seed=seed, emb_dim=8)
     model = build_model(config, num_items=num_items, num_categories=NUM_CATEGORIES, features=features)
@@ -80,7 +81,7 @@ def export(
         catalogue=catalogue,
         embeddings=embeddings,
         graph=graph,
-        search=SearchParameters(**SEARCH),
+        search=SearchParameters(**search),
         compiled=compiled,
         table_precision=table_precision,
     )

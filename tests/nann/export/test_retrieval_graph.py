@@ -178,6 +178,20 @@ def test_a_corpus_smaller_than_k_is_padded(exporter: Any, tmp_path: Path) -> Non
         assert (outputs["top_k_scores"][0, 2:] == -np.inf).all()
 
 
+@pytest.mark.parametrize("form", ["portable", "native", "fused"])
+def test_a_search_of_one_level(exporter: Any, tmp_path: Path, form: str) -> None:
+    search = {"ef": (30,), "rounds": (3,), "top_k": 15}
+    exported = exporter(tmp_path / "one", search=search)
+    rows, cates = exported.histories(2)
+    retriever = BeamRetriever(exported.scorer, exported.embeddings, exported.graph, **search)
+    opened = exported.opened(form)
+    found = opened.run("serving_default", item_ids=rows, cate_ids=cates)
+    np.testing.assert_array_equal(found["top_k_item_ids"], retriever(rows, cates).item_rows)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        inputs = {"ef": [30, 20], "rounds": [3], "top_k": 15, "start_level": -1}
+        opened.run("search", item_ids=rows, cate_ids=cates, **{name: np.array(value, np.int64) for name, value in inputs.items()})
+
+
 def test_the_corpus_comes_back(exported: Any) -> None:
     embeddings, graph = load_corpus(exported.directory / "0.meta")
     np.testing.assert_array_equal(embeddings.vectors, exported.embeddings.vectors)
