@@ -218,10 +218,15 @@ def _search_inputs(search: SearchParameters) -> SearchInputs:
         tf.compat.v1.placeholder_with_default(default, [None] * len(default.shape), name=name)
         for name, default in zip(SearchInputs._fields, defaults, strict=True)
     )
-    lowest = (
-        tf.maximum(value, tf.fill(default.shape, tf.constant(LEAST, tf.int64))) for value, default in zip(given, defaults, strict=True)
-    )
-    return SearchInputs(*(tf.reshape(value, default.shape) for value, default in zip(lowest, defaults, strict=True)))
+    return SearchInputs(*(_fitting(value, default.shape) for value, default in zip(given, defaults, strict=True)))
+
+
+def _fitting(value: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """The value, or an error where it does not fit a shape."""
+    least = tf.fill(shape, tf.constant(LEAST, tf.int64))
+    if shape == [1]:  # a longer value would be a broadcast
+        return tf.tensor_scatter_nd_update(least, [[0]], value)
+    return tf.maximum(value, least)
 
 
 def _inputs(lookup: CatalogueLookup) -> tuple[tf.Tensor, tf.Tensor]:

@@ -187,9 +187,9 @@ def test_a_search_of_one_level(exporter: Any, tmp_path: Path, form: str) -> None
     opened = exported.opened(form)
     found = opened.run("serving_default", item_ids=rows, cate_ids=cates)
     np.testing.assert_array_equal(found["top_k_item_ids"], retriever(rows, cates).item_rows)
+    inputs = {name: np.array(value, np.int64) for name, value in {**search, "ef": (30, 20), "start_level": -1}.items()}
     with pytest.raises(tf.errors.InvalidArgumentError):
-        inputs = {"ef": [30, 20], "rounds": [3], "top_k": 15, "start_level": -1}
-        opened.run("search", item_ids=rows, cate_ids=cates, **{name: np.array(value, np.int64) for name, value in inputs.items()})
+        opened.run("search", item_ids=rows, cate_ids=cates, **inputs)
 
 
 def test_the_corpus_comes_back(exported: Any) -> None:
