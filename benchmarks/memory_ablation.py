@@ -27,14 +27,15 @@ from nann.evaluation import metrics as m
 from nann.evaluation.comparison import UserRanks
 from nann.evaluation.scan import trained_lists
 from nann.index import load_embeddings
-from nann.memory.calibration import Examples, fit_calibration
+from nann.memory.calibration import Examples
 from nann.memory.table import Calibration, MemoryTable, load_memory
 from nann.models import load_max_length, load_model
 from nann.retrieval import HistoryScorer
 from nann.steps.compare import compare_ranks
 from nann.steps.evaluate import USERS_SEED
 from nann.train_config import TrainConfig
-from nann.training.memory import count_table, divide_users, held_out_moments, make_examples
+from nann.training.memory import count_table, divide_users, fit_to_lists, held_out_moments
+from nann.training.memory_examples import ExampleMaker
 
 WHOLE = "whole"
 OF_CATEGORIES = ("category_gain", "log_d")
@@ -96,22 +97,22 @@ class Run:
         self._users = divide_users(histories, share=config.memory_users, seed=config.seed)
         inputs = tuple(self._scorer.request_inputs)
         self._moments = held_out_moments(self._users, max_length=self._encoder_length, inputs=inputs, seed=config.seed)
-        self._examples: dict[bool, tuple[Examples, MemoryTable]] = {}
+        self._makers: dict[bool, ExampleMaker] = {}
 
     def without(self, part: Part) -> MemoryTable:
         """The memory without a part, the rest fitted again."""
-        examples, counted = self._made(part.category)
-        calibration, _ = fit_calibration(part.examples(examples), counted.item_counts, start=part.start, fixed=part.fixed)
-        return replace(self.memory, options=counted.options, calibration=calibration)
+        maker = self._maker(part.category)
+        calibration, _ = fit_to_lists(maker, start=part.start, fixed=part.fixed, change=part.examples)
+        return replace(self.memory, options=maker.table.options, calibration=calibration)
 
-    def _made(self, category: bool) -> tuple[Examples, MemoryTable]:
-        if category not in self._examples:
+    def _maker(self, category: bool) -> ExampleMaker:
+        if category not in self._makers:
             options = self.memory.options if category else replace(self.memory.options, category=0.0)
             size = {"keep": self._config.memory_successors, "max_length": self.memory.max_length}
             table = count_table(self._users.trained, self._items, options, **size)
             length = {"encoder_length": self._encoder_length, "seed": self._config.seed}
-            self._examples[category] = make_examples(self._scorer, table, self._moments, self._items, **length), table
-        return self._examples[category]
+            self._makers[category] = ExampleMaker(self._scorer, table, self._moments, self._items, **length)
+        return self._makers[category]
 
     def ranks(self, samples: Samples, memory: MemoryTable | None, width: int, label: str) -> NDArray[np.int64]:
         """[S] places of the targets in the exact lists."""

@@ -7,27 +7,23 @@ weights fitted. The pairs that are kept are then counted on all training users.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from data_prep.parallel import worker_count
 from nann.dataset import Histories, Items, Samples
-from nann.evaluation.scan import exact_retriever
-from nann.export.freeze import FrozenScorer, freeze_scorer
-from nann.index.embeddings import Embeddings
 from nann.memory.calibration import Examples, fit_calibration
 from nann.memory.rules import WINDOW, RuleOptions, SequentialRules
 from nann.memory.search import VALUES, choose_options
 from nann.memory.table import Calibration, MemoryTable
-from nann.models import ItemEncoder, Scorer
+from nann.models import Scorer
 from nann.neighborhood import InteractionGraph
-from nann.retrieval import HistoryScorer
 from nann.training.batches import HistoryWindows
+from nann.training.memory_examples import ExampleMaker
 from ops.pair_counts import PairCounter, PairCounts
 
 logger = logging.getLogger(__name__)
@@ -35,10 +31,8 @@ logger = logging.getLogger(__name__)
 MOST_EXAMPLES = 3000
 MOST_USERS = 3000
 POSITIONS_PER_USER = 4
-BEST_BY_SCORE, BEST_BY_RULES, BEST_BY_CATEGORY = 700, 400, 300  # candidates of an example
-SCORED_PAIRS, LEAST_ITEMS = 120_000_000, 20_000  # of all examples together; items of the catalogue that are scored at least
+FITS = 2  # each but the first to what the numbers of the one before find, too
 ENTRIES = 2**27  # of the whole table; with more items fewer successors each are kept
-USERS_AT_ONCE = 16
 SEED = 3
 
 
@@ -159,13 +153,35 @@ def make_memory(
         options = searched.options
         report["rules"] = {"options": vars(options), "recall": searched.recall}
         without_them = table_of(users.trained)
-        examples = make_examples(scorer, without_them, moments, items, encoder_length=encoder_length, seed=seed, graph=graph)
-        calibration, report["calibration"] = fit_calibration(examples, without_them.item_counts, start=calibration)
+        maker = ExampleMaker(scorer, without_them, moments, items, encoder_length=encoder_length, seed=seed, graph=graph)
+        calibration, report["calibration"] = fit_to_lists(maker, start=calibration)
     elif earlier is None:
         logger.warning("there are too few users to hold some out, so the memory's weights are not fitted")
     table = replace(table_of(_together(users)), calibration=calibration)
     report["entries"] = len(table.items)
     return table, report
+
+
+def fit_to_lists(
+    maker: ExampleMaker,
+    *,
+    start: Calibration | None = None,
+    fixed: Collection[str] = (),
+    change: Callable[[Examples], Examples] = lambda examples: examples,
+) -> tuple[Calibration, dict[str, Any]]:
+    """`fit_calibration`, again and again, so that in the end the candidates hold what its numbers put first.
+
+    Args:
+        maker: of the examples.
+        start: where to begin.
+        fixed: names of numbers that keep their first values.
+        change: what is done to the examples before each fit.
+    """
+    calibration, report = fit_calibration(change(maker.examples()), maker.table.item_counts, start=start, fixed=fixed)
+    for _ in range(FITS - 1 if "fitted" in report else 0):
+        examples = change(maker.examples(calibration))
+        calibration, report = fit_calibration(examples, maker.table.item_counts, start=calibration, fixed=fixed)
+    return calibration, report
 
 
 def _rules_of(histories: Histories, items: Items, keep: int) -> SequentialRules:
@@ -235,109 +251,3 @@ def add_earlier(table: MemoryTable, earlier: MemoryTable, keep: int) -> MemoryTa
         totals=totals,
         item_counts=item_counts,
     )
-
-
-def make_examples(
-    scorer: Scorer,
-    table: MemoryTable,
-    moments: Samples,
-    items: Items,
-    *,
-    encoder_length: int,
-    seed: int,
-    graph: InteractionGraph | None = None,
-) -> Examples:
-    """Candidates of every moment: the best by the scorer, by the rules and by category, the history's items, and the target."""
-    count, num_items = len(moments.targets), len(items.item_ids) - 1
-    by_rules = table.score(moments.histories, items.category_rows, items.num_categories)
-    by_category = table.category_score(moments.histories, items.category_rows, items.num_categories)
-    pool = _pool(num_items, count, seed)
-    logger.info("memory: scoring %s items for %s held-out events", f"{len(pool):,}", f"{count:,}")
-    encode = ItemEncoder(scorer, items.category_rows, graph)
-    vectors = np.concatenate([encode(pool[first : first + 8192]).numpy() for first in range(0, len(pool), 8192)])
-    frozen = FrozenScorer(freeze_scorer(HistoryScorer(scorer, max_length=encoder_length)))
-    exact = exact_retriever(frozen, Embeddings(pool.astype(np.int64), vectors), top_k=min(BEST_BY_SCORE, len(pool)))
-    state_of = tf.function(lambda rows, cates, inputs: frozen.user_state(rows, cates, **inputs), reduce_retracing=True)
-    score = tf.function(frozen.score, reduce_retracing=True)
-    found: list[tuple[NDArray[Any], ...]] = []
-    for first in range(0, count, USERS_AT_ONCE):
-        places = slice(first, first + USERS_AT_ONCE)
-        batch = moments.take(places)
-        histories = batch.histories.astype(np.int64)
-        categories = items.category_rows[histories].astype(np.int64)
-        best = exact(histories, categories, **batch.inputs).item_rows
-        rows, rules, shares, ages, reachable = _candidates(best, by_rules[places], by_category[places], batch, num_items)
-        vectors_of = encode(rows.reshape(-1)).numpy().reshape(*rows.shape, -1)
-        inputs = {name: tf.constant(values, tf.int64) for name, values in batch.inputs.items()}
-        logits = score(state_of(tf.constant(histories), tf.constant(categories), inputs), tf.constant(vectors_of)).numpy()
-        found.append((rows, np.where(rows > 0, logits, -1e4).astype(np.float32), rules, shares, ages, reachable))
-    width = max(rows.shape[1] for rows, *_ in found)
-
-    def joined(number: int, padding: float) -> NDArray[Any]:
-        parts = [each[number] for each in found]
-        return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=padding) for part in parts])
-
-    share = np.log(len(pool) / num_items) if len(pool) < num_items else 0.0
-    rows, logits, rules, shares, ages = (joined(number, padding) for number, padding in enumerate((0, -1e4, 0, 0, -1)))
-    return Examples(rows, logits, rules, shares, ages, np.concatenate([reachable for *_, reachable in found]), float(share))
-
-
-def _pool(num_items: int, count: int, seed: int) -> NDArray[np.int32]:
-    """The items that are scored for ``count`` examples: all, or so many that it stays a matter of seconds."""
-    most = max(LEAST_ITEMS, SCORED_PAIRS // max(1, count))
-    rows = np.arange(1, num_items + 1, dtype=np.int32)
-    if num_items <= most:
-        return rows
-    return np.sort(np.random.default_rng([seed, SEED, 2]).choice(rows, most, replace=False))
-
-
-class _Row:
-    """One user's scores of all items, of a sparse matrix whose other rows come after it."""
-
-    def __init__(self, num_items: int) -> None:
-        self._scores = np.zeros(num_items + 1, np.float32)
-        self.items: NDArray[np.int32] = np.zeros(0, np.int32)
-
-    def show(self, matrix: sp.csr_matrix, row: int) -> None:
-        """The scores are now those of a row."""
-        self._scores[self.items] = 0
-        entries = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        self.items = matrix.indices[entries]
-        self._scores[self.items] = matrix.data[entries]
-
-    def best(self, count: int) -> NDArray[np.int32]:
-        """The items of highest score, in any order."""
-        if len(self.items) <= count:
-            return self.items
-        return self.items[np.argpartition(-self._scores[self.items], count)[:count]]
-
-    def of(self, items: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Their scores."""
-        return self._scores[items]
-
-
-def _candidates(
-    best: NDArray[np.int64], by_rules: sp.csr_matrix, by_category: sp.csr_matrix, batch: Samples, num_items: int
-) -> tuple[NDArray[Any], ...]:
-    """Item rows [b, n] with the targets first, their r, their k, their ages, and whether each target is found without being one."""
-    found: list[tuple[NDArray[Any], ...]] = []
-    reachable = []
-    of_rules, of_category = _Row(num_items), _Row(num_items)
-    age_of = np.full(num_items + 1, -1, np.int32)
-    for number, target in enumerate(batch.targets):
-        of_rules.show(by_rules, number)
-        of_category.show(by_category, number)
-        history = batch.histories[number]
-        newest = history[history > 0][::-1]
-        age_of[newest[::-1]] = np.arange(len(newest))[::-1]
-        others = np.unique(np.concatenate([best[number], of_rules.best(BEST_BY_RULES), of_category.best(BEST_BY_CATEGORY), newest]))
-        reachable.append(bool(np.any(others == target)))
-        chosen = np.concatenate([[target], others[(others != target) & (others > 0)]]).astype(np.int32)
-        found.append((chosen, of_rules.of(chosen), of_category.of(chosen), age_of[chosen]))
-        age_of[newest] = -1
-    width = max(len(chosen) for chosen, *_ in found)
-
-    def padded(number: int, padding: int) -> NDArray[Any]:
-        return np.stack([np.pad(each[number], (0, width - len(each[number])), constant_values=padding) for each in found])
-
-    return padded(0, 0), padded(1, 0), padded(2, 0), padded(3, -1), np.array(reachable)

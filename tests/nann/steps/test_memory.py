@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,15 @@ from click.testing import CliRunner
 
 from nann.artifacts import open_artifact
 from nann.dataset import load_histories, load_items, load_samples
-from nann.evaluation.scan import exact_scan
+from nann.evaluation.scan import exact_scan, trained_lists
 from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, open_graph
+from nann.index import load_embeddings
 from nann.memory.table import load_memory
+from nann.models import load_model
+from nann.retrieval import HistoryScorer
+from nann.training import memory_examples
 from nann.training.memory import divide_users, held_out_positions
+from nann.training.memory_examples import ExampleMaker
 from ops import retrieval, scoring
 from pipelines.cli import main
 
@@ -65,6 +71,37 @@ def test_the_model_holds_a_memory_fitted_to_held_out_users(remembering, small_da
     fitted, alone = (report["calibration"][name]["recall@20"] for name in ("fitted", "scorer"))
     assert fitted >= alone
     assert open_artifact(remembering / "model", step="train").metrics["memory_entries"] == report["entries"]
+
+
+def test_the_fit_sees_what_its_numbers_put_first(remembering, small_dataset, monkeypatch) -> None:
+    """Candidates by scorer, rules and category alone leave out items that only the fitted numbers prefer: a flood of them goes unseen."""
+    for name in ("BEST_BY_SCORE", "BEST_BY_RULES", "BEST_BY_CATEGORY", "BEST_JOINED"):
+        monkeypatch.setattr(memory_examples, name, 4)
+    model, items = remembering / "model", load_items(small_dataset)
+    moments = load_samples(small_dataset, "test").take(slice(0, 40))
+    table = load_memory(model)
+    maker = ExampleMaker(load_model(model), table, moments, items, encoder_length=8, seed=1)
+    odd = replace(table.calibration, prior=tuple(3.0 * (-1) ** place for place in range(8)), log_tau=(-2.0,) * 8)
+    first, second = maker.examples(), maker.examples(odd)
+    lists = trained_lists(
+        HistoryScorer(load_model(model), max_length=8),
+        load_embeddings(remembering / "embeddings"),
+        items,
+        moments,
+        width=4,
+        label="exact",
+        memory=replace(table, calibration=odd),
+    ).item_rows
+    assert not all(np.isin(row, rows).all() for row, rows in zip(lists, first.item_rows, strict=True))
+    for row, rows, target in zip(lists, second.item_rows, moments.targets, strict=True):
+        assert np.isin(row, rows).all()
+        assert rows[0] == target
+        assert len(set(rows[rows > 0])) == np.count_nonzero(rows)
+    by_rules = table.score(moments.histories, items.category_rows, items.num_categories).toarray()
+    by_category = table.category_score(moments.histories, items.category_rows, items.num_categories).toarray()
+    for place, rows in enumerate(second.item_rows):
+        np.testing.assert_allclose(second.rules[place], by_rules[place, rows], rtol=1e-6)
+        np.testing.assert_allclose(second.shares[place], by_category[place, rows], rtol=1e-6)
 
 
 def test_users_are_held_out_whole_and_the_same_for_a_seed(small_dataset) -> None:
