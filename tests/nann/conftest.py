@@ -61,10 +61,11 @@ STOCK_GPU_KERNELS = set(
     re.findall(
         r"\w+",
         """
-    All BatchMatMulV2 BiasAdd Cast Cumsum Einsum Elu Erf Exp GatherNd GatherV2 IsFinite Log Log1p LogicalAnd LogicalNot LogicalOr
-    LowerBound MatMul Mean OneHot Pack PadV2 Pow Prod RealDiv Reciprocal Relu ReluGrad Rsqrt RsqrtGrad ScatterNd Select SelectV2
-    Sigmoid SigmoidGrad Softmax Softplus SoftplusGrad Sqrt StatelessRandomGetKeyCounter StatelessRandomUniformV2 StridedSlice
-    StridedSliceGrad Sum Tanh TensorScatterUpdate Tile TopKV2 Transpose UnsortedSegmentSum UpperBound Where
+    All Any BatchMatMulV2 BiasAdd Cast Cumsum DivNoNan Einsum Elu Erf Exp GatherNd GatherV2 IsFinite Log Log1p LogicalAnd LogicalNot
+    LogicalOr LogSoftmax LowerBound MatMul Mean OneHot Pack PadV2 Pow Prod RealDiv Reciprocal Relu ReluGrad Rsqrt RsqrtGrad ScatterNd
+    Select SelectV2 Sigmoid SigmoidGrad Softmax Softplus SoftplusGrad Sqrt StatelessRandomGetKeyCounter StatelessRandomNormalV2
+    StatelessRandomUniformV2 StridedSlice StridedSliceGrad Sum Tanh TensorScatterUpdate Tile TopKV2 Transpose UnsortedSegmentSum
+    UpperBound Where
     """,
     )
 )

@@ -11,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from tensorflow.core.protobuf import saved_model_pb2
 
 from nann.artifacts import open_artifact
 from nann.dataset import load_histories, load_items, load_samples
 from nann.evaluation.scan import exact_scan, trained_lists
 from nann.export import load_corpus, load_corpus_memory, load_frozen_scorer, open_graph
+from nann.export.load import SAVED_MODELS
 from nann.index import load_embeddings
 from nann.memory.table import load_memory
 from nann.models import load_model
@@ -207,3 +209,18 @@ def test_infer_asks_the_remembering_graph(remembering) -> None:
     one = nann("infer", "--converted-model", converted, *history)
     other = nann("infer", "--graph-file", f"{converted}/frozen_graph.pb", "--meta-path", f"{converted}/0.meta", *history)
     assert one == other
+
+
+HOST_OPS = {
+    "portable": {"RaggedGather", "RaggedTensorToTensor"},
+    "native": {"Nann>StartWalk", "Nann>ExpandFrontier", "Nann>GatherCandidates", "Nann>MergeTopEf", "RaggedGather", "RaggedTensorToTensor"},
+    "fused": {"Nann>BeamSearchMemory", "Nann>PairMemory"},
+}
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form in HOST_OPS])
+def test_what_a_served_model_with_a_memory_does_on_the_host(remembering, host_ops, form) -> None:
+    model = saved_model_pb2.SavedModel.FromString((remembering / "converted_model" / SAVED_MODELS[form] / "saved_model.pb").read_bytes())
+    graphs = [meta.graph_def for meta in model.meta_graphs]
+    ops = {node.op for graph in graphs for nodes in [graph.node, *(f.node_def for f in graph.library.function)] for node in nodes}
+    assert host_ops(ops) == {"RestoreV2", "SaveV2"} | HOST_OPS[form]

@@ -163,7 +163,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_the_step(small_datas
     assert not (tmp_path / "model").exists()
 
 
-@pytest.mark.parametrize("scorer", ["nann", "nann-pool", "two-sided", "graph"])
+@pytest.mark.parametrize("scorer", ["sequence", "nann", "nann-pool", "two-sided", "graph"])
 def test_mixed_precision_trains_about_as_full_precision_does(small_dataset, tmp_path, scorer):
     losses = []
     for mixed in (False, True):

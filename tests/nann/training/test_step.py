@@ -55,11 +55,29 @@ def test_without_fusion_a_step_holds_stock_ops_alone(kind):
     assert not any(op.startswith("Nann>") for op in traced_ops(kind, fused=False))
 
 
-@pytest.mark.parametrize("mixed_precision", [False, True])
+OPTIONS = {
+    "default": {},
+    "mixed precision": {"mixed_precision": True},
+    "perturbed items": {"adv_eps": 1e-3},
+    "all of it, mixed": {"mixed_precision": True, "adv_eps": 1e-3, "loss": "sampled-softmax"},
+    "pairs": {"loss": "bpr"},
+}
+
+
+@pytest.mark.parametrize("options", list(OPTIONS))
 @kinds
-def test_every_op_of_a_fused_step_has_a_kernel_for_gpus(host_ops, kind, mixed_precision):
+def test_every_op_of_a_fused_step_has_a_kernel_for_gpus(host_ops, kind, options):
     if native.load_library() is None or not (Path(__file__).resolve().parents[3] / "ops/cc").is_dir():
         pytest.skip("needs the native library and its sources")
-    found = traced_ops(kind, fused=True, mixed_precision=mixed_precision)
+    found = traced_ops(kind, fused=True, **OPTIONS[options])
     assert found >= FUSED
     assert host_ops(found) == set(), "a step would go from the GPU to the host and back"
+
+
+@pytest.mark.skipif(native.load_library() is None, reason="the native library is not built; run `make install`")
+@pytest.mark.parametrize("embedding", ["ev", "adaptive"])
+@kinds
+def test_growing_tables_find_their_rows_on_the_host(host_ops, kind, embedding):
+    """What decides which row an id has is on the host by design, and nothing else is."""
+    found = host_ops(traced_ops(kind, fused=True, embedding=embedding))
+    assert found == {"Nann>EmbeddingVariableStart", "Nann>EmbeddingVariableFind", "Nann>EmbeddingVariableRows"}
