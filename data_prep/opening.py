@@ -88,6 +88,26 @@ def parse_json(raw: bytes | str, form: Any, path: Path | str, what: str, *, reme
         return adapter.dump_python(adapter.validate_json(raw), exclude_unset=True, warnings=False)
 
 
+def read_json_lines(path: Path, form: Any, *, begin: int = 0) -> Iterator[Any]:
+    """The lines of a JSON lines file that a killed process may have left, as plain values.
+
+    Args:
+        path: of the file.
+        form: schema of a line.
+        begin: byte of the file to begin at.
+
+    Yields:
+        per line its value, or None where it is cut off, no JSON, or of another form than the schema; nothing without the file.
+    """
+    adapter = _adapter(form)
+    for line in path.read_bytes()[begin:].split(b"\n") if path.is_file() else ():
+        if line.strip():
+            try:
+                yield adapter.dump_python(adapter.validate_json(line), exclude_unset=True, warnings=False)
+            except ValidationError:
+                yield None
+
+
 def shown(value: Any) -> str:
     """A value as messages show it: short, whatever it is."""
     short = reprlib.Repr()

@@ -3,7 +3,6 @@
 One task after the other, each in a process of its own; artifacts, logs, timings and the summary in one run directory, which can be resumed.
 """
 
-import json
 import logging
 import os
 import re
@@ -22,9 +21,10 @@ from pydantic import BaseModel
 import nann
 from components.run_end import tell_run_end
 from components.task_log import RUN_SIGN_VARIABLE
+from data_prep.opening import read_json_lines
 from nann.digests import code_digest
 from nann.errors import NannError
-from nann.reporting.run_summary import TIMINGS_NAME
+from nann.reporting.run_summary import TIMINGS_NAME, StepEntry
 from nann.steps.table import IN_SERVICE, NAMES_OF, load_object
 from pipelines.compilation import DAGS
 from pipelines.containers import container_runner
@@ -197,19 +197,8 @@ def input_fingerprint(inputs: Sequence[Path]) -> str:
 
 def read_timings(path: Path, begin: int = 0) -> list[dict[str, Any]]:
     """Entries of a ``steps.jsonl`` from byte `begin` on; a line cut off by a kill is left out."""
-    if not path.is_file():
-        return []
-    entries = []
-    with open(path, encoding="utf-8") as file:
-        file.seek(begin)
-        for line in file:
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(entry, dict) and {"step", "status", "seconds", "reused", "metrics"} <= entry.keys():
-                entries.append(entry)
-    return entries
+    wanted = {"step", "status", "seconds", "reused", "metrics"}
+    return [entry for entry in read_json_lines(path, StepEntry, begin=begin) if entry is not None and wanted <= entry.keys()]
 
 
 @contextmanager

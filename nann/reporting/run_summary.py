@@ -12,13 +12,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from data_prep.durable import write_file
 from data_prep.json_text import json_text
+from data_prep.opening import Stored, read_json_lines
 from nann.artifacts import MANIFEST_NAME
+from nann.forms import Number, Numbers
 
 SUMMARY_NAME = "summary.json"
 TIMINGS_NAME = "steps.jsonl"
 NOT_RUN = "not run"
+
+
+class StepEntry(Stored):
+    """A line of ``steps.jsonl``."""
+
+    step: str
+    status: str
+    seconds: Number
+    reused: bool = False
+    metrics: Numbers = Field(default_factory=dict)
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,15 +105,7 @@ def write_summary(run: Path, summary: RunSummary) -> Path:
 
 def read_entries(path: Path) -> list[dict[str, Any]]:
     """The entries of a ``steps.jsonl`` in their order; a line cut off by a kill is left out."""
-    entries: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict) and {"step", "status"} <= entry.keys():
-            entries.append(entry)
-    return entries
+    return [entry for entry in read_json_lines(path, StepEntry) if entry is not None]
 
 
 def _of_this_run(entries: Sequence[Mapping[str, Any]], steps: Sequence[str]) -> list[dict[str, Any]]:

@@ -13,7 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import ConfigDict
+
+from data_prep.opening import Stored, read_json_lines
 from nann.config import TrainConfig
+from nann.forms import Count, Number
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,17 @@ class Outcome:
     error: str = ""
 
 
+class KeptOutcome(Stored):
+    """A line of the journal."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    trial: Count
+    rung: Count
+    recall: Number | None
+    seconds: Number
+    error: str = ""
+
+
 class Journal:
     """Outcomes in a file, a JSON line each; what is written stays after a kill, a line cut off by one does not count.
 
@@ -45,12 +60,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: dict[tuple[int, int], Outcome] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-            try:
-                outcome = Outcome(**json.loads(line))
-            except (ValueError, TypeError, RecursionError):
-                continue
-            self._found[outcome.trial, outcome.rung] = outcome
+        for kept in read_json_lines(path, KeptOutcome):
+            if kept is not None:
+                self._found[kept["trial"], kept["rung"]] = Outcome(**kept)
 
     def get(self, trial: int, rung: int) -> Outcome | None:
         """The outcome of a trial on a rung, if it is known."""

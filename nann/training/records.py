@@ -13,12 +13,22 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep.durable import write_file
+from data_prep.opening import Stored, read_json_lines
+from nann.forms import Count, Number
 from nann.training.schedule import PLAN
 
 logger = logging.getLogger(__name__)
 VALIDATION_KS = (50, 200)
 CHECKPOINTS, BEST, RUNNING_RECORD = "checkpoints", "best", "training.jsonl"
 SPEED, SPEED_NAME = "samples_per_s", "training_speed.json"
+
+
+class RunningRecord(Stored):
+    """A line of ``training.jsonl``; what a validation measured are numbers."""
+
+    __pydantic_extra__: dict[str, Count | float | None]
+    step: Count
+    samples_per_s: Number
 
 
 class Records:
@@ -30,15 +40,10 @@ class Records:
     def __init__(self, directory: Path) -> None:
         self._path, self._final = directory / RUNNING_RECORD, directory / "training.json"
         self._records: list[dict[str, Any]] = []
-        if self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):  # the line a killed process was writing
-                    break
-                if not (isinstance(record, dict) and isinstance(record.get("step"), int)):
-                    break
-                self._records.append(record)
+        for record in read_json_lines(self._path, RunningRecord):
+            if record is None:  # the line a killed process was writing
+                break
+            self._records.append(record)
 
     def truncate(self, step: int) -> None:
         """Forgets records after a step: training resumes there and writes them again."""

@@ -2,6 +2,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,3 +82,12 @@ def test_a_step_counts_only_if_every_step_before_it_is_older(tmp_path_factory, e
         older = all(last.get(before, -1) < last.get(step, -1) for before in STEPS[:index])
         expected.append(events[last[step]][1] if step in last and older else NOT_RUN)
     assert statuses(run) == expected
+
+
+@pytest.mark.parametrize("change", [{"seconds": None}, {"seconds": "x"}, {"status": []}, {"reused": 2}, {"metrics": []}, {"step": {}}])
+def test_a_damaged_line_does_not_count(tmp_path: Path, change: dict[str, object]) -> None:
+    damaged = json.dumps(json.loads(entry("convert")) | change) + "\n"
+    (tmp_path / "steps.jsonl").write_bytes(damaged.encode() + b"\xff\n" + entry("train").encode())
+    summary = summarise_run(tmp_path, steps=STEPS, state="SUCCEEDED")
+    assert [step["status"] for step in summary.steps] == [NOT_RUN, "done", NOT_RUN]
+    assert all(isinstance(step["seconds"], float) for step in summary.steps)

@@ -1,6 +1,9 @@
 """What goes on, and what outlives a kill."""
 
+import json
 from pathlib import Path
+
+import pytest
 
 from nann.config import TrainConfig
 from nann.sweeping.halving import Journal, Outcome, shortened, survivors
@@ -31,6 +34,15 @@ def test_a_journal_outlives_a_cut_off_line(tmp_path: Path) -> None:
     again.add(Outcome(2, 0, 0.5, 1.0))
     assert Journal(path).get(2, 0) == Outcome(2, 0, 0.5, 1.0)
     assert Journal(path).get(0, 0) is not None
+
+
+@pytest.mark.parametrize("change", [{"trial": []}, {"recall": "x"}, {"seconds": None}, {"rung": 10**400}, {"more": 1}, {"error": 3}])
+def test_a_damaged_line_does_not_count(tmp_path: Path, change: dict[str, object]) -> None:
+    path, line = tmp_path / "journal.jsonl", {"trial": 0, "rung": 0, "recall": 0.5, "seconds": 1.0, "error": ""}
+    path.write_bytes("\n".join([json.dumps(line | change), json.dumps(line | {"trial": 1}), "[" * 5000]).encode() + b"\n\xff\n")
+    journal = Journal(path)
+    assert journal.get(0, 0) is None
+    assert journal.get(1, 0) == Outcome(1, 0, 0.5, 1.0)
 
 
 def test_a_share_of_the_training() -> None:

@@ -34,6 +34,15 @@ def test_the_best_weights_are_taken(tmp_path: Path, recalls: tuple[float, ...], 
     assert best.take() == kept  # a run that is killed after this takes them again
 
 
+@pytest.mark.parametrize("change", [{"recall_all@50": "x"}, {"samples_per_s": None}, {"step": -1}, {"recall_all@200": [1]}])
+def test_a_damaged_record_and_those_after_it_do_not_count(tmp_path: Path, change: dict[str, object]) -> None:
+    lines = [record(step, 0.2) | {"samples_per_s": 1.0} | (change if step == 20 else {}) for step in (10, 20, 30)]
+    (tmp_path / "training.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    records = Records(tmp_path)
+    assert records.last() == records.best() == record(10, 0.2) | {"samples_per_s": 1.0}
+    records.finish()
+
+
 def test_measurements_since_the_best_are_counted(tmp_path: Path) -> None:
     records = Records(tmp_path)
     for step, recall in ((10, 0.2), (20, 0.5), (30, 0.5), (40, 0.1)):
