@@ -92,6 +92,18 @@ FAULTS = {
         r"/ kLanes; row < feature.num_rows / 4 * 4; row += step",
         r"differs: forward",
     ),
+    "a row too many": (
+        "ops/cc/cuda/embedding_forward.cu.cc",
+        r"/ kLanes; row < feature\.num_rows; row \+= step",
+        r"/ kLanes; row <= feature.num_rows; row += step",
+        r"ForwardKernel.*a read of 8 bytes outside of device memory",
+    ),
+    "a pointer of the host": (
+        "ops/cc/cuda/embedding_sort.cu.cc",
+        r"numbers, count, copy, num_parts",
+        r"numbers, count, parts, num_parts",
+        r"PartsKernel.*of memory of the host",
+    ),
     "unstable order": (
         "tests/ops/embedding/cc/cuda_on_host/runtime.cc",
         r"return part\(a\) < part\(b\);",
