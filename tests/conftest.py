@@ -1,13 +1,19 @@
-"""Fixtures shared by all packages: a small generated log and the dataset converted from it."""
+"""Fixtures shared by all packages: a small generated log, the dataset converted from it, and processes that start quickly."""
 
+import json
 import os
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import logging
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -72,3 +78,80 @@ def small_dataset(small_log, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("dataset") / "dataset"
     convert(inputs=[small_log], dataset=path, config=ConvertConfig(shards=2, max_length=20))
     return path
+
+
+class ForkServer:
+    """Python programs in processes of their own that have TensorFlow imported and nothing more (see `fork_server.py`).
+
+    Args:
+        directory: where the programs' output lies.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._count = directory, 0
+        command = [sys.executable, str(Path(__file__).with_name("fork_server.py"))]
+        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._server.stdout.readline())
+        return answer
+
+    def start(self, code: str, *arguments: str, environment: Mapping[str, str] | None = None) -> "Forked":
+        """Begins ``python -c code arguments...`` in the sources' directory; the environment is added to this one."""
+        self._count += 1
+        output = {name: str(self._directory / f"{self._count}.{name}") for name in ("stdout", "stderr")}
+        variables = {**os.environ, **(environment or {})}
+        pid = self.ask(code=code, arguments=arguments, environment=variables, directory=str(REPOSITORY), **output)["pid"]
+        return Forked(self, pid, **{name: Path(path) for name, path in output.items()})
+
+    def run(self, code: str, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """The same, to its end."""
+        return self.start(code, *arguments, environment=environment).finish()
+
+    def close(self) -> None:
+        self._server.stdin.close()
+        self._server.wait()
+        self._server.stdout.close()
+
+
+@dataclass
+class Forked:
+    """A program that a `ForkServer` began.
+
+    Attributes:
+        returncode: its exit code, negative a signal; None before it was seen to have ended.
+    """
+
+    server: ForkServer
+    pid: int
+    stdout: Path
+    stderr: Path
+    returncode: int | None = None
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit code; None if it still runs after that time."""
+        if self.returncode is None:
+            self.returncode = self.server.ask(pid=self.pid, seconds=seconds)["returncode"]
+        return self.returncode
+
+    def kill(self) -> int:
+        """Ends it; the exit code, which is another one than that of a kill if it had ended before."""
+        if self.wait(0) is None:
+            os.kill(self.pid, signal.SIGKILL)
+        return self.wait(60)
+
+    def finish(self, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+        """Waits for its end."""
+        if self.wait(seconds) is None:
+            self.kill()
+            pytest.fail(f"a process did not end within {seconds} s: {self.stderr.read_text()[-3000:]}")
+        return subprocess.CompletedProcess([], self.returncode, self.stdout.read_text(), self.stderr.read_text())
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    server = ForkServer(tmp_path_factory.mktemp("forks"))
+    yield server
+    server.close()

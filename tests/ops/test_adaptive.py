@@ -1,8 +1,6 @@
 """Adaptive embedding: what its design promises, against stock TensorFlow's hashed column, a plain column, and numpy."""
 
 import re
-import subprocess
-import sys
 from itertools import chain
 
 import numpy as np
@@ -65,8 +63,8 @@ def ftrl(gradient_per_step, steps, rate=0.1, l1=2.0, l2=0.00001):
     return weight
 
 
-def test_the_documented_sample_runs_with_only_its_imports_changed():
-    run = subprocess.run([sys.executable, "-c", SAMPLE + AFTER], capture_output=True, text=True, check=False)
+def test_the_documented_sample_runs_with_only_its_imports_changed(fork_server):
+    run = fork_server.run(SAMPLE + AFTER)
     assert run.returncode == 0, run.stderr
     *rows, last = re.findall(r"-?\d+\.\d*(?:e-?\d+)?", run.stdout)
     static = [2, 4, 6, 7, 9]
@@ -314,7 +312,7 @@ def bucket_of_one(keys):
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_a_layer_freezes_and_saves_into_a_servable_graph(fused, tmp_path):
+def test_a_layer_freezes_and_saves_into_a_servable_graph(fused, tmp_path, fork_server):
     columns = [
         feature_column.embedding_column(
             feature_column.categorical_column_with_adaptive_embedding(name, 5, dtype, promote_after=3, partition_num=parts),
@@ -357,7 +355,8 @@ features = {{"ints": tf.ragged.constant({FEATURES["ints"].to_list()!r}, dtype=tf
 model = tf.saved_model.load({str(tmp_path / "model")!r})
 np.save({str(tmp_path / "served.npy")!r}, model.serve(features))
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    done = fork_server.run(program)
+    assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(tmp_path / "served.npy"), expected, rtol=1e-6)
     for column, before in zip(columns, counts, strict=True):
         np.testing.assert_array_equal(column.variable().state, before)

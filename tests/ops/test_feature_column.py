@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -60,11 +57,11 @@ assert any(op.startswith("SparseSegment") for op in nodes) != any(op.startswith(
 
 
 @pytest.mark.parametrize("sample", [FIRST, SECOND], ids=["embedding_column", "sparse_id_column"])
-def test_the_documented_samples_give_equal_losses(sample):
+def test_the_documented_samples_give_equal_losses(sample, fork_server):
     printed = {}
     for do_fusion in (None, "v1", "v2"):
         program = sample.format(do_fusion=repr(do_fusion)) + TRAIN + NODES
-        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        run = fork_server.run(program)
         assert run.returncode == 0, run.stderr
         *lines, kind = run.stdout.strip().splitlines()
         assert kind == ("stock" if do_fusion is None else "fused")

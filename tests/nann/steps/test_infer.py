@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,6 @@ from nann.serving.retriever import Retriever
 from nann.steps.infer import infer
 from pipelines.cli import main
 
-REPOSITORY = Path(__file__).parents[3]
 CODE = """
 import json, sys
 from pathlib import Path
@@ -33,10 +29,8 @@ print(json.dumps(found))
 """
 
 
-def in_fresh_process(**arguments: Any) -> list:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", CODE, json.dumps(arguments)]
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def in_fresh_process(fork_server: Any, **arguments: Any) -> list:
+    process = fork_server.run(CODE, json.dumps(arguments))
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)
 
@@ -46,11 +40,12 @@ def known_ids(run: Any) -> list:
 
 
 @pytest.mark.parametrize("kind", ["untrained_run", "untrained_string_run"])
-def test_both_forms_agree_in_fresh_processes(request: pytest.FixtureRequest, kind: str) -> None:
+def test_both_forms_agree_in_fresh_processes(request: pytest.FixtureRequest, fork_server: Any, kind: str) -> None:
     run = request.getfixturevalue(kind)
     converted, ids = run.converted_model, [str(item_id) for item_id in known_ids(run)]
-    portable = in_fresh_process(converted_model=str(converted), item_ids=ids)
-    linked = in_fresh_process(graph_file=str(converted / "frozen_graph.pb"), meta_path=str(converted / "0.meta"), item_ids=ids)
+    portable = in_fresh_process(fork_server, converted_model=str(converted), item_ids=ids)
+    forms = {"graph_file": str(converted / "frozen_graph.pb"), "meta_path": str(converted / "0.meta")}
+    linked = in_fresh_process(fork_server, **forms, item_ids=ids)
     assert [item_id for item_id, _ in portable] == [item_id for item_id, _ in linked]
     assert [score for _, score in portable] == pytest.approx([score for _, score in linked], abs=1e-5)
     assert len(portable) == 20

@@ -1,10 +1,6 @@
 import json
 import logging
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +16,6 @@ from nann.steps.extract import extract
 from nann.steps.train import train
 from nann.training.validation import RecallProbe, newest
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 SMALL = {
     "memory": "none",
     "emb_dim": 8,
@@ -85,7 +80,7 @@ def test_fused_and_stock_lookups_train_the_same_model(small_dataset, tmp_path):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-2, atol=1e-3)
 
 
-def test_killed_and_resumed_is_the_same_as_uninterrupted(small_dataset, tmp_path, caplog):
+def test_killed_and_resumed_is_the_same_as_uninterrupted(small_dataset, tmp_path, caplog, fork_server):
     """SIGKILL after the first checkpoint; the second run resumes (it says so) and ends with the same weights and records."""
     config = TrainConfig(max_steps=40, checkpoint_seconds=0.01, **SMALL)
     train(dataset=small_dataset, model=tmp_path / "whole", config=config.model_copy(update={"checkpoint_seconds": 600.0}))
@@ -94,13 +89,11 @@ def test_killed_and_resumed_is_the_same_as_uninterrupted(small_dataset, tmp_path
         f"train(dataset=Path({str(small_dataset)!r}), model=Path({str(tmp_path / 'killed')!r}), "
         f"config=TrainConfig(**{config.model_dump()!r}))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+    process = fork_server.start(code)
     checkpoints = tmp_path / ".killed.partial" / "checkpoints"
-    while process.poll() is None and not (checkpoints / "checkpoint").exists():
+    while process.wait(0) is None and not (checkpoints / "checkpoint").exists():
         pass
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
+    assert process.kill() == -signal.SIGKILL, "the run was over before it could be killed"
     assert not (tmp_path / "killed").exists()
     with caplog.at_level(logging.INFO, "nann"):
         train(dataset=small_dataset, model=tmp_path / "killed", config=config)
@@ -123,10 +116,9 @@ REPLICAS = {
 
 
 @pytest.mark.parametrize("batches", REPLICAS)
-def test_two_replicas_train_as_one_on_the_global_batch(small_dataset, batches):
+def test_two_replicas_train_as_one_on_the_global_batch(small_dataset, batches, fork_server):
     """MirroredStrategy over two logical CPUs, against one replica with twice the batch; two of them in one process disturb each other."""
     code = f"""
-import sys; sys.path.insert(0, {str(REPOSITORY)!r})
 import json, tempfile
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -150,8 +142,9 @@ for strategy, batch in ((tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 16)
         losses.append([record["loss"] for record in json.loads((Path(directory) / "training.json").read_text())])
 print(json.dumps(losses))
 """
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    two, one = json.loads(output.strip().splitlines()[-1])
+    done = fork_server.run(code)
+    assert done.returncode == 0, done.stderr
+    two, one = json.loads(done.stdout.strip().splitlines()[-1])
     assert len(two) == 6
     np.testing.assert_allclose(two, one, atol=1e-5)
 

@@ -1,9 +1,6 @@
 """The graph scorer through the steps: it learns, resumes nothing from the step, and what is served knows no graph."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +16,6 @@ from nann.steps.extract import extract
 from nann.steps.rewrite import rewrite
 from nann.steps.train import train
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 SMALL = {
     "memory": "none",
     "scorer": "graph",
@@ -66,9 +62,8 @@ def test_other_losses_and_negatives_train_it_too(small_dataset, tmp_path, option
     assert np.isfinite(result.metrics["loss"])
 
 
-def test_two_replicas_train_as_one_on_the_global_batch(small_dataset):
+def test_two_replicas_train_as_one_on_the_global_batch(small_dataset, fork_server):
     code = f"""
-import sys; sys.path.insert(0, {str(REPOSITORY)!r})
 import numpy as np, tensorflow as tf, tempfile, json
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -93,7 +88,8 @@ for strategy, batch in ((tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 16)
         losses.append([record["loss"] for record in json.loads((Path(directory) / "training.json").read_text())])
 print(losses)
 """
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    two, one = json.loads(output.strip().splitlines()[-1])
+    done = fork_server.run(code)
+    assert done.returncode == 0, done.stderr
+    two, one = json.loads(done.stdout.strip().splitlines()[-1])
     assert len(two) == 4
     np.testing.assert_allclose(two, one, atol=2e-5)

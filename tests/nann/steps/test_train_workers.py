@@ -6,16 +6,13 @@ which that does not show.
 """
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 OPTIONS = {
     # each replica draws what it leaves out for itself
     "dropout": 0.0,
@@ -46,7 +43,7 @@ checkpoints.tf.train.CheckpointManager.save = counting
 """
 
 
-def start(dataset: Path, model: Path, batch_size: int, *, crash_at: int | None = None, **environment: str) -> subprocess.Popen:
+def start(server: Any, dataset: Path, model: Path, batch_size: int, *, crash_at: int | None = None, **environment: str) -> Any:
     options = OPTIONS | {"batch_size": batch_size}
     code = (
         "import logging, os; logging.basicConfig(level=logging.INFO)\n"
@@ -55,8 +52,7 @@ def start(dataset: Path, model: Path, batch_size: int, *, crash_at: int | None =
         + f"train(dataset=Path({str(dataset)!r}), model=Path({str(model)!r}), config=TrainConfig(**{options!r}))\n"
         "os._exit(0)"
     )
-    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
-    return subprocess.Popen([sys.executable, "-c", code], env=variables, stderr=subprocess.PIPE, text=True)
+    return server.start(code, environment=environment)
 
 
 def free_ports(count: int) -> list[int]:
@@ -67,16 +63,17 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def start_two(dataset: Path, model: Path, *, crashes: tuple[int | None, int | None] = (None, None)) -> list[subprocess.Popen]:
+def start_two(server: Any, dataset: Path, model: Path, *, crashes: tuple[int | None, int | None] = (None, None)) -> list[Any]:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     positions = [json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}) for index in range(2)]
-    return [start(dataset, model, 16, crash_at=crash, TF_CONFIG=position) for crash, position in zip(crashes, positions, strict=True)]
+    both = zip(crashes, positions, strict=True)
+    return [start(server, dataset, model, 16, crash_at=crash, TF_CONFIG=position) for crash, position in both]
 
 
-def finish(process: subprocess.Popen) -> str:
-    _, log = process.communicate(timeout=240)
-    assert process.returncode == 0, log[-3000:]
-    return log
+def finish(process: Any) -> str:
+    done = process.finish(240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
 
 
 def losses(model: Path, name: str = "loss") -> list[float]:
@@ -84,15 +81,15 @@ def losses(model: Path, name: str = "loss") -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def two(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(fork_server: Any, small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tmp_path_factory.mktemp("workers") / "two"
-    for process in start_two(small_dataset, model):
+    for process in start_two(fork_server, small_dataset, model):
         finish(process)
     return model
 
 
-def test_two_workers_train_as_one(small_dataset: Path, two: Path, tmp_path: Path) -> None:
-    finish(start(small_dataset, tmp_path / "one", 32))
+def test_two_workers_train_as_one(fork_server: Any, small_dataset: Path, two: Path, tmp_path: Path) -> None:
+    finish(start(fork_server, small_dataset, tmp_path / "one", 32))
     assert len(losses(tmp_path / "one")) == 20
     np.testing.assert_allclose(losses(two), losses(tmp_path / "one"), rtol=0, atol=1e-5)
     divergences = losses(tmp_path / "one", "divergence")
@@ -102,12 +99,11 @@ def test_two_workers_train_as_one(small_dataset: Path, two: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_killed_workers_go_on_from_the_step_all_have_saved(small_dataset: Path, two: Path, tmp_path: Path) -> None:
-    first, second = start_two(small_dataset, tmp_path / "killed", crashes=(None, 1))
-    assert second.wait(timeout=240) == 9
+def test_killed_workers_go_on_from_the_step_all_have_saved(fork_server: Any, small_dataset: Path, two: Path, tmp_path: Path) -> None:
+    first, second = start_two(fork_server, small_dataset, tmp_path / "killed", crashes=(None, 1))
+    assert second.wait(240) == 9
     first.kill()
-    first.communicate()
-    logs = [finish(process) for process in start_two(small_dataset, tmp_path / "killed")]
+    logs = [finish(process) for process in start_two(fork_server, small_dataset, tmp_path / "killed")]
     assert all("resuming from step 1 of 20" in log for log in logs), logs[0][-3000:]
     assert losses(tmp_path / "killed") == losses(two)
     assert losses(tmp_path / ".killed.worker-1") == losses(two)

@@ -251,6 +251,6 @@ np.testing.assert_allclose(train(two, halves), train(tf.distribute.get_strategy(
 """
 
 
-def test_two_mirrored_replicas_train_as_one_on_the_whole_batch():
-    run = subprocess.run([sys.executable, "-c", MIRRORED], capture_output=True, text=True, check=False)
+def test_two_mirrored_replicas_train_as_one_on_the_whole_batch(fork_server):
+    run = fork_server.run(MIRRORED)
     assert run.returncode == 0, run.stderr[-3000:]

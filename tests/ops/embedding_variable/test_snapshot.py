@@ -1,7 +1,5 @@
 """Checkpoints, eviction and frozen graphs."""
 
-import subprocess
-import sys
 from itertools import chain
 
 import numpy as np
@@ -172,7 +170,7 @@ def test_eviction_in_a_tf1_graph(ones):
 
 
 @pytest.mark.parametrize("kind", ["int", "string"])
-def test_a_frozen_graph_looks_keys_up_without_the_library(kind, tmp_path):
+def test_a_frozen_graph_looks_keys_up_without_the_library(kind, tmp_path, fork_server):
     keys = [5, -1, 0, 2**63 - 1, 77] if kind == "int" else ["a", "", "b", "ccc", "77"]
     dtype = tf.int64 if kind == "int" else tf.string
     option = EmbeddingVariableOption(filter_option=CounterFilter(2))
@@ -199,12 +197,13 @@ graph_def = tf.compat.v1.GraphDef.FromString(open({str(tmp_path / "graph.pb")!r}
 wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph_def, name=""), [])
 np.save({str(tmp_path / "served.npy")!r}, wrapped.prune("ids:0", {output!r})(tf.constant({asked.numpy().tolist()!r}, tf.{dtype.name})))
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    done = fork_server.run(program)
+    assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(tmp_path / "served.npy"), serve(asked))
 
 
 @pytest.mark.parametrize(("kind", "parts"), [("int", 1), ("string", 2)])
-def test_a_saved_model_looks_keys_up_and_inserts_nothing(backend, kind, parts, tmp_path):
+def test_a_saved_model_looks_keys_up_and_inserts_nothing(backend, kind, parts, tmp_path, fork_server):
     training = Training(capacity=4, parts=parts, key_dtype=tf.int64 if kind == "int" else tf.string)
     variable = training.variable
     keys = tf.constant([5, 1, 0, 2**63 - 1, 77] if kind == "int" else ["a", "", "b", "ccc", "77"])
@@ -235,7 +234,8 @@ served = model.signatures["serving_default"](ids=asked)
 assert before.tolist() == model.embedding.state.numpy().tolist()
 np.savez({str(tmp_path / "served.npz")!r}, **served)
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    done = fork_server.run(program)
+    assert done.returncode == 0, done.stderr
     expected, served = serve(asked), np.load(tmp_path / "served.npz")
     for name in ("pooled", "frequencies"):
         np.testing.assert_allclose(served[name], expected[name], rtol=1e-6)

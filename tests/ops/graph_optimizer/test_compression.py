@@ -1,7 +1,5 @@
 """Compressed graphs against the same graphs fed with repeated user rows, and what the rewriting promises of them."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +267,7 @@ def test_the_graph_is_left_alone_where_it_would_lose(kit: Any) -> None:
     kit.assert_equal_to_repeated_rows(made, forced)
 
 
-def test_loads_in_a_fresh_process(kit: Any, tmp_path: Path) -> None:
+def test_loads_in_a_fresh_process(kit: Any, tmp_path: Path, fork_server: Any) -> None:
     compressed, _ = kit.compress_model(attention(kit), min_items_per_user=0)
     (tmp_path / "graph.pb").write_bytes(compressed.SerializeToString())
     code = """
@@ -279,7 +277,7 @@ with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     tf.import_graph_def(graph_def, name="")
     print(session.run("scores:0", {"user:0": np.ones((2, 7, 6)), "item:0": np.ones((5, 6)), "item_size:0": [2, 3]}).shape)
 """
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "graph.pb")], capture_output=True, text=True, timeout=120)
+    done = fork_server.run(code, str(tmp_path / "graph.pb"))
     assert done.stdout.strip() == "(5,)", done.stderr
 
 
