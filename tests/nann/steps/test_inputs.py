@@ -104,7 +104,11 @@ def dataset_of(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("signal", "scorer"), [("behavior", "nann"), ("time", "nann-pool"), ("tags", "two-sided"), ("behavior", "two-sided")]
+    ("signal", "scorer"),
+    [
+        *((signal, "two-sided") for signal in ("tags", "behavior", "time")),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("behavior", "nann"), ("time", "nann-pool"))),
+    ],
 )
 def test_what_an_input_says_is_learned(signal, scorer, dataset_of, tmp_path):
     """Of 360 items 60, or 120 of two categories, can come next; chance finds 50 / 360 of them."""

@@ -76,7 +76,7 @@ def indexed(dataset, tmp_path_factory):
     return paths
 
 
-@pytest.mark.parametrize("table_precision", ["float32", "int8"])
+@pytest.mark.parametrize("table_precision", ["float32", pytest.param("int8", marks=pytest.mark.slow)])
 def test_every_exported_form_serves_them(dataset, indexed, tmp_path, table_precision):
     converted = tmp_path / "converted_model"
     search = RewriteConfig(ef=(60, 40), rounds=(6, 1), top_k=20, table_precision=table_precision)

@@ -29,7 +29,7 @@ from ops import retrieval, scoring
 from pipelines.cli import main
 
 FORMS = ("portable", "meta", *(("native", "fused") if retrieval.available() and scoring.available() else ()))
-TRAIN = shlex.split("--emb-dim 8 --num-neg 64 --batch-size 64 --max-length 8 --epochs 3 --no-xla --validate-users 100 --validations 2")
+TRAIN = shlex.split("--emb-dim 8 --num-neg 64 --batch-size 64 --max-length 8 --epochs 1 --no-xla --validate-users 100 --validations 2")
 
 
 def nann(*arguments: str) -> str:
@@ -168,22 +168,15 @@ def test_memory_none_trains_on_everyone_and_serves_as_before(forgetful, remember
     assert served["coverage@50"] > 0.9
 
 
-def test_a_fixed_seed_gives_the_same_memory(remembering, small_dataset, tmp_path) -> None:
-    nann("train", "--dataset", str(small_dataset), "--model", str(tmp_path / "model"), *TRAIN)
-    for name in ("memory.json", "memory.npz", "memory_report.json"):
-        assert (tmp_path / "model" / name).read_bytes() == (remembering / "model" / name).read_bytes()
-
-
-def test_a_training_that_is_killed_while_it_makes_the_memory_goes_on(remembering, small_dataset, tmp_path, monkeypatch) -> None:
+def test_a_training_killed_while_it_makes_the_memory_goes_on_to_that_of_its_seed(remembering, small_dataset, tmp_path, monkeypatch) -> None:
     arguments = ["train", "--dataset", str(small_dataset), "--model", str(tmp_path / "model"), *TRAIN]
     with monkeypatch.context() as patch:
         patch.setattr("nann.steps.train.make_memory", lambda *_, **__: sys.exit("killed"))
         assert CliRunner().invoke(main, arguments).exit_code == 1
     assert not (tmp_path / "model").exists()
     nann(*arguments)
-    for name in ("memory.json", "memory.npz", "training.json"):
-        one, other = ((root / "model" / name).read_bytes() for root in (tmp_path, remembering))
-        assert one == other or name == "training.json"  # which says how fast it went, too
+    for name in ("memory.json", "memory.npz", "memory_report.json"):
+        assert (tmp_path / "model" / name).read_bytes() == (remembering / "model" / name).read_bytes()
     assert load_memory(tmp_path / "model").calibration == load_memory(remembering / "model").calibration
 
 
