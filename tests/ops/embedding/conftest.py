@@ -1,6 +1,7 @@
 """Stock TensorFlow as the oracle, and random lookups to compare on."""
 
 import dataclasses
+import fcntl
 import functools
 import shutil
 import subprocess
@@ -194,10 +195,18 @@ def cuda_on_host():
         "TENSORFLOW_ABI": tf.sysconfig.CXX11_ABI_FLAG,
     }
     settings = [f"-D{name}={value}" for name, value in facts.items()]
-    subprocess.run([cmake, "-S", str(source), "-B", str(build), "-G", "Ninja", *settings], check=True, capture_output=True)
+    build.mkdir(parents=True, exist_ok=True)
+
+    def call(*arguments):
+        with open(build / ".lock", "w") as lock:  # other processes may run tests that want it too
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return subprocess.run([cmake, *arguments], check=False, capture_output=True, text=True)
+
+    configured = call("-S", str(source), "-B", str(build), "-G", "Ninja", *settings)
+    assert configured.returncode == 0, configured.stderr[-5000:]
 
     def build_target(target):
-        done = subprocess.run([cmake, "--build", str(build), "--target", target], check=False, capture_output=True, text=True)
+        done = call("--build", str(build), "--target", target)
         assert done.returncode == 0, done.stdout[-5000:]
         return build / target
 
