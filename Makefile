@@ -19,7 +19,7 @@ ARGS ?=
 # make images: the images to build; ENGINE, BASE, TAG and PUSH are explained in containers/build-image.
 FLAVOURS ?= cpu
 
-# make test, test-all: processes that run tests, each with fixtures of its own; the tests of a file stay together.
+# make test, test-all: processes that run tests, each with fixtures of its own; the tests of a file stay together. 0: this process alone.
 WORKERS ?= 2
 
 # make fuzz: how long each fuzzer runs.
