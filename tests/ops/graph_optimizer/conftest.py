@@ -1,6 +1,7 @@
 """Graphs that score rows of (user, item), and the comparison that every rewriting must stand: with repeated user rows, equal outputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,10 +55,18 @@ def ids(limit: int, *shape: int) -> Callable[[np.random.Generator, int], np.ndar
     return lambda rng, rows: rng.integers(0, limit, size=(rows, *shape))
 
 
-def run(graph_def: Any, fetches: Sequence[str], feeds: dict[str, Any]) -> list[np.ndarray]:
-    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+@contextmanager
+def opened(graph_def: Any) -> Iterator[Callable[[Sequence[str], dict[str, Any]], list[np.ndarray]]]:
+    """A function from names of outputs, and values of inputs, to the outputs' values; one session for all its calls."""
+    with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
-        return session.run([f"{name}:0" for name in fetches], {f"{name}:0": value for name, value in feeds.items()})
+    with v1.Session(graph=graph) as session:
+        yield lambda fetches, feeds: session.run([f"{name}:0" for name in fetches], {f"{name}:0": value for name, value in feeds.items()})
+
+
+def run(graph_def: Any, fetches: Sequence[str], feeds: dict[str, Any]) -> list[np.ndarray]:
+    with opened(graph_def) as ask:
+        return ask(fetches, feeds)
 
 
 def counts_of(users: int, item_size: Any) -> np.ndarray:
@@ -65,18 +74,19 @@ def counts_of(users: int, item_size: Any) -> np.ndarray:
 
 
 def assert_equal_to_repeated_rows(model: Model, compressed: Any, *, sizes: Sequence[str] = tuple(SIZES), rtol: float = 1e-5) -> None:
-    for name in sizes:
-        users, item_size = SIZES[name]
-        counts = counts_of(users, item_size)
-        rng = np.random.default_rng(7)
-        user_values = {key: draw(rng, users) for key, draw in model.users.items()}
-        item_values = {key: draw(rng, int(counts.sum())) for key, draw in model.items.items()}
-        repeated = {key: np.repeat(value, counts, axis=0) for key, value in user_values.items()}
-        expected = run(model.graph_def, model.outputs, {**repeated, **item_values})
-        found = run(compressed, model.outputs, {**user_values, **item_values, "item_size": np.asarray(item_size, np.int32)})
-        for a, b in zip(found, expected, strict=True):
-            assert a.shape == b.shape, name
-            np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-6, err_msg=name)
+    with opened(model.graph_def) as ask, opened(compressed) as ask_compressed:
+        for name in sizes:
+            users, item_size = SIZES[name]
+            counts = counts_of(users, item_size)
+            rng = np.random.default_rng(7)
+            user_values = {key: draw(rng, users) for key, draw in model.users.items()}
+            item_values = {key: draw(rng, int(counts.sum())) for key, draw in model.items.items()}
+            repeated = {key: np.repeat(value, counts, axis=0) for key, value in user_values.items()}
+            expected = ask(model.outputs, {**repeated, **item_values})
+            found = ask_compressed(model.outputs, {**user_values, **item_values, "item_size": np.asarray(item_size, np.int32)})
+            for a, b in zip(found, expected, strict=True):
+                assert a.shape == b.shape, name
+                np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-6, err_msg=name)
 
 
 def compress_model(model: Model, **options: Any) -> tuple[Any, Any]:
