@@ -23,7 +23,7 @@ from nann.steps.table import CONFIGS, load_object
 @config_options(load_object(CONFIGS["compare"]))
 @click.pass_context
 def compare_command(context: click.Context, /, *, a: str, b: str, as_json: bool, config_file: Path | None, **_: Any) -> None:
-    """A and B are directories made by `nann evaluate`; several with commas between are seeds of one config.
+    """A and B are directories made by `nann evaluate` or `nann seeds`, or runs; several with commas are seeds of one config.
 
     B may name a baseline of A, or be best_baseline: at each K the one with the highest recall.
     """
@@ -43,7 +43,7 @@ def compare_command(context: click.Context, /, *, a: str, b: str, as_json: bool,
 def _paths(text: str) -> list[Path]:
     paths = [Path(part.strip()) for part in text.split(",") if part.strip()]
     if not paths:
-        raise click.UsageError(f"{text!r} names no directory; give one made by `nann evaluate`.")
+        raise click.UsageError(f"{text!r} names no directory; give one made by `nann evaluate`, or a run.")
     return paths
 
 

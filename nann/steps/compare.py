@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nann.artifacts import open_artifact
+from nann.artifacts import MANIFEST_NAME, open_artifact
 from nann.config import CompareConfig
 from nann.errors import ArtifactError
 from nann.evaluation.best_baseline import BEST_BASELINE, best_names, simple_names
 from nann.evaluation.comparison import Paired, UserRanks, compare_paired, list_names, read_ranks, require_same_users, user_values
+from nann.steps.table import EVALUATE, SEEDS
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,16 @@ def compare(*, a: Sequence[Path], b: Sequence[Path] | str, config: CompareConfig
     """Compares evaluations of the same users.
 
     Args:
-        a: artifacts of `evaluate`; several are runs of one config with different seeds, whose means are compared.
+        a: artifacts of `evaluate`, or runs and directories of seeds that hold such; several are of one config with different seeds, whose
+            means are compared.
         b: likewise, or the name of a baseline of the first of ``a``; ``best_baseline`` is at each K the one with the highest recall@K.
         config: the options.
 
     Raises:
         ArtifactError: an artifact is unusable, there is no such baseline, K is more than was retrieved, or users or targets differ.
     """
+    a = [found for path in a for found in find_evaluations(path)]
+    b = b if isinstance(b, str) else [found for path in b for found in find_evaluations(path)]
     for path in [*a, *([] if isinstance(b, str) else b)]:
         _require_lists(path, config)
     left = read_ranks(a, config.lists, name=", ".join(map(str, a)))
@@ -93,6 +97,22 @@ def _compare_best(path: Path, left: UserRanks, config: CompareConfig) -> Compari
         {figure: found[figure].per_seed_a[figure] for figure in in_order},
         {figure: found[figure].per_seed_b[figure] for figure in in_order},
     )
+
+
+def find_evaluations(path: Path) -> list[Path]:
+    """The evaluations of a directory: itself, that of a run, or those of the seeds of `nann seeds`, in order of seed.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    seeds = [found for parent in (path, path / SEEDS.writes) for found in parent.glob(f"seed-*/{EVALUATE.writes}")]
+    if (path / EVALUATE.writes / MANIFEST_NAME).is_file():
+        return [path / EVALUATE.writes]
+    if seeds:
+        return sorted(seeds, key=lambda found: (len(found.parent.name), found.parent.name))
+    if path.is_dir() and not (path / MANIFEST_NAME).is_file():
+        raise ArtifactError(f"{path} holds no evaluation; run `nann evaluate` there, or give the directory of one, of a run or of seeds")
+    return [path]
 
 
 def _require_lists(path: Path, config: CompareConfig) -> None:

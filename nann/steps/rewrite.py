@@ -22,6 +22,8 @@ from nann.export.warmup import write_warmup_requests
 from nann.index import Embeddings, Graph, enter_at_untrained, load_embeddings, load_graph
 from nann.memory.table import CorpusMemory, MemoryTable, load_memory
 from nann.models import Scorer, first_layer_sums, load_max_length, load_model, prune_score_network
+from nann.option_types import stored_params
+from nann.reporting.model_card import CARD_NAME, model_card
 from nann.retrieval import HistoryScorer, SearchParameters, plan_walk
 from nann.steps.opening import open_step
 from ops.packed_table import pack, unpack
@@ -44,8 +46,8 @@ def rewrite(
         embeddings: the artifact of `extract` made with this model.
         index: the artifact of `build-index` made from these embeddings.
         converted_model: directory to write: ``frozen_graph.pb``, ``0.meta`` with its checkpoint ``0.index`` and ``0.data-*``,
-            ``saved_model/portable/1``, ``native/1`` and ``fused/1``, ``inputs.json`` for a model that reads more than items, and
-            ``rewrite_report.json``, what each pass did to the scorer;
+            ``saved_model/portable/1``, ``native/1`` and ``fused/1``, ``inputs.json`` for a model that reads more than items,
+            ``rewrite_report.json``, what each pass did to the scorer, and ``model_card.md``;
             contents in `docs/retrieval.md` and `docs/compression.md`.
         config: the search.
         overwrite: replace a differing artifact.
@@ -88,6 +90,9 @@ def rewrite(
         write_retrieval_graph(directory, parts)
         write_served_inputs(directory, dataset, scorer.request_inputs)
         _write_warmup(directory, items, scorer, history_scorer.max_length)
+        forms = [form for form, path in SAVED_MODELS.items() if (directory / path).exists()]
+        card = model_card(writer.artifacts, data, items, search=stored_params(config), forms=forms)
+        (directory / CARD_NAME).write_text(card, encoding="utf-8")
         writer.metrics.update(
             {
                 "num_items": len(corpus),

@@ -1,6 +1,7 @@
 """The step `compare` and its command, on evaluations of untrained scorers."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,19 @@ def test_the_command(evaluations: dict[str, Path]) -> None:
     refused = CliRunner().invoke(main, ["compare", path, "no_such_baseline", "--ks", "20"])
     assert refused.exit_code == 1
     assert "it has all, retrieval, popularity" in refused.stderr
+
+
+def test_the_command_finds_evaluations_in_runs_and_in_directories_of_seeds(evaluations: dict[str, Path], tmp_path: Path) -> None:
+    for place in ("run/evaluation", "seeded/seed_runs/seed-2/evaluation", "seeded/seed_runs/seed-10/evaluation"):
+        shutil.copytree(evaluations["test"], tmp_path / place)
+    arguments = ["compare", "--ks", "5,20", "--json"]
+    for a, seeds in (("run", 1), ("seeded", 2), ("seeded/seed_runs", 2)):
+        done = CliRunner().invoke(main, [*arguments, str(tmp_path / a), str(tmp_path / "run")])
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)
+        assert (found["seeds_a"], found["seeds_b"]) == (seeds, 1)
+        assert found["figures"]["recall@20"]["difference"] == pytest.approx(0)
+    assert found["name_a"] == ", ".join(str(tmp_path / f"seeded/seed_runs/seed-{seed}/evaluation") for seed in (2, 10))
+    empty = CliRunner().invoke(main, [*arguments, str(tmp_path), str(tmp_path / "run")])
+    assert empty.exit_code == 1
+    assert f"error: {tmp_path} holds no evaluation; run `nann evaluate` there" in empty.stderr
