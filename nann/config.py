@@ -199,6 +199,7 @@ class BenchmarkConfig(OpensModels):
     batch_size: int = Field(1, ge=1, description="users per request")
     warmup_seconds: float = Field(2, ge=0, description="load before measuring starts")
     duration_seconds: float = Field(10, gt=0, description="measured time")
+    url: str = Field("", description="a server to ask, too, such as nann serve with the same model: http://HOST:PORT")
     traced_requests: int = Field(10, ge=0, description="further requests per form whose ops are timed, to split walk and scoring; 0: none")
     seed: int = Field(1, description="seed of the order of the histories")
 

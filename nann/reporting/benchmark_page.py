@@ -49,10 +49,15 @@ def latency_section(latency: Figures, latency_ms: NDArray[np.float64]) -> Sectio
         ["throughput", *(f"{number_text(float(graph['throughput_users_per_s']))} users/s" for graph in graphs.values())],
         ["requests", *(number_text(graph["requests"]) for graph in graphs.values())],
         ["errors", *(number_text(graph["errors"]) for graph in graphs.values())],
-        ["time to load the graph", *(seconds_text(graph["load_seconds"]) for graph in graphs.values())],
+        ["time to load the graph", *(seconds_text(graph["load_seconds"]) if "load_seconds" in graph else "" for graph in graphs.values())],
     ]
-    if all("graph_rss_bytes" in graph for graph in graphs.values()):
-        rows.append(["memory of the graph", *(bytes_text(graph["graph_rss_bytes"]) for graph in graphs.values())])
+    if any("graph_rss_bytes" in graph for graph in graphs.values()):
+        rows.append(
+            [
+                "memory of the graph",
+                *(bytes_text(graph["graph_rss_bytes"]) if "graph_rss_bytes" in graph else "" for graph in graphs.values()),
+            ]
+        )
     rows.append(["highest memory of the process", bytes_text(latency["peak_rss_bytes"]), *[""] * (len(graphs) - 1)])
     header = ["measure", *(form or "value" for form in graphs)]
     return Section(

@@ -52,7 +52,7 @@ def metadata(model: OpenedModel, name: str) -> dict[str, Any]:
 def status(version: int, failed: tuple[int, str] | None) -> dict[str, Any]:
     """What ``GET /v1/models/NAME`` answers: the version that is served, and one that could not be loaded."""
     found = [_state(version, "AVAILABLE", "OK", "")]
-    if failed is not None:
+    if failed is not None and failed[0] != version:
         found.insert(0, _state(failed[0], "END", "INTERNAL", failed[1]))
     return {"model_version_status": found}
 

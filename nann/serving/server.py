@@ -40,7 +40,7 @@ def serve(path: Path, config: ServeConfig, announce: Callable[[str], None]) -> N
     def load(place: ModelPlace) -> OpenedModel:
         return OpenedModel(place, form, allow_own_models=config.allow_own_models)
 
-    with _listening(config.host, config.port) as listening:
+    with listening_socket(config.host, config.port) as listening:
         metrics = ServerMetrics()
         versions = VersionInService(lambda: find_model(path), load, metrics, users=min(config.max_batch, config.max_users))
         app = ServingApp(versions, config, metrics, watched=is_service(path))
@@ -76,7 +76,7 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
     Raises:
@@ -84,7 +84,15 @@ def _listening(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        found = socket.create_server(address[:2], family=family, backlog=2048)
+        # asyncio sends at once (TCP_NODELAY) only from sockets that name their protocol; else a body waits some 40 ms for an ACK
+        found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(address)
+            found.listen(2048)
+        except OSError:
+            found.close()
+            raise
     except OSError as error:
         raise NannError(f"{host}:{port} cannot be listened on ({error.strerror or error}); give another --host or --port") from error
     if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:

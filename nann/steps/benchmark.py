@@ -19,6 +19,7 @@ from data_prep.json_text import write_json
 from nann.artifacts import StepResult, open_artifact, require_same_ancestor
 from nann.benchmarking.load import Load, join_loads, run_load, summarize
 from nann.benchmarking.memory import peak_rss_bytes, rss_bytes
+from nann.benchmarking.over_http import HttpForm, HttpRequestError
 from nann.config import BenchmarkConfig, GraphForm
 from nann.dataset import Dataset
 from nann.errors import ArtifactError, NannError
@@ -36,7 +37,9 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
     """Loads exported forms, sends each test users' histories in turn, and writes latencies and a report.
 
     A request is one call of ``serving_default``: it includes turning arrays into tensors and back, as a client in the same process
-    has to. Request n holds the users n B .. n B + B - 1 of a seeded permutation of the test users, repeated as often as needed.
+    has to. With ``config.url`` a server is asked, too, as one more form, ``http``.
+
+    Request n holds the users n B .. n B + B - 1 of a seeded permutation of the test users, repeated as often as needed.
 
     Args:
         converted_model: artifact of `rewrite`; those of ``config.others`` are loaded beside it.
@@ -69,11 +72,7 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
     requests = {name: {key: arrays[key] for key in ("item_ids", "cate_ids", *names)} for name, names in read.items()}
 
     with writer as directory:
-        forms = {
-            f"{name}/{form}" if name else form: _Form(path, form, requests[name], config)
-            for name, path in directories.items()
-            for form in dict.fromkeys(config.graphs)
-        }
+        forms = _open_forms(directories, requests, config)
         loads: dict[str, list[Load]] = {form: [] for form in forms}
         logger.info("%s: %d client(s), %g s measured", ", ".join(forms), config.threads, config.duration_seconds)
         for block in range(config.blocks):
@@ -85,7 +84,7 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
                         warmup_seconds=0 if block else config.warmup_seconds,
                         duration_seconds=config.duration_seconds / config.blocks,
                         requests_per_s=config.requests_per_s,
-                        counted_errors=(tf.errors.OpError,),
+                        counted_errors=(tf.errors.OpError, HttpRequestError),
                     )
                 )
         joined = {form: join_loads(parts) for form, parts in loads.items()}
@@ -106,19 +105,53 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
     return writer.result()
 
 
+def _open_forms(
+    directories: Mapping[str, Path], users: Mapping[str, Mapping[str, NDArray[np.int64]]], config: BenchmarkConfig
+) -> dict[str, _Form | HttpForm]:
+    """What is asked in turn, by name: the exported forms of all models, and the server, with the requests of the first of them."""
+    requests = {name: _Requests(held, config) for name, held in users.items()}
+    served: dict[str, _Form | HttpForm] = {}
+    if config.url:  # first, since it is quickly seen whether it answers
+        of_history = {name for name, entry in served_inputs(directories[""]).items() if entry["side"] == "history"}
+        served["http"] = HttpForm(config.url, requests[""], of_history=frozenset(of_history | {"item_ids", "cate_ids"}))
+    forms = {
+        f"{name}/{form}" if name else form: _Form(path, form, requests[name], config)
+        for name, path in directories.items()
+        for form in dict.fromkeys(config.graphs)
+    }
+    return {**forms, **served}
+
+
+class _Requests:
+    """What request n holds.
+
+    Args:
+        users: [S, *] int64 by key of ``serving_default``, what the requests of S users hold.
+        config: the options.
+    """
+
+    def __init__(self, users: Mapping[str, NDArray[np.int64]], config: BenchmarkConfig) -> None:
+        self._users, self._batch_size = users, config.batch_size
+        self._order = np.random.default_rng(config.seed).permutation(len(users["item_ids"]))
+
+    def __call__(self, number: int) -> dict[str, NDArray[np.int64]]:
+        size = self._batch_size
+        users = self._order[np.arange(number * size, (number + 1) * size) % len(self._order)]
+        return {key: values[users] for key, values in self._users.items()}
+
+
 class _Form:
     """One exported form, loaded and asked once.
 
     Args:
         converted_model: artifact of `rewrite`.
         form: see `nann.export.open_graph`.
-        users: [S, *] int64 by key of ``serving_default``, what the requests of S users hold.
+        requests: what request n holds.
         config: the options.
     """
 
-    def __init__(self, converted_model: Path, form: GraphForm, users: Mapping[str, NDArray[np.int64]], config: BenchmarkConfig) -> None:
-        self._users, self._batch_size = users, config.batch_size
-        self._order = np.random.default_rng(config.seed).permutation(len(users["item_ids"]))
+    def __init__(self, converted_model: Path, form: GraphForm, requests: _Requests, config: BenchmarkConfig) -> None:
+        self._requests = requests
         before, begin = rss_bytes(), time.perf_counter()
         self._exported = open_graph(converted_model, form, allow_own_models=config.allow_own_models)
         load_seconds = time.perf_counter() - begin
@@ -130,17 +163,12 @@ class _Form:
             "graph_rss_bytes": rss_bytes() - before,
         }
         if form in SAVED_MODELS and config.traced_requests:
-            requests = (self._inputs(number) for number in range(config.traced_requests + 1))
-            self._figures |= trace_requests(converted_model / SAVED_MODELS[form], requests)
-
-    def _inputs(self, number: int) -> dict[str, NDArray[np.int64]]:
-        size = self._batch_size
-        users = self._order[np.arange(number * size, (number + 1) * size) % len(self._order)]
-        return {key: values[users] for key, values in self._users.items()}
+            traced = map(requests, range(config.traced_requests + 1))
+            self._figures |= trace_requests(converted_model / SAVED_MODELS[form], traced)
 
     def request(self, number: int) -> None:
         """Sends request n."""
-        self._exported.run("serving_default", **self._inputs(number))
+        self._exported.run("serving_default", **self._requests(number))
 
     def figures(self) -> dict[str, float]:
         """What was measured outside the load."""

@@ -1,6 +1,7 @@
 """`nann serve` over HTTP: answers, batches, what it refuses, versions, and its end."""
 
 import concurrent.futures
+import importlib.util
 import json
 import signal
 import socket
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 import nann
 from nann.artifacts import ArtifactWriter, open_artifact
+from nann.errors import NannError
 from nann.service.shelf import Shelf
 from pipelines.cli import main
 
@@ -245,3 +247,24 @@ def test_the_help_shows_the_defaults() -> None:
     shown = CliRunner().invoke(main, ["serve", "--help"]).stdout
     for option, default in (("--host", "127.0.0.1"), ("--port", "8501"), ("--batch-wait-ms", "1"), ("--max-batch", "64")):
         assert f"default: {default}" in " ".join(shown[shown.index(option) :].split())[:400]
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "starlette" else there(name, *more))
+    result = CliRunner().invoke(main, ["serve", "--output-root", "."])
+    assert result.exit_code == 1
+    assert result.stderr == "error: nann serve needs starlette; install it with `pip install 'nann-pipeline[serve]'`\n"
+
+
+def test_answers_are_sent_at_once() -> None:
+    """asyncio sets TCP_NODELAY on connections whose socket names the protocol, and on no others."""
+    server = pytest.importorskip("nann.serving.server")
+    with server.listening_socket("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
+        with socket.create_connection(listening.getsockname()):
+            accepted, _ = listening.accept()
+            with accepted:
+                assert accepted.proto == socket.IPPROTO_TCP
+        with pytest.raises(NannError, match="cannot be listened on \\(Address already in use\\); give another --host or --port"):
+            server.listening_socket("127.0.0.1", listening.getsockname()[1])
