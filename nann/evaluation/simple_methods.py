@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nann.config import EvaluateConfig
 from nann.dataset import Dataset, Histories, Items, Samples
+from nann.errors import ArtifactError
 from nann.evaluation.recommenders import CategoryPopularity, ItemCF, KnnSettings, RecentPopularity, SessionKnn, popular_list, repeat_lists
 from nann.evaluation.recommenders.order import Rows
 from nann.evaluation.recommenders.sequential_rules import RuleLists
@@ -87,7 +88,7 @@ def popularity_recent(known: Known) -> SimpleMethod | None:
         if known.moment is not None:
             return np.full(len(samples.targets), known.moment - 1, np.int64)
         if samples.last_times is None:
-            raise ValueError("the training events have times, but the samples have none; convert the log again")
+            raise ArtifactError("the dataset holds times of the training events, but none of the users asked; run `nann convert` again")
         return samples.last_times
 
     def recommend_each(samples: Samples, k: int, settings: Sequence[Settings]) -> list[Rows]:

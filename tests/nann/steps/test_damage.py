@@ -128,6 +128,19 @@ def test_vectors_that_make_no_index(run: Any, tmp_path: Path, file: str, make: A
     assert message in result.stderr
 
 
+@pytest.mark.parametrize("split", ["validate", "test"])
+def test_times_that_only_some_records_have(run: Any, tmp_path: Path, split: str) -> None:
+    copy = run.copy(tmp_path / "run")
+    path = copy.root / "dataset" / "meta.json"
+    meta = json.loads(path.read_bytes())
+    del meta["features"][split]["seconds_to_next"]
+    damage.replace(path, json.dumps(meta).encode())
+    damage.forge(copy)
+    result = damage.read(copy, "evaluate", tmp_path / "evaluation")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1), (result.exception, result.stderr)
+    assert "the dataset holds times of the training events, but none of the users asked; run `nann convert` again" in result.stderr
+
+
 def test_training_again_gives_the_same_digest(run: Any, tmp_path: Path) -> None:
     for name in ("one", "two"):
         options = (*damage.SMALL, "--memory=none", "--validate-users=4", f"--model={tmp_path / name}", f"--dataset={run.root / 'dataset'}")

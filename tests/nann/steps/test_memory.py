@@ -207,7 +207,7 @@ def test_infer_asks_the_remembering_graph(remembering) -> None:
 HOST_OPS = {
     "portable": {"RaggedGather", "RaggedTensorToTensor"},
     "native": {"Nann>StartWalk", "Nann>ExpandFrontier", "Nann>GatherCandidates", "Nann>MergeTopEf", "RaggedGather", "RaggedTensorToTensor"},
-    "fused": {"Nann>BeamSearchMemory", "Nann>PairMemory"},
+    "fused": {"Nann>BeamSearchMemory", "Nann>PairAndCategoryMemory"},
 }
 
 
