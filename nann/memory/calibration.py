@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 KS = (20, 50, 100, 200)
 STEPS = 60
 LEAST_EXAMPLES = 50
+SHIFTS = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 SMOOTHNESS, PULL = 1e-3, 0.05  # of the penalty: of steps from knot to knot, and of the distance from the beginning beside it
 NAMES = {
     **dict.fromkeys(("log_tau", "log_gain", "prior"), len(COUNT_KNOTS)),
@@ -77,8 +78,7 @@ def fit_calibration(
     if report["reachable"] < LEAST_EXAMPLES:
         logger.warning("%d examples are too few to fit the memory's weights to; they keep their first values", report["reachable"])
         return calibration, report
-    first = np.concatenate([np.atleast_1d(np.array(value, np.float64)) for value in asdict(calibration).values()])
-    fitted = fitting.minimize(first, fixed)
+    fitted = fitting.minimize(_numbers(calibration), fixed)
     values: dict[str, Any] = {name: tuple(float(value) for value in fitted[places]) for name, places in PLACES.items()}
     report |= {"scorer": fitting.recalls(None), "fitted": fitting.recalls(fitted)}
     logger.info(
@@ -87,6 +87,32 @@ def fit_calibration(
         ", ".join(f"@{k} {report['scorer'][f'recall@{k}']:.3f} -> {report['fitted'][f'recall@{k}']:.3f}" for k in KS),
     )
     return Calibration(**{name: value if NAMES[name] > 1 else value[0] for name, value in values.items()}), report
+
+
+def shift_own(examples: Examples, item_counts: NDArray[np.integer], calibration: Calibration) -> tuple[Calibration, dict[str, Any]]:
+    """The calibration whose part for own items is higher or lower by the one of `SHIFTS` that gives the best mean recall over `KS`.
+
+    Own items are few, so that a list has room for all of them at little cost to others; a softmax over candidates does not know of lists.
+
+    Args:
+        examples: that the calibration was fitted to.
+        item_counts: [N + 1] training events by item row.
+        calibration: fitted.
+
+    Returns:
+        The calibration, and ``own_shift`` and ``fitted``, the recall with it.
+    """
+    fitting = _Fitting(examples, item_counts)
+    scores = fitting.joint(tf.constant(_numbers(calibration), tf.float32)).numpy()
+    own = (examples.ages >= 0).astype(np.float32)
+    found = {shift: fitting.recalls_of(scores + shift * own) for shift in SHIFTS}
+    best = max(SHIFTS, key=lambda shift: (round(float(np.mean(list(found[shift].values()))), 9), -abs(shift)))
+    return replace(calibration, own=tuple(value + best for value in calibration.own)), {"own_shift": best, "fitted": found[best]}
+
+
+def _numbers(calibration: Calibration) -> NDArray[np.float64]:
+    """All numbers, in the order of `NAMES`."""
+    return np.concatenate([np.atleast_1d(np.array(value, np.float64)) for value in asdict(calibration).values()])
 
 
 class _Fitting:
@@ -118,7 +144,10 @@ class _Fitting:
 
     def recalls(self, numbers: NDArray[np.float64] | None) -> dict[str, float]:
         """Recall@K of the joined scores; None: of the scorer's logits."""
-        scores = (self._logits if numbers is None else self.joint(tf.constant(numbers, tf.float32))).numpy()
+        return self.recalls_of((self._logits if numbers is None else self.joint(tf.constant(numbers, tf.float32))).numpy())
+
+    def recalls_of(self, scores: NDArray[np.float32]) -> dict[str, float]:
+        """Recall@K of scores [E, n]."""
         above = np.sum(scores[:, 1:] > scores[:, :1], axis=1)
         return {f"recall@{k}": float(np.mean((above < k) & (self._reachable.numpy() > 0))) for k in KS}
 
@@ -127,7 +156,7 @@ class _Fitting:
         free = np.ones(len(first))
         for name in fixed:
             free[PLACES[name]] = 0.0
-        beginning = tf.constant(np.concatenate([np.atleast_1d(value) for value in asdict(Calibration()).values()]), tf.float32)
+        beginning = tf.constant(_numbers(Calibration()), tf.float32)
 
         @tf.function(autograph=False)
         def with_gradient(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data_prep.parallel import worker_count
 from nann.dataset import Histories, Items, Samples
-from nann.memory.calibration import Examples, fit_calibration
+from nann.memory.calibration import Examples, fit_calibration, shift_own
 from nann.memory.rules import WINDOW, RuleOptions, SequentialRules
 from nann.memory.search import VALUES, choose_options
 from nann.memory.table import Calibration, MemoryTable
@@ -169,7 +169,7 @@ def fit_to_lists(
     fixed: Collection[str] = (),
     change: Callable[[Examples], Examples] = lambda examples: examples,
 ) -> tuple[Calibration, dict[str, Any]]:
-    """`fit_calibration`, again and again, so that in the end the candidates hold what its numbers put first.
+    """`fit_calibration`, again and again, so that in the end the candidates hold what its numbers put first, and `shift_own`.
 
     Args:
         maker: of the examples.
@@ -177,10 +177,16 @@ def fit_to_lists(
         fixed: names of numbers that keep their first values.
         change: what is done to the examples before each fit.
     """
-    calibration, report = fit_calibration(change(maker.examples()), maker.table.item_counts, start=start, fixed=fixed)
-    for _ in range(FITS - 1 if "fitted" in report else 0):
+    examples = change(maker.examples())
+    calibration, report = fit_calibration(examples, maker.table.item_counts, start=start, fixed=fixed)
+    if "fitted" not in report:
+        return calibration, report
+    for _ in range(FITS - 1):
         examples = change(maker.examples(calibration))
         calibration, report = fit_calibration(examples, maker.table.item_counts, start=calibration, fixed=fixed)
+    if "own" not in fixed:
+        calibration, shifted = shift_own(examples, maker.table.item_counts, calibration)
+        report |= shifted
     return calibration, report
 
 

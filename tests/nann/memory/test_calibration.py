@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nann.memory.calibration import LEAST_EXAMPLES, Examples, fit_calibration
+from nann.memory.calibration import LEAST_EXAMPLES, Examples, fit_calibration, shift_own
 from nann.memory.table import COUNT_KNOTS, Calibration
 
 ITEMS = 300
@@ -46,6 +46,23 @@ def test_categories_get_a_weight_where_they_help_and_none_where_not(side) -> Non
         assert fitted.category_gain * np.log1p(np.exp(fitted.log_d) * 1e-3) > 2
     else:
         assert fitted.category_gain == 0
+
+
+def test_own_items_get_a_place_where_the_lists_have_room() -> None:
+    """A tenth of the targets are own items that the softmax, asked for the best of 250 alone, would leave in the middle."""
+    examples = examples_of(400, by_rules=0.5, by_scorer=2.0)
+    ages = np.full(examples.rules.shape, -1, np.int32)
+    ages[:40, 0] = 1
+    ages[40:, 1:3] = 1
+    logits = examples.logits.copy()
+    logits[ages >= 0] = -0.5
+    of_lists = replace(examples, ages=ages, logits=logits)
+    calibration = Calibration(own=(0.0,) * len(Calibration().own))
+    shifted, report = shift_own(of_lists, np.full(ITEMS + 1, 30), calibration)
+    assert report["own_shift"] > 0
+    assert shifted == replace(calibration, own=(report["own_shift"],) * len(calibration.own))
+    elsewhere = replace(of_lists, ages=np.where(np.arange(250) == 200, 1, -1).repeat(400).reshape(250, 400).T.astype(np.int32))
+    assert shift_own(elsewhere, np.full(ITEMS + 1, 30), calibration)[1]["own_shift"] <= 0
 
 
 def test_it_is_a_function_of_its_examples() -> None:

@@ -81,7 +81,7 @@ def service(trained_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shelf.store.root)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a test ends it
 def server(service: Path) -> Iterator[Server]:
     """Serves that service, with narrow limits."""
     pytest.importorskip("uvicorn", reason="nann serve is an extra: pip install 'nann-pipeline[serve]'")
