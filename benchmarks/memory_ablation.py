@@ -127,17 +127,19 @@ def main() -> None:
     parser.add_argument("--split", choices=["validate", "test"], default="validate")
     parser.add_argument("--users", type=int, default=4000)
     parser.add_argument("--ks", default="50,200")
+    parser.add_argument("--parts", nargs="+", choices=sorted(set(PARTS) - {WHOLE}), default=[name for name in PARTS if name != WHOLE])
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("nann").setLevel(logging.INFO)
     ks = tuple(int(k) for k in options.ks.split(","))
     items = load_items(options.dataset)
-    ranks: dict[str, list[NDArray[np.int64]]] = {name: [] for name in (*PARTS, "the memory")}
+    parts = {name: part for name, part in PARTS.items() if name == WHOLE or name in options.parts}
+    ranks: dict[str, list[NDArray[np.int64]]] = {name: [] for name in (*parts, "the memory")}
     for directory in options.runs:
         run = Run(directory, options.dataset, items)
         inputs = tuple(run.retriever.scorer.request_inputs)
         samples = load_samples(options.dataset, options.split, inputs=inputs).draw(options.users, seed=USERS_SEED)
-        for name, part in PARTS.items():
+        for name, part in parts.items():
             ranks[name].append(run.ranks(samples, run.without(part), max(ks), f"{directory.name} without {name}"))
         ranks["the memory"].append(run.ranks(samples, None, max(ks), f"{directory.name} without memory"))
     order = np.argsort(samples.user_ids, kind="stable")
