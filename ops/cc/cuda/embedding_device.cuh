@@ -16,7 +16,10 @@ namespace embedding {
 namespace cuda {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMostBlocks = 65536;
+#ifndef NANN_MOST_BLOCKS
+#define NANN_MOST_BLOCKS 65536  // tests take few, so that threads go on to further rows
+#endif
+constexpr int64_t kMostBlocks = NANN_MOST_BLOCKS;
 constexpr int kFeaturesPerLaunch = 12;  // parameters of a kernel fit 4 KiB
 constexpr int kValuesPerLane = 4;
 
