@@ -13,9 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from nann.artifacts import Artifact, open_artifact
-from nann.contents import opening, without_wildcards
 from nann.errors import NannError
-from nann.export import ConvertedModel
+from nann.export import ConvertedModel, load_table
 from nann.serving.retriever import ids_of_type, plain
 
 
@@ -41,12 +40,12 @@ class KnownItems:
     @cached_property
     def ids(self) -> NDArray[Any]:
         """[N + 1] catalogue id by item row, int64 or bytes; row 0 is none."""
-        return self._table("catalogue_item_ids_by_row")
+        return load_table(self.model.path / "0", "catalogue_item_ids_by_row")
 
     @cached_property
     def category_rows(self) -> NDArray[np.int64]:
         """[N + 1] category row by item row."""
-        return self._table("item_categories").astype(np.int64)
+        return load_table(self.model.path / "0", "item_categories").astype(np.int64)
 
     def rows_of(self, item_ids: Sequence[Any]) -> NDArray[np.int64]:
         """Item rows [L] of catalogue ids.
@@ -73,11 +72,6 @@ class KnownItems:
         rows = self.model.corpus[0].item_rows
         place = int(np.searchsorted(rows, row))
         return place if place < len(rows) and rows[place] == row else None
-
-    def _table(self, name: str) -> NDArray[Any]:
-        prefix = self.model.path / "0"
-        with opening(prefix, "the tables of a retrieval graph", step="rewrite"), without_wildcards(prefix) as plain_path:
-            return np.asarray(tf.train.load_variable(str(plain_path), name))
 
 
 def read_titles(path: Path) -> dict[str, str]:

@@ -9,13 +9,14 @@ from nann.export.load import (
     SavedRetrieval,
     load_corpus,
     load_corpus_memory,
+    load_table,
     open_graph,
     open_linked,
     open_native,
     open_portable,
 )
 from nann.export.retrieval_graph import RetrievalParts, write_retrieval_graph
-from nann.export.served_inputs import rows_of_text, served_inputs, write_served_inputs
+from nann.export.served_inputs import rows_of_text, served_inputs, unknown_inputs, write_served_inputs
 
 __all__ = [
     "Catalogue",
@@ -31,6 +32,7 @@ __all__ = [
     "load_corpus_memory",
     "load_frozen_graph",
     "load_frozen_scorer",
+    "load_table",
     "lower_frozen",
     "open_graph",
     "open_linked",
@@ -38,6 +40,7 @@ __all__ = [
     "open_portable",
     "rows_of_text",
     "served_inputs",
+    "unknown_inputs",
     "write_retrieval_graph",
     "write_served_inputs",
 ]

@@ -5,6 +5,8 @@ Only TensorFlow is needed to do this; `docs/retrieval.md` shows it without this 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -181,8 +183,7 @@ def load_corpus(meta_path: Path) -> tuple[Embeddings, Graph]:
     Raises:
         ArtifactError: the checkpoint cannot be read.
     """
-    with opening(_prefix(meta_path), "the checkpoint of a retrieval graph", step="rewrite"), without_wildcards(_prefix(meta_path)) as plain:
-        reader = tf.train.load_checkpoint(str(plain))
+    with _checkpoint(_prefix(meta_path)) as reader:
         names = reader.get_variable_to_shape_map()
         levels: list[NeighborLists] = []
         while f"neighbors_level_{len(levels)}_values" in names:
@@ -206,10 +207,29 @@ def load_corpus_memory(meta_path: Path) -> CorpusMemory | None:
     Raises:
         ArtifactError: the checkpoint cannot be read.
     """
-    with opening(_prefix(meta_path), "the checkpoint of a retrieval graph", step="rewrite"), without_wildcards(_prefix(meta_path)) as plain:
-        reader = tf.train.load_checkpoint(str(plain))
+    with _checkpoint(_prefix(meta_path)) as reader:
         names = [name for name in reader.get_variable_to_shape_map() if name.startswith(MEMORY_PREFIX)]
         return memory_of_arrays({name: reader.get_tensor(name) for name in names}) if names else None
+
+
+def load_table(prefix: Path, name: str) -> np.ndarray:
+    """A table of an exported graph, see docs/retrieval.md.
+
+    Args:
+        prefix: of the checkpoint: ``0`` of a converted model, ``variables/variables`` of a SavedModel.
+        name: of the table.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    with _checkpoint(prefix) as reader:
+        return np.asarray(reader.get_tensor(name))
+
+
+@contextmanager
+def _checkpoint(prefix: Path) -> Iterator[Any]:
+    with opening(prefix, "the checkpoint of a retrieval graph", step="rewrite"), without_wildcards(prefix) as plain:
+        yield tf.train.load_checkpoint(str(plain))
 
 
 def _prefix(meta_path: Path) -> Path:

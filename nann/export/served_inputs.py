@@ -61,6 +61,11 @@ def served_inputs(directory: Path) -> dict[str, dict[str, Any]]:
     return served
 
 
+def unknown_inputs(inputs: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, npt.NDArray[np.int64]]:
+    """What a request says of inputs of which nothing is known: zeros [B, L] by name."""
+    return {name: np.zeros(shape, np.int64) for name in inputs}
+
+
 def rows_of_text(served: Mapping[str, dict[str, Any]], given: Mapping[str, Sequence[str]], length: int) -> dict[str, npt.NDArray[np.int64]]:
     """A request's inputs for one user as the graph takes them.
 

@@ -13,9 +13,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from nann.artifacts import open_artifact
-from nann.contents import opening, without_wildcards
+from nann.contents import opening
 from nann.errors import ArtifactError
-from nann.export import SavedRetrieval, served_inputs
+from nann.export import SavedRetrieval, load_table, served_inputs
 from nann.export.load import read_saved_meta
 from nann.export.retrieval_graph import SAVED_MODELS
 from nann.serving.places import ModelPlace
@@ -107,22 +107,12 @@ class OpenedModel:
     @cached_property
     def category_rows(self) -> NDArray[np.int64]:
         """[N + 1] category row by item row."""
-        return self.variable("item_categories").astype(np.int64)
+        return load_table(self.directory / "variables" / "variables", "item_categories").astype(np.int64)
 
     @property
     def num_items(self) -> int:
         """N: item rows are 1..N."""
         return len(self.category_rows) - 1
-
-    def variable(self, name: str) -> np.ndarray:
-        """A table of the graph by its name in ``0.meta``, see `docs/retrieval.md`.
-
-        Raises:
-            ArtifactError: it cannot be read.
-        """
-        prefix = self.directory / "variables" / "variables"
-        with opening(prefix, "the tables of a retrieval graph", step="rewrite"), without_wildcards(prefix) as plain:
-            return np.asarray(tf.train.load_variable(str(plain), name))
 
 
 def form_of(directory: Path) -> str:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from nann.errors import ArtifactError, NannError
-from nann.export import ExportedRetrieval, rows_of_text
+from nann.export import ExportedRetrieval, rows_of_text, unknown_inputs
 from nann.serving.opened import OpenedModel
 from nann.serving.places import find_model
 
@@ -114,16 +114,16 @@ class Retriever:
             return []
         given = [ids_of_type(history, self._retrieval.id_type) for history in histories]
         ids = padded(given, self._model.no_item, self._retrieval.id_type)
-        unknown = {name: np.zeros(ids.shape, np.int64) for name in self._inputs}
-        return self._answers("by_catalogue_id", "item_ids", k, item_ids=ids, **unknown)
+        return self._answers("by_catalogue_id", "item_ids", k, item_ids=ids, **unknown_inputs(self._inputs, ids.shape))
 
     def recommend_rows(self, rows: Sequence[int], k: int = 10) -> Recommended:
         """The best items for one history of item rows, oldest first; what is no row is left out. Returns rows."""
         ids = ids_of_type(rows, tf.int64)[np.newaxis]
         known = self._model.category_rows
         categories = known[np.where((ids > 0) & (ids < len(known)), ids, 0)]
-        unknown = {name: np.zeros(ids.shape, np.int64) for name in self._inputs}
-        return self._answers("serving_default", "item_ids", k, item_ids=ids, cate_ids=categories, **unknown)[0]
+        return self._answers(
+            "serving_default", "item_ids", k, item_ids=ids, cate_ids=categories, **unknown_inputs(self._inputs, ids.shape)
+        )[0]
 
     def _answers(self, signature: str, name: str, k: int, **inputs: np.ndarray) -> list[Recommended]:
         if k < 1:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nann.export import unknown_inputs
 from nann.serving.metrics import ServerMetrics
 from nann.serving.opened import OpenedModel
 from nann.serving.places import ModelPlace
@@ -84,7 +85,7 @@ class VersionInService:
         rows = np.arange(1, min(model.num_items, 50) + 1, dtype=np.int64)
         for users in sorted({1, self._users}):
             ids = np.full((users, len(rows)), model.no_item, object if isinstance(model.no_item, bytes) else np.int64)
-            unknown = {name: np.zeros(ids.shape, np.int64) for name in model.inputs}
+            unknown = unknown_inputs(model.inputs, ids.shape)
             model.retrieval.run("by_catalogue_id", item_ids=ids, **unknown)
             histories = np.tile(rows, (users, 1))
             model.retrieval.run("serving_default", item_ids=histories, cate_ids=model.category_rows[histories], **unknown)
