@@ -123,7 +123,10 @@ def _below(metrics: Metrics, k: int) -> str:
     if not metrics.get(BEST_BASELINE):
         return ""
     ratio, words = _ratio(metrics, k)
-    return f"the model is below the best baseline: {words}" if ratio is not None and ratio < 1 else ""
+    if ratio is None or ratio >= 1:
+        return ""
+    worse = _against_best(metrics, k).startswith("worse")
+    return f"the model is {'below' if worse else 'not shown to be above'} the best baseline: {words}"
 
 
 def _against_best(metrics: Metrics, k: int) -> str:

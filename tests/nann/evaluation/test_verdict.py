@@ -64,6 +64,8 @@ def test_each_warning_has_its_remedy(changed: dict[str, Any], warning: str, foll
 def test_an_interval_that_holds_one_decides_nothing() -> None:
     assert dict(verdict(figures(width=0.2)))["Against the best baseline"].startswith("Not decided, the interval holds 1")
     assert dict(verdict(figures(ratio=0.8)))["Against the best baseline"].startswith("Worse")
+    [warning] = evaluation_warnings(figures(ratio=0.99, width=0.02))
+    assert warning.startswith("the model is not shown to be above the best baseline: recall@200 0.300 beside 0.303 of item_cf, 0.99 times")
 
 
 def test_an_evaluation_without_baselines_and_of_one_user() -> None:
