@@ -131,13 +131,18 @@ def _input(written: Any) -> Input:
 
 
 def _failing(graph_def: tf.compat.v1.GraphDef, names: list[str], reason: str) -> tf.compat.v1.GraphDef:
-    """The graph with an assertion that fails before each fetch."""
+    """The graph with an assertion that fails before each fetch, and before anything that could fail for a reason of its own.
+
+    What reads a node without inputs waits for the assertion, so all that computes does: items and users that were not put together, for
+    instance, would end a concatenation first, and its message would say nothing of the reason.
+    """
     with tf.Graph().as_default() as graph:
         false = tf.compat.v1.placeholder_with_default(False, [], name=f"{REFUSED}/never")  # not a constant: those get folded
         tf.raw_ops.Assert(condition=false, data=[tf.constant(reason, name=f"{REFUSED}/reason")], name=REFUSED)
     result = copy_of(graph_def)
-    result.node.extend(graph.as_graph_def().node)
+    sources = {node.name for node in result.node if not node.input}
     for node in result.node:
-        if node.name in names:
+        if node.name in names or not sources.isdisjoint(map(node_of, node.input)):
             node.input.append(f"^{REFUSED}")
+    result.node.extend(graph.as_graph_def().node)
     return result

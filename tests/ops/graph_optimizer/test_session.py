@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 from ops import graph_optimizer
-from ops.graph_optimizer.session import rewrite_for_session
+from ops.graph_optimizer.session import REFUSED, rewrite_for_session
+from ops.graphdef.editing import nodes_by_name
+from ops.graphdef.names import node_of
 
 v1 = tf.compat.v1
 
@@ -52,6 +54,17 @@ def test_a_refused_graph_fails_with_the_reason(kit: Any, config: Any) -> None:
             session.run(v1.global_variables_initializer())
             with pytest.raises(tf.errors.InvalidArgumentError, match=r"node centre \(Mean\) reads user tensors"):
                 session.run("scores:0", {**FEEDS, "item_size:0": [2, 0, 5]})
+
+
+def test_nothing_fails_before_the_refusal(kit: Any) -> None:
+    """Users and items that were not put together fail in `concat`, and the first node that fails gives a run its error."""
+    with tf.Graph().as_default() as graph:
+        build(kit, mixing=True)
+    by_name = nodes_by_name(rewrite_for_session(graph.as_graph_def(), ["scores:0"]))
+    above = ["concat"]
+    for name in above:  # grows while it is read
+        above += {node_of(name) for name in by_name[name].input} - set(above)
+    assert REFUSED in above
 
 
 def test_an_error_in_the_rewriting_fails_the_run(kit: Any, config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
