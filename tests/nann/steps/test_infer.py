@@ -107,7 +107,8 @@ def test_a_retriever_of_string_ids(untrained_string_run: Any) -> None:
     ids = retriever.recommend_rows([3, 4], k=2).ids
     assert all(isinstance(row, int) for row in ids)
     graph = open_graph(untrained_string_run.converted_model, "portable")
-    names = [name.decode() for name in load_table(untrained_string_run.converted_model / "0", "catalogue_item_ids_by_row")[[3, 4, 7]].tolist()]
+    ids_by_row = load_table(untrained_string_run.converted_model / "0", "catalogue_item_ids_by_row")
+    names = [name.decode() for name in ids_by_row[[3, 4, 7]].tolist()]
     expected = graph.run("by_catalogue_id", item_ids=np.array([[name.encode() for name in names]], object))
     assert retriever.recommend(names, k=5).ids == [name.decode() for name in expected["top_k_item_ids"][0, :5].tolist()]
     assert [len(found.ids) for found in retriever.recommend_many([names, names[:1]], k=4)] == [4, 4]
