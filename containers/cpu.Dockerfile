@@ -20,7 +20,7 @@ RUN python3 -m venv /opt/nann && /opt/nann/bin/pip install --require-hashes --re
 # What the build and its tests need on top lies elsewhere and stays behind.
 RUN python3 -m venv --system-site-packages /opt/tools \
  && echo /opt/nann/lib/python3.11/site-packages > /opt/tools/lib/python3.11/site-packages/nann.pth \
- && grep -E '^(#|(scikit_build_core|pathspec|packaging|cmake|ninja|pytest|pluggy|iniconfig|hypothesis|sortedcontainers)==)' \
+ && grep -E '^(#|(scikit_build_core|pathspec|packaging|cmake|ninja|pytest|pytest-xdist|execnet|pluggy|iniconfig|hypothesis|sortedcontainers)==)' \
       containers/requirements.lock > containers/tools.lock \
  && /opt/tools/bin/pip install --require-hashes --no-deps --ignore-installed --requirement containers/tools.lock
 COPY pyproject.toml CMakeLists.txt README.md ./
@@ -37,7 +37,7 @@ FROM builder AS test
 WORKDIR /test
 COPY pyproject.toml ./
 COPY tests tests
-RUN TF_CPP_MIN_LOG_LEVEL=2 NANN_REQUIRE_NATIVE=1 /opt/tools/bin/python -m pytest -q -m "not slow" -p no:cacheprovider \
+RUN TF_CPP_MIN_LOG_LEVEL=2 NANN_REQUIRE_NATIVE=1 /opt/tools/bin/python -m pytest -q -m "not slow" -p no:cacheprovider -n 2 --dist loadfile \
       tests/ops tests/data_prep tests/nann/index tests/nann/models \
  && /opt/nann/bin/nann --version > /tested
 
