@@ -30,6 +30,9 @@ class TrainConfig(OpensModels):
         + ", or a class of your own as my_package.module:MyModel",
     )
     emb_dim: int = Field(64, ge=1, description="size of the item embedding and of the category embedding")
+    encoders: int = Field(
+        1, ge=1, le=16, description="sequence: encoders that learn side by side, each with embeddings of this size; the mean of them scores"
+    )
     embedding: Literal["static", "ev", "adaptive"] = Field(
         "static",
         description="static (a row per item and category), ev (rows for those met often enough, zeros for the others), or adaptive (these, "

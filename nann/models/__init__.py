@@ -95,7 +95,7 @@ def load_model(directory: Path, *, trainable: bool = False, allow_own: bool = Fa
     """
     description = describe_model(directory)
     with opening(directory / "config.json", "the description of a model", step="train"):
-        config = TrainConfig(**description["train"])
+        config = TrainConfig(**{"encoders": 1, **description["train"]})  # models made before there were several do not say
     if config.scorer not in FAMILIES and not allow_own and config.scorer != named:
         raise ModelError(
             f"{directory} names the class {config.scorer}, and importing it runs its code; give --allow-own-models if you trust who "

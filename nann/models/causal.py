@@ -8,13 +8,15 @@ position's embedding: arXiv 1803.02155, in the scalar form of arXiv 1910.10683, 
 from __future__ import annotations
 
 import abc
+from typing import Self
 
 import tensorflow as tf
 
+from nann.config import TrainConfig
 from nann.dataset.inputs import Features
 from nann.models.history_layers import MASKED_LOGIT, inner_product
 from nann.models.layers import Dense, Mlp, Seeds
-from nann.models.scorer import Scorer, UserState
+from nann.models.scorer import NETWORK_SIZE, Scorer, UserState
 
 BLOCKS, HEADS, FORWARD = 2, 4, 2  # FORWARD: width of a block's second part relative to the model's
 DISTANCES = 64
@@ -127,31 +129,104 @@ class CausalScorer(Scorer):
         return inner_product(user_state[0], items)
 
 
-class SequenceScorer(CausalScorer):
-    """Inner product of an item vector and what a causal transformer says after the newest event of the history."""
+class Encoder(tf.Module):
+    """An item network and a causal transformer, which see the same space.
 
-    def __init__(self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, features: Features | None = None) -> None:
-        super().__init__(num_items=num_items, num_categories=num_categories, emb_dim=emb_dim, seed=seed, name="sequence", features=features)
-        size = self.item_dim
-        self.item_mlp = Mlp((self.embedded_dim, ITEM_HIDDEN, size), self.seeds, batch_norm=False, name="item_network")
-        for table in (self.item_embedding.item_table, self.item_embedding.category_table):
-            table.scale(INITIAL_SPREAD)
-        self.first = Dense(self.parts.total, size, self.seeds, use_bias=False, name="first")
-        self.blocks = [Block(size, self.seeds) for _ in range(BLOCKS)]
+    Args:
+        embedded: size of an embedded item.
+        history: size of a position of a sequence.
+        size: of the vectors.
+        seeds: of the initial values.
+    """
+
+    def __init__(self, embedded: int, history: int, size: int, seeds: Seeds, *, name: str = "encoder") -> None:
+        super().__init__(name=name)
+        self.item_mlp = Mlp((embedded, ITEM_HIDDEN, size), seeds, batch_norm=False, name="item_network")
+        self.item_skip = Dense(embedded, size, seeds, use_bias=False, name="item_skip")
+        self.first = Dense(history, size, seeds, use_bias=False, name="first")
+        self.blocks = [Block(size, seeds) for _ in range(BLOCKS)]
         self.norm = RmsNorm(size)
-        self.last = Dense(size, size, self.seeds, name="last")
+        self.last = Dense(size, size, seeds, name="last")
+
+    def items(self, embedded: tf.Tensor) -> tf.Tensor:
+        """Item vectors [..., size] of [..., embedded]."""
+        return self.item_mlp(embedded) + self.item_skip(embedded)
+
+    def positions(self, sequence: tf.Tensor, allowed: tf.Tensor, apart: tf.Tensor, drop: Dropout) -> tf.Tensor:
+        """User vectors [R, W, size] of [R, W, history]; ``allowed`` and ``apart`` as in `Block`."""
+        x = drop(self.first(sequence))
+        for block in self.blocks:
+            x = block(x, allowed, apart, drop)
+        return self.last(self.norm(x))
+
+
+class SequenceScorer(CausalScorer):
+    """Inner product of an item vector and what a causal transformer says after the newest event of the history; the mean of several.
+
+    Each encoder reads a part of every embedding of its own and learns by itself, so that they err on different items, as models of
+    different seeds do (deep ensembles: arXiv 1612.01474); side by side their vectors give the mean of their scores as one inner product.
+
+    Args:
+        encoders: how many; each reads ``emb_dim`` numbers of an embedding.
+    """
+
+    unpacked = ("item_embedding", "encoder")
+
+    def __init__(
+        self, *, num_items: int, num_categories: int, emb_dim: int, seed: int, features: Features | None = None, encoders: int = 1
+    ) -> None:
+        sizes = {"num_items": num_items, "num_categories": num_categories, "emb_dim": emb_dim * encoders}
+        super().__init__(**sizes, seed=seed, name="sequence", features=features)
+        self._dim, self._blocks = emb_dim, self.parts.item // (emb_dim * encoders)
+        shape = self._blocks * emb_dim, self._blocks * emb_dim + self.parts.total - self.parts.item
+        self.encoder = Encoder(*shape, NETWORK_SIZE, self.seeds)
+        if encoders > 1:
+            self.further = [Encoder(*shape, NETWORK_SIZE, self.seeds) for _ in range(encoders - 1)]
+        self.item_dim = NETWORK_SIZE * encoders
+        for table in (self.item_embedding.item_table, self.item_embedding.category_table):
+            table.scale(INITIAL_SPREAD * encoders**0.5)
+
+    @classmethod
+    def from_config(cls, config: TrainConfig, *, num_items: int, num_categories: int, features: Features | None = None) -> Self:
+        """See `Scorer.from_config`."""
+        sizes = {"num_items": num_items, "num_categories": num_categories, "emb_dim": config.emb_dim}
+        return cls(**sizes, seed=config.seed, features=features, encoders=config.encoders)
+
+    def make_item_network(self) -> None:
+        """Nothing: each encoder has its own."""
+
+    @property
+    def encoders(self) -> list[Encoder]:
+        """All of them."""
+        return [self.encoder, *getattr(self, "further", [])]
+
+    def item_network(self, embedded: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """See `Scorer`."""
+        return tf.concat([encoder.items(self._part(embedded, number)) for number, encoder in enumerate(self.encoders)], axis=-1)
 
     def encode_positions(
         self, sequence: tf.Tensor, segments: tf.Tensor, *, dropout: float = 0.0, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
         """See `CausalScorer`."""
-        width = tf.shape(segments)[1]
-        places = tf.range(width)
+        places = tf.range(tf.shape(segments)[1])
         behind = places[:, tf.newaxis] - places[tf.newaxis, :]
         allowed = tf.logical_and(tf.equal(segments[:, :, tf.newaxis], segments[:, tf.newaxis, :]), behind >= 0)
         apart = tf.one_hot(tf.clip_by_value(behind, 0, DISTANCES - 1), DISTANCES, dtype=sequence.dtype)
-        drop = Dropout(dropout, seed)
-        x = drop(self.first(sequence))
-        for block in self.blocks:
-            x = block(x, allowed, apart, drop)
-        return self.last(self.norm(x))
+        drop, encoders = Dropout(dropout, seed), self.encoders
+        found = [encoder.positions(self._part(sequence, number), allowed, apart, drop) for number, encoder in enumerate(encoders)]
+        return tf.concat(found, axis=-1) / len(encoders)
+
+    def training_scores(self, user_state: UserState, items: tf.Tensor) -> list[tf.Tensor]:
+        """See `Scorer`: one for each encoder."""
+        count = len(self.encoders)
+        pairs = zip(tf.split(count * user_state[0], count, axis=-1), tf.split(items, count, axis=-1), strict=True)
+        return [inner_product(user, of_items) for user, of_items in pairs]
+
+    def _part(self, x: tf.Tensor, number: int) -> tf.Tensor:
+        """What an encoder reads of embeddings or sequences [..., n]: its part of each embedding, and what else stands there."""
+        if len(self.encoders) == 1:
+            return x
+        width = self._dim * len(self.encoders)
+        begins = [block * width + number * self._dim for block in range(self._blocks)]
+        parts = [x[..., begin : begin + self._dim] for begin in begins]
+        return tf.concat([*parts, x[..., self._blocks * width :]], axis=-1)

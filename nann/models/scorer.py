@@ -77,6 +77,10 @@ class Scorer(tf.Module, abc.ABC):
         )
         self.parts = self.item_embedding.parts
         self.embedded_dim, self.history_dim = self.parts.item, self.parts.total
+        self.make_item_network()
+
+    def make_item_network(self) -> None:
+        """Makes the layers of `item_network`."""
         self.item_mlp = Mlp(
             (self.embedded_dim, NETWORK_SIZE, NETWORK_SIZE, self.item_dim), self.seeds, batch_norm=True, name="item_network"
         )
@@ -149,16 +153,25 @@ class Scorer(tf.Module, abc.ABC):
     def score(self, user_state: UserState, items: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Logits [B, n] of items [B, n, D] or [1, n, D]."""
 
-    # A checkpoint holds what the embedding consists of as the scorer's own, under the names it had before the embedding was a part:
-    # models saved by any version have the same paths.
+    def training_scores(self, user_state: UserState, items: tf.Tensor) -> list[tf.Tensor]:
+        """Logits as in `score`, in training: one where everything learns together, else one for each part that learns by itself; their
+        mean is the score."""
+        return [self.score(user_state, items, training=True)]
+
+    # A checkpoint holds what some parts consist of as the scorer's own, under the names it had before they were parts: models saved by any
+    # version have the same paths.
+    unpacked: tuple[str, ...] = ("item_embedding",)
 
     def _trackable_children(self, save_type: str = "checkpoint", **options: Any) -> dict[str, Any]:
         children: dict[str, Any] = {}
         for name, child in super()._trackable_children(save_type, **options).items():
-            children |= child._trackable_children(save_type, **options) if name == "item_embedding" else {name: child}
+            children |= child._trackable_children(save_type, **options) if name in self.unpacked else {name: child}
         return children
 
     def _lookup_dependency(self, name: str, cached_dependencies: dict[str, Any] | None = None) -> Any:
         found = super()._lookup_dependency(name, cached_dependencies)
-        embedding = super()._lookup_dependency("item_embedding", cached_dependencies)  # None until it is made
-        return embedding._lookup_dependency(name, cached_dependencies) if found is None and embedding is not None else found
+        for part in self.unpacked:
+            owner = super()._lookup_dependency(part, cached_dependencies)  # None until it is made
+            if found is None and owner is not None:
+                found = owner._lookup_dependency(name, cached_dependencies)
+        return found

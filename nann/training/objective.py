@@ -110,8 +110,9 @@ def loss_and_gradients(
         items = scorer.item_network(tf.cast(embedded, compute), training=True)
         with tf.GradientTape(watch_accessed_variables=False) as inner:
             inner.watch(items)
-            logits = tf.cast(scorer.score(user_state, items, training=True), tf.float32)
-            loss = mean_of(candidate_loss(logits, log_expected, is_target, ignored, config.loss), weights)
+            scores = [tf.cast(each, tf.float32) for each in scorer.training_scores(user_state, items)]
+            losses = [mean_of(candidate_loss(each, log_expected, is_target, ignored, config.loss), weights) for each in scores]
+            loss, logits = tf.add_n(losses) / len(losses), tf.add_n(scores) / len(scores)
             if teacher_logits is not None:
                 distilled = mean_of(distillation_loss(logits, teacher_logits, log_expected, ignored), weights)
                 loss = (1.0 - config.teacher_weight) * loss + config.teacher_weight * distilled
