@@ -31,7 +31,7 @@ class TrainConfig(OpensModels):
     )
     emb_dim: int = Field(64, ge=1, description="size of the item embedding and of the category embedding")
     encoders: int = Field(
-        1, ge=1, le=16, description="sequence: encoders that learn side by side, each with embeddings of this size; the mean of them scores"
+        2, ge=1, le=16, description="sequence: encoders that learn side by side, each with embeddings of this size; their mean is the score"
     )
     embedding: Literal["static", "ev", "adaptive"] = Field(
         "static",

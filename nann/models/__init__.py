@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
     "first_layer_sums",
     "load_class",
     "load_model",
+    "options_of",
     "prune_score_network",
     "read_checkpoint",
     "save_model",
@@ -95,7 +97,7 @@ def load_model(directory: Path, *, trainable: bool = False, allow_own: bool = Fa
     """
     description = describe_model(directory)
     with opening(directory / "config.json", "the description of a model", step="train"):
-        config = TrainConfig(**{"encoders": 1, **description["train"]})  # models made before there were several do not say
+        config = TrainConfig(**options_of(description["train"]))
     if config.scorer not in FAMILIES and not allow_own and config.scorer != named:
         raise ModelError(
             f"{directory} names the class {config.scorer}, and importing it runs its code; give --allow-own-models if you trust who "
@@ -111,6 +113,11 @@ def load_model(directory: Path, *, trainable: bool = False, allow_own: bool = Fa
     if not trainable:
         scorer.item_embedding.freeze()
     return scorer
+
+
+def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a model; one made before there were several encoders does not say how many it has."""
+    return {"encoders": 1, **options}
 
 
 def _feature(num_items: int, described: dict[str, Any]) -> ModelInput:

@@ -42,8 +42,9 @@ def _model_rows(dataset: Artifact, model: Artifact, search: Mapping[str, Any], f
     family = str(model.params["scorer"])
     yield "scorer", f"`{family}`" + (f": {FAMILIES[family].summary}" if family in FAMILIES else ", a class of its owner's")
     yield "memory of pairs", _number(model.metrics["memory_entries"]) + " entries" if "memory_entries" in model.metrics else "none"
-    for name in ("emb_dim", "seed"):
-        yield name, model.params[name]
+    for name in ("emb_dim", "encoders", "seed"):
+        if name in model.params:
+            yield name, model.params[name]
     yield "steps of training", _number(model.metrics.get("steps"))
     yield "search", f"ef {_list(search['ef'])}, rounds {_list(search['rounds'])}, {search['top_k']} items per answer"
     yield "precision", f"{search['precision']}; tables {search['table_precision']}"

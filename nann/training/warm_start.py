@@ -17,13 +17,14 @@ from nann.artifacts import Artifact
 from nann.config import TrainConfig
 from nann.contents import opening
 from nann.errors import ArtifactError
-from nann.models import Scorer, load_model, read_checkpoint
+from nann.models import Scorer, load_model, options_of, read_checkpoint
 from nann.training.step import trained_variables
 from ops.optimizers import LazyAdamW
 
 OPTIMIZER_NAME = "optimizer"
 # What must be equal for one model's weights to fit into the other.
-ARCHITECTURE = ("scorer", "emb_dim", "embedding", "shared_rows", "inputs")
+ARCHITECTURE = ("scorer", "emb_dim", "encoders", "embedding", "shared_rows", "inputs")
+OF_SEQUENCE = ("encoders",)
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,10 @@ def require_continuation(model: Artifact, dataset: Artifact, config: TrainConfig
             f"{own[:12]} and {dataset.path} is {dataset.digest[:12]}, converted on the base {base[:12]}; "
             "run `nann convert` again with --base the model's dataset, or train without --warm-start"
         )
+    made_with = options_of(model.params)
     for name in ARCHITECTURE:
-        earlier, wanted = model.params.get(name), config.model_dump(mode="json")[name]
-        if earlier != wanted:
+        earlier, wanted = made_with.get(name), config.model_dump(mode="json")[name]
+        if earlier != wanted and (config.scorer == "sequence" or name not in OF_SEQUENCE):
             option = name.replace("_", "-")
             raise ArtifactError(
                 f"{model.path} was trained with --{option} {earlier}, so a training that goes on from it cannot have --{option} {wanted}; "

@@ -1,20 +1,23 @@
 """A causal scorer: what it says after an event depends on that user's events up to it, in packed rows as in serving."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from nann.config import TrainConfig
 from nann.dataset.inputs import RequestInput
-from nann.models import build_model
+from nann.models import build_model, load_model, save_model
 from nann.models.causal import CausalScorer
 
 ITEMS, CATEGORIES = 30, 5
 INPUTS = {"time": RequestInput("history"), "behavior": RequestInput("history", 3), "age": RequestInput("user", 4)}
 
 
-def model_of(inputs: tuple[str, ...] = ()) -> CausalScorer:
-    config = TrainConfig(scorer="sequence", emb_dim=8, inputs=inputs)
+def model_of(inputs: tuple[str, ...] = (), encoders: int = 1) -> CausalScorer:
+    config = TrainConfig(scorer="sequence", emb_dim=8, inputs=inputs, encoders=encoders)
     scorer = build_model(config, num_items=ITEMS, num_categories=CATEGORIES, features={name: INPUTS[name] for name in inputs})
     assert isinstance(scorer, CausalScorer)
     generator = np.random.default_rng(1)
@@ -34,9 +37,9 @@ def request(length: int, seed: int, inputs: tuple[str, ...]) -> tuple[np.ndarray
     return items, items % CATEGORIES + 1, {name: values[name] for name in inputs}
 
 
-@pytest.mark.parametrize("inputs", [(), ("time", "behavior", "age")])
-def test_every_position_of_a_packed_row_is_what_serving_says_of_that_prefix(inputs: tuple[str, ...]) -> None:
-    scorer = model_of(inputs)
+@pytest.mark.parametrize(("inputs", "encoders"), [((), 1), (("time", "behavior", "age"), 1), (("time", "behavior", "age"), 3)])
+def test_every_position_of_a_packed_row_is_what_serving_says_of_that_prefix(inputs: tuple[str, ...], encoders: int) -> None:
+    scorer = model_of(inputs, encoders)
     users = [request(length, seed, inputs) for seed, length in enumerate((4, 1, 7))]
     items, categories = (np.concatenate([user[part] for user in users])[np.newaxis] for part in (0, 1))
     segments = np.repeat([3, 1, 2], [4, 1, 7]).astype(np.int32)[np.newaxis]
@@ -99,3 +102,59 @@ def test_an_event_whose_item_is_left_out_keeps_its_time_and_kind() -> None:
     )
     np.testing.assert_array_equal(scorer.parts.of_event(whole), scorer.parts.of_event(dropped))
     assert np.any(scorer.parts.of_item(whole)[0, 2] != scorer.parts.of_item(dropped)[0, 2])
+
+
+def test_each_of_several_encoders_is_a_model_of_its_own() -> None:
+    """Its score is that of a model with one encoder and its part of the tables; the mean of them is the score."""
+    scorer = model_of(("time",), encoders=3)
+    items, categories, values = request(6, 4, ("time",))
+    history = items[np.newaxis], categories[np.newaxis]
+    time = {name: value[np.newaxis] for name, value in values.items()}
+    candidates = np.arange(1, ITEMS + 1), np.arange(ITEMS) % CATEGORIES + 1
+    state = scorer.encode_user(*scorer.history(*history, **time))
+    vectors = scorer.encode_item(*candidates)[tf.newaxis]
+    each = scorer.training_scores(state, vectors)
+    np.testing.assert_allclose(scorer.score(state, vectors), np.mean(each, axis=0), rtol=1e-4, atol=1e-5)
+    assert vectors.shape[-1] == scorer.item_dim == 3 * 64
+    for number, encoder in enumerate(scorer.encoders):
+        alone = model_of(("time",))
+        for own, of_several in zip(alone.encoder.variables, encoder.variables, strict=True):
+            own.assign(of_several)
+        for name in ("item_table", "category_table"):
+            (own,), (of_several,) = (getattr(model.item_embedding, name).levels for model in (alone, scorer))
+            own.assign(of_several[:, 8 * number : 8 * number + 8])
+        for own, of_several in zip(alone.item_embedding.request.tables, scorer.item_embedding.request.tables, strict=True):
+            own.assign(of_several[..., : own.shape[-1]])
+        found = alone.score(alone.encode_user(*alone.history(*history, **time)), alone.encode_item(*candidates)[tf.newaxis])
+        np.testing.assert_allclose(each[number], found, rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoder_learns_from_its_own_score_alone() -> None:
+    scorer = model_of(encoders=2)
+    items, categories, _ = request(6, 4, ())
+    own, others = scorer.encoders[1].variables, scorer.encoders[0].variables
+    with tf.GradientTape() as tape:
+        state = scorer.encode_user(*scorer.history(items[np.newaxis], categories[np.newaxis]))
+        score = scorer.training_scores(state, scorer.encode_item(np.arange(1, 6), np.ones(5, np.int64))[tf.newaxis])[1]
+        loss = tf.reduce_logsumexp(score)
+    table = scorer.item_embedding.item_table.levels[0]
+    gradients = tape.gradient(loss, [*own, *others, table], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    assert all(np.any(gradient) for gradient in gradients[: len(own)])
+    assert not any(np.any(gradient) for gradient in gradients[len(own) : -1])
+    of_rows = tf.convert_to_tensor(gradients[-1]).numpy()
+    assert np.any(of_rows[:, 8:])
+    assert not np.any(of_rows[:, :8])
+
+
+def test_a_model_of_one_encoder_is_read_as_it_was_written_before_there_were_several(tmp_path: Path) -> None:
+    """Its variables have the names they had, and its description says nothing of encoders."""
+    config = TrainConfig(scorer="sequence", emb_dim=8, encoders=1)
+    scorer = model_of()
+    save_model(scorer, tmp_path, config=config, max_length=5)
+    paths = {name.split("/")[1] for name, _ in tf.train.list_variables(str(tmp_path / "weights")) if name.startswith("scorer/")}
+    assert paths == {"item_table", "category_table", "item_mlp", "item_skip", "first", "blocks", "norm", "last"}
+    description = json.loads((tmp_path / "config.json").read_text())
+    del description["train"]["encoders"]
+    (tmp_path / "config.json").write_text(json.dumps(description))
+    loaded = load_model(tmp_path)
+    np.testing.assert_array_equal(scorer.encode_item(np.arange(1, 6), np.ones(5)), loaded.encode_item(np.arange(1, 6), np.ones(5)))
