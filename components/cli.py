@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from components.configs import make_config, parse_assignments, read_config_file, read_space
+from components.configs import make_config, names_meant, parse_assignments, read_config_file, read_space
 from components.options import config_options, given_values
 from components.output import hidden_start_up_notes, print_result, print_table, set_up_logging
 from nann.config import is_class_reference
@@ -25,6 +25,18 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every command: --verbose and --quiet."""
     command = click.option("--quiet", is_flag=True, help="Log warnings only.")(command)
     return click.option("--verbose", is_flag=True, help="Log details, TensorFlow's own notes included.")(command)
+
+
+class StepCommand(click.Command):
+    """The command of a step: an option that it does not have is answered with those that may be meant, as in config files."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            flags = {str(option.name): option.opts[0] for option in self.params}
+            error.possibilities = [flags[name] for name in names_meant(error.option_name.lstrip("-").replace("-", "_"), flags)]
+            raise
 
 
 def step_commands() -> list[click.Command]:
@@ -59,7 +71,7 @@ def _step_command(step: Step) -> click.Command:
     command: Callable[..., Any] = run
     for option in reversed(_options(step)):
         command = option(command)
-    return click.command(step.name, help=step.help)(command)
+    return click.command(step.name, cls=StepCommand, help=step.help)(command)
 
 
 def _options(step: Step) -> list[Callable[..., Any]]:

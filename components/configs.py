@@ -104,12 +104,18 @@ def _is_sequence(section: str, field: str) -> bool:
     return getattr(annotation, "__origin__", None) in (tuple, list)
 
 
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    """The names that may be meant: one spelt almost so, or those with its initials, or with a word of it, or one spelt alike; else all."""
+def names_meant(name: str, known: Iterable[str]) -> list[str]:
+    """The names that may be meant: one spelt almost so, or those with its initials, or with a word of it, or one spelt alike."""
     names = list(known)
     meant = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
     meant = meant or [other for other in names if "".join(word[0] for word in other.split("_")) == name]
-    meant = meant or [other for other in names if _shares_a_word(name, other)] or difflib.get_close_matches(name, names, n=1)
+    return meant or [other for other in names if _shares_a_word(name, other)] or difflib.get_close_matches(name, names, n=1)
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    """The names that may be meant, or else all."""
+    names = list(known)
+    meant = names_meant(name, names)
     return f"; did you mean {' or '.join(map(repr, meant))}?" if meant else f"; known: {', '.join(sorted(names))}"
 
 

@@ -59,16 +59,16 @@ def evaluation_tables(metrics: Mapping[str, Any]) -> list[Any]:
     """The tables of an evaluation: recall, place in the list, and recall for parts of the users at the largest K."""
     from rich.table import Table
 
-    tables = []
+    tables, widest = [], f"@{list_lengths(metrics)[-1]}"
     for title, first, rows in (
         ("Recall", "share of relevant items found", recall_rows(metrics)),
         ("Place in the list, share of the catalogue shown", "", ranking_rows(metrics)),
-        *((f"Recall by {division.replace('_', ' ')}", "group", rows) for division, rows in group_rows(metrics).items()),
+        *((f"Recall{widest} by {division.replace('_', ' ')}", "group", rows) for division, rows in group_rows(metrics).items()),
     ):
         if rows:
             table = Table(first, title=title, title_justify="left")
             for column in rows[0][1]:
-                table.add_column(f"@{column}" if column.isdigit() else column, justify="right")
+                table.add_column(f"@{column}" if column.isdigit() else column, justify="right", overflow="fold")
             for label, values in rows:
                 table.add_row(label, *values.values())
             tables.append(table)
@@ -114,12 +114,12 @@ def ranking_rows(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]
 
 
 def group_rows(metrics: Mapping[str, Any]) -> dict[str, list[tuple[str, dict[str, str]]]]:
-    """Division -> (group, column -> recall at the largest K as text)."""
+    """Division -> (group, column -> recall at the largest K as text), the model's columns first."""
     if not metrics.get("groups"):
         return {}
     k = list_lengths(metrics)[-1]
-    columns = {f"graph@{k}": f"recall_retrieval@{k}", f"scan@{k}": f"recall_all@{k}"}
-    columns |= {f"{name}@{k}": f"{name}@{k}" for name in metrics["baselines"]}
+    columns = {"graph": f"recall_retrieval@{k}", "scan": f"recall_all@{k}"}
+    columns |= {name: f"{name}@{k}" for name in metrics["baselines"]}
     return {
         division: [
             (group["group"], {"users": f"{group['users']:,}", **{label: f"{group[name]:.3f}" for label, name in columns.items()}})

@@ -133,7 +133,8 @@ def test_documented_python_names_exist() -> None:
 
 def test_the_ids_in_the_readme_are_of_the_log_that_it_generates() -> None:
     lines = [shlex.split(line, comments=True) for line in code_lines((ROOT / "README.md").read_text())]
-    histories = {words[words.index("--item-ids") + 1] for words in lines if words[:2] == ["nann", "infer"]}
+    options = ("--item-ids", "--history", "--item")
+    histories = {words[words.index(option) + 1] for words in lines if words[:1] == ["nann"] for option in options if option in words}
     assert ["nann", "generate", "--output", "log.csv.gz"] in lines
     known = set(generate_table(GenerateConfig())["item_id"].to_pylist())
     assert histories

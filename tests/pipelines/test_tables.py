@@ -41,10 +41,22 @@ def test_intervals_places_and_groups() -> None:
     assert rows["scorer, exact scan (recall-all)"]["50"] == "0.1000 (0.050-0.150)"
     assert rows["baseline item_cf"]["50"] == "0.1250 (0.100-0.150)"
     assert dict(ranking_rows(more))["NDCG, retrieval graph"] == {"50": "0.2500 (0.200-0.300)", "200": "0.2500"}
-    assert group_rows(more) == {
-        "history_length": [("0-3", {"users": "1,200", "graph@200": "0.500", "scan@200": "0.500", "item_cf@200": "0.100"})]
-    }
+    assert group_rows(more) == {"history_length": [("0-3", {"users": "1,200", "graph": "0.500", "scan": "0.500", "item_cf": "0.100"})]}
     assert len(evaluation_tables(more)) == 3
+
+
+def test_no_name_of_a_baseline_is_cut_off(tmp_path: Path) -> None:
+    names = ("popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn", "sequential_rules")
+    group = {"group": "0-3", "users": 1200, "recall_retrieval@200": 0.5, "recall_all@200": 0.5, **{f"{name}@200": 0.25 for name in names}}
+    more = METRICS | {"baselines": dict.fromkeys(names, {"recall@200": 0.25}), "groups": {"history_length": [group]}}
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "metrics.json").write_text(json.dumps(more))
+    stream = io.StringIO()
+    print_tables([], tmp_path, stream)
+    text = stream.getvalue()
+    assert "Recall@200 by history length" in text
+    assert "…" not in text
+    assert text.count("0.250") == len(names) * 2
 
 
 def test_key_numbers() -> None:
