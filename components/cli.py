@@ -31,12 +31,13 @@ class StepCommand(click.Command):
     """The command of a step: an option that it does not have is answered with those that may be meant, as in config files."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does."""
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             flags = {str(option.name): option.opts[0] for option in self.params}
-            error.possibilities = [flags[name] for name in names_meant(error.option_name.lstrip("-").replace("-", "_"), flags)]
-            raise
+            meant = [flags[name] for name in names_meant(error.option_name.lstrip("-").replace("-", "_"), flags)]
+            raise click.NoSuchOption(error.option_name, possibilities=meant, ctx=ctx) from None
 
 
 def step_commands() -> list[click.Command]:

@@ -18,11 +18,14 @@ from nann.steps.table import CONFIGS, load_object
 @click.command("compare", help="Compare two evaluations on the same users: difference, 95 % interval, p-value.")
 @click.argument("a", metavar="A[,A...]")
 @click.argument("b", metavar="B[,B...]")
+@click.option("--page", type=click.Path(path_type=Path), metavar="FILE", help="Also write a page, FILE.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="YAML file with a section `compare:`.")
 @config_options(load_object(CONFIGS["compare"]))
 @click.pass_context
-def compare_command(context: click.Context, /, *, a: str, b: str, as_json: bool, config_file: Path | None, **_: Any) -> None:
+def compare_command(
+    context: click.Context, /, *, a: str, b: str, page: Path | None, as_json: bool, config_file: Path | None, **_: Any
+) -> None:
     """A and B are directories made by `nann evaluate` or `nann seeds`, or runs; several with commas are seeds of one config.
 
     B may name a baseline of A, or be best_baseline: at each K the one with the highest recall.
@@ -34,10 +37,21 @@ def compare_command(context: click.Context, /, *, a: str, b: str, as_json: bool,
     from nann.steps.compare import compare
 
     found = compare(a=_paths(a), b=b if not Path(b.partition(",")[0]).is_dir() and "/" not in b else _paths(b), config=config)
+    if page is not None:
+        _write_page(page, dataclasses.asdict(found), config.lists)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found)))
         return
     print_comparison(found)
+
+
+def _write_page(path: Path, found: dict[str, Any], lists: str) -> None:
+    from nann.reporting.compare_page import compare_page
+    from nann.reporting.page import render
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(compare_page(found, lists)), encoding="utf-8")
+    click.echo(f"page: {path}", err=True)
 
 
 def _paths(text: str) -> list[Path]:

@@ -112,7 +112,7 @@ def _namer(items: Any, names: Path | None) -> Name:
     """Row -> the id, with the title where there is one."""
     titles: dict[str, str] = {}
     if names is not None:
-        from nann.explanation.known_items import read_titles
+        from nann.titles import read_titles
 
         titles = read_titles(names)
 

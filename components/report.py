@@ -18,6 +18,7 @@ def report(
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.Markdown],
     page: dsl.Output[dsl.HTML],
+    config: dict,
     input_digest: str,
     code_digest: str,
     run_dir: str,

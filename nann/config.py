@@ -8,6 +8,7 @@ per step (``train:``, ``build-index:`` ...); flags override the file, the file o
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -289,6 +290,13 @@ class PublishConfig(StepConfig):
 
     create: bool = Field(False, description=_CREATE)
     keep: int = Field(5, ge=2, description="versions to keep, the one in service among them; as many refused candidates")
+
+
+class ReportConfig(StepConfig):
+    """Options of `nann report`."""
+
+    names: Path | None = Field(None, description="CSV file of id,title lines; titles stand beside ids in the lists of users")
+    examples: int = Field(10, ge=0, description="test users whose lists are shown")
 
 
 class ReplayConfig(StepConfig):

@@ -110,7 +110,8 @@ def users_table(
 
     Columns: ``user_id``; ``target_row``, ``target_item_id`` and ``target_train_events``; ``history_length`` and ``target_in_history``; the
     target's place in each list from 1, 0 where it is not there (``rank_all``, ``rank_retrieval``, ``rank_<baseline>``);
-    ``items_scored``; ``coverage@K``; and the lists themselves, item rows best first (``exact``, ``retrieved``).
+    ``items_scored``; ``coverage@K``; the ``history``, item rows oldest first; and the lists, item rows best first (``exact``,
+    ``retrieved``).
 
     Args:
         user_ids: [S] ids as they stand in the log.
@@ -135,14 +136,15 @@ def users_table(
         **{f"rank_{name}": pa.array(m.ranks_of(lists, targets)) for name, lists in baselines.items()},
         "items_scored": pa.array(retrieved.items_scored),
         **{f"coverage@{k}": pa.array(m.coverage(retrieved.item_rows, exact.item_rows, k)) for k in ks},
+        "history": _list_column(histories),
         "exact": _list_column(exact.item_rows),
         "retrieved": _list_column(retrieved.item_rows),
     }
     return pa.table(columns)
 
 
-def _list_column(rows: NDArray[np.int64]) -> pa.Array:
+def _list_column(rows: NDArray[np.integer]) -> pa.Array:
     """[S, W] rows as a list column without the padding."""
-    kept = rows != 0
+    kept = np.asarray(rows) != 0
     offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows[kept].astype(np.int32)))

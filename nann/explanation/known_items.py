@@ -1,8 +1,7 @@
-"""The items of a converted model by catalogue id, row and position, and titles for people."""
+"""The items of a converted model by catalogue id, row and position."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -72,22 +71,3 @@ class KnownItems:
         rows = self.model.corpus[0].item_rows
         place = int(np.searchsorted(rows, row))
         return place if place < len(rows) and rows[place] == row else None
-
-
-def read_titles(path: Path) -> dict[str, str]:
-    """Titles by catalogue id, of a CSV file with an id and a title in a line; further columns are left alone.
-
-    Raises:
-        NannError: a line has one column only, or the file is no UTF-8 text.
-    """
-    titles = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, line in enumerate(csv.reader(file), 1):
-                if line and len(line) < 2:
-                    raise NannError(f"{path}: line {number} has one column; give id,title in each")
-                if line:
-                    titles[line[0].strip()] = " ".join(line[1].split())
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise NannError(f"{path} is no CSV file in UTF-8 ({error}); write id,title lines") from error
-    return titles

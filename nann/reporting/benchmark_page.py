@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ def benchmark_page(latency: Figures, latency_ms: NDArray[np.float64]) -> Page:
         title="Latency of the exported retrieval graph",
         subtitle=_load_text(latency),
         cards=latency_cards(latency),
-        sections=[latency_section(latency, latency_ms)],
+        sections=[dataclasses.replace(latency_section(latency, latency_ms), lead="")],
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -34,21 +33,13 @@ def data_check_page(verdict: Mapping[str, Any], window: Statistics, earlier: Seq
     )
     return Page(
         title="Data of a window",
-        subtitle=f"{_when(window)}, {against}",
+        subtitle=against,
         cards=[
             Card("verdict", "passed" if verdict["passed"] else "refused", f"{len(broken)} of {len(verdict['checks'])} rules broken"),
-            *(Card(name, number_text(figures[name])) for name in DRAWN),
             Card("rows that could not be used", share_text(figures["bad_share"])),
         ],
         sections=[*_broken(broken), *_series(window, earlier), _distributions(window, earlier), _rules(verdict)],
     )
-
-
-def _when(window: Statistics) -> str:
-    if window["range"] is None:
-        return "a log without times"
-    first, last = (f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M}" for time in window["range"])
-    return f"{first} to {last} UTC"
 
 
 def _interval(low: float | None, high: float | None) -> str:
@@ -117,7 +108,7 @@ def _distributions(window: Statistics, earlier: Sequence[Statistics]) -> Section
             _steps(axes, window["counts"][name], svg.ORANGE, "this window")
             axes.set(title=title, xlabel=label)
         picture = svg.to_svg(figure, name="check-distributions", label="Distributions of this window and, in grey, of those before it")
-    explanation = "This window in colour, each of those before it in grey."
+    explanation = "This window in colour, each of those before it in grey." if earlier else ""
     return Section(anchor="distributions", title="Distributions", pictures=[picture], explanation=explanation)
 
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from nann.reporting import svg
 from nann.reporting.text import bytes_text, number_text, seconds_text
 
-MOST_LEVEL_LABELS = 18  # values above more bars than that would run into each other, so they stand upright
-INTERVAL = 1.96  # standard errors on either side: a 95 % interval
+Interval = tuple[float, float]
 
 
 def training_curves(
@@ -34,7 +33,7 @@ def training_curves(
     values = np.asarray(losses, dtype=np.float64)
     with svg.style():
         figure, panels = svg.new_figure(height=3.0, columns=2 if recall else 1)
-        window = max(1, len(values) // 20)
+        window = running_mean_width(len(values))
         smooth = window > 1
         panels[0].plot(steps, values, color=svg.LIGHT_BLUE if smooth else svg.BLUE, linewidth=1.2, marker=None if smooth else "o")
         if smooth:
@@ -50,48 +49,51 @@ def training_curves(
             panels[1].set_ylim(bottom=0)
             panels[1].legend(loc="lower right", ncols=len(recall))
         for axes in panels:
+            axes.set_xlim(0, 1.03 * max(steps))
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             _thousands(axes, "x")
-        return svg.to_svg(figure, name=name, label="Training loss by step, and recall on validation users")
+        label = "Training loss by step" + (", and recall on validation users" if recall else "")
+        return svg.to_svg(figure, name=name, label=label)
+
+
+def running_mean_width(records: int) -> int:
+    """Losses behind each point of their running mean; 1 where there are too few for one."""
+    return max(1, records // 20)
 
 
 @dataclass(frozen=True)
 class Bars:
-    """One series of the recall bars: a label, a colour, and per list length K a value and its standard error."""
+    """One series of bars: a label, a colour, and per group of bars a share with its 95 % interval, None where there is none."""
 
     label: str
     color: str
     values: Sequence[float]
-    errors: Sequence[float]
+    intervals: Sequence[Interval | None]
 
 
 def recall_bars(ks: Sequence[int], series: Sequence[Bars], *, name: str) -> str:
-    """Recall at each K, one bar per series, with 95 % intervals and the values written out."""
+    """Recall at each K, one bar per series, with 95 % intervals."""
     label = "Recall of the model and of the baselines at each list length"
-    return grouped_bars([f"recall@{k}" for k in ks], series, name=name, label=label, digits=3)
+    return grouped_bars([f"recall@{k}" for k in ks], series, name=name, label=label)
 
 
-def grouped_bars(groups: Sequence[str], series: Sequence[Bars], *, name: str, label: str, digits: int, xlabel: str = "") -> str:
-    """Shares of users: one group of bars per text, one bar per series, with 95 % intervals and the values written out."""
+def grouped_bars(groups: Sequence[str], series: Sequence[Bars], *, name: str, label: str, xlabel: str = "") -> str:
+    """Shares of users: one group of bars per text, one bar per series, with 95 % intervals. The values are for a table beside it."""
     with svg.style():
         figure, (axes,) = svg.new_figure(height=3.6)
-        width = 0.82 / max(1, len(series))
-        top, rotation = 1e-9, 90 if len(series) * len(groups) > MOST_LEVEL_LABELS else 0
+        width, top = 0.82 / max(1, len(series)), 1e-9
         for place, bars in enumerate(series):
             x = np.arange(len(groups)) + (place - (len(series) - 1) / 2) * width
-            whiskers = INTERVAL * np.asarray(bars.errors)
             axes.bar(x, bars.values, width * 0.92, color=bars.color, label=bars.label)
-            axes.errorbar(x, bars.values, whiskers, fmt="none", ecolor=svg.INK, elinewidth=0.9, capsize=2.5)
-            for at, value, whisker in zip(x, bars.values, whiskers, strict=True):
-                text = f"{value:.{digits}f}"
-                at_top = (at, value + whisker)
-                axes.annotate(
-                    text, at_top, xytext=(0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=7, rotation=rotation
+            ranges = [interval or (value, value) for value, interval in zip(bars.values, bars.intervals, strict=True)]
+            for at, value, (low, high) in zip(x, bars.values, ranges, strict=True):
+                axes.errorbar(
+                    at, value, [[max(0.0, value - low)], [max(0.0, high - value)]], fmt="none", ecolor=svg.INK, elinewidth=0.9, capsize=2.5
                 )
-                top = max(top, value + whisker)
+            top = max([top, *bars.values, *(high for _, high in ranges)])
         axes.set_xticks(np.arange(len(groups)), list(groups))
         axes.tick_params(axis="x", length=0)
-        axes.set_ylim(0, top * (1.2 if rotation else 1.12))
+        axes.set_ylim(0, top * 1.04)
         axes.set(ylabel="share of users", xlabel=xlabel)
         figure.legend(loc="outside upper left", ncols=min(5, len(series)), fontsize=7.5)
         return svg.to_svg(figure, name=name, label=label)
@@ -152,7 +154,7 @@ def latency_histogram(latency_ms: NDArray[np.float64], percentiles: Mapping[str,
             axes.axvline(value, color=svg.BLUE, linewidth=1.2)
             inside = value < low + 0.75 * (high - low)
             axes.annotate(
-                f"{label} {number_text(value)} ms",
+                label,
                 (value, 1 - 0.08 * place),
                 xycoords=("data", "axes fraction"),
                 xytext=(3 if inside else -3, -2),

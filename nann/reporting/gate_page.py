@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nann.reporting.page import Card, Page, PageTable, Section
+from nann.reporting.text import share_range_text
 
 LABELS = {"recall": "recall", "coverage": "coverage of the exact list", "latency_ms": "median latency, ms"}
 
@@ -34,7 +35,10 @@ def gate_page(result: Mapping[str, Any]) -> Page:
         subtitle=f"candidate against {against}, {result['users']:,} users, lists of {k}",
         cards=[
             Card("verdict", "passed" if result["passed"] else "refused", f"{len(broken)} of {len(rows)} rules broken"),
-            *(Card(f"{name.replace('_', ' ')}: recall@{k}", f"{part['recall']:.4f}", _note(part)) for name, part in figures.items()),
+            *(
+                Card(f"{name.replace('_', ' ')}: recall@{k}", f"{part['recall']:.4f}", _note(part, result["users"]))
+                for name, part in figures.items()
+            ),
         ],
         sections=[
             Section(
@@ -50,5 +54,5 @@ def gate_page(result: Mapping[str, Any]) -> Page:
     )
 
 
-def _note(part: Mapping[str, float]) -> str:
-    return f"± {part['recall_standard_error']:.4f}, {part['latency_ms']:.1f} ms"
+def _note(part: Mapping[str, float], users: int) -> str:
+    return f"95 %: {share_range_text(part['recall'], users, 4)}; {part['latency_ms']:.1f} ms"

@@ -6,13 +6,17 @@ without scripts or links to anything outside itself, so it can be mailed, archiv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import nann
+from nann.reporting import svg
+
+PAGE_NAME = "report.html"
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,11 @@ class Card:
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table of texts; all columns but the first ``text_columns`` are aligned right, as numbers are."""
+    """A table of texts; all columns but the first ``text_columns`` are aligned right, as numbers are.
+
+    The lines of a cell after its first one, such as an interval below a value, are smaller. On screens that are too narrow for its columns
+    the rows stand one below the other, each cell with its column's name.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -59,10 +67,20 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report; its verdict, pairs of what is judged and a sentence, stands first."""
+    """A whole report: title, facts about what it is of, the verdict (pairs of what is judged and a sentence), then all else.
+
+    Attributes:
+        title: heading.
+        subtitle: one line below it.
+        facts: pairs of a word and what it stands for, such as the data (see `nann.reporting.frame`).
+        verdict: pairs of what is judged and a sentence; words in backticks are commands.
+        cards: headline numbers.
+        sections: the parts.
+    """
 
     title: str
     subtitle: str
+    facts: Sequence[tuple[str, str]] = ()
     verdict: Sequence[tuple[str, str]] = ()
     cards: Sequence[Card] = field(default_factory=tuple)
     sections: Sequence[Section] = field(default_factory=tuple)
@@ -77,5 +95,16 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["picture"] = Markup
-    return environment.get_template("page.html.j2").render(page=page, version=nann.__version__)
+    environment.filters.update(picture=Markup, breakable=_breakable, commands=_commands)
+    colors = [(svg.color_variable(light), light, dark) for light, dark in svg.DARK.items()]
+    return environment.get_template("page.html.j2").render(page=page, version=nann.__version__, colors=colors)
+
+
+def _breakable(text: str) -> Markup:
+    """A text whose lines may end after an underscore, too."""
+    return Markup(str(escape(text)).replace("_", "_<wbr>"))
+
+
+def _commands(text: str) -> Markup:
+    """A text whose words in backticks are code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

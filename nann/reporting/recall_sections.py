@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nann.evaluation.best_baseline import BEST_BASELINE
@@ -23,12 +23,12 @@ BASELINES = {  # in the order in which they are shown; a baseline has one name e
 }
 BASELINE_COLORS = {
     "popularity": svg.LIGHT_GREY,
-    "popularity_recent": "#b9c9b0",
-    "category_popularity": "#c9b8cf",
-    "repeat_last": "#d8c3a5",
+    "popularity_recent": svg.SAGE,
+    "category_popularity": svg.LILAC,
+    "repeat_last": svg.SAND,
     "item_cf": svg.GREY,
-    "vsknn": "#8fa58a",
-    "sequential_rules": "#a98f6a",
+    "vsknn": svg.MOSS,
+    "sequential_rules": svg.BRONZE,
 }
 MODELS = (("all", "model, exact scan", svg.LIGHT_BLUE), ("retrieval", "model, exported graph", svg.BLUE))
 
@@ -36,17 +36,18 @@ MODELS = (("all", "model, exact scan", svg.LIGHT_BLUE), ("retrieval", "model, ex
 def recall_cards(metrics: Metrics) -> list[Card]:
     """Headline numbers: recall against the best simple method at every K, the rest at the largest K."""
     k = list_lengths(metrics)[-1]
-    found, errors = metrics[f"recall_retrieval@{k}"], metrics["standard_errors"]
-    cards = [Card(f"recall@{k}", f"{found:.3f}", f"± {errors[f'recall_retrieval@{k}']:.3f} (standard error)")]
+    name = f"recall_retrieval@{k}"
+    cards = [Card(f"recall@{k}", f"{metrics[name]:.3f}", range_text(interval_of(metrics["intervals"], name), _three, "95 %: "))]
     if best := metrics.get(BEST_BASELINE):
         for length in list_lengths(metrics):
-            name, reached = best[f"name@{length}"], best[f"recall@{length}"]
-            note = f"{ratio_interval_text(metrics, length)}; {name} reaches {reached:.3f}".removeprefix("; ")
+            reached = f"{best[f'name@{length}']} reaches {best[f'recall@{length}']:.3f}"
+            note = "; ".join(part for part in (ratio_interval_text(metrics, length), reached) if part)
             cards.append(Card(f"against the best baseline @{length}", ratio_text(metrics, length), note))
     delta = metrics[f"recall_delta@{k}"]
+    covered = range_text(interval_of(metrics["intervals"], f"coverage@{k}"), share_text, "; 95 %: ")
     return [
         *cards,
-        Card(f"coverage@{k}", share_text(metrics[f"coverage@{k}"]), f"of the exact top {k} is found"),
+        Card(f"coverage@{k}", share_text(metrics[f"coverage@{k}"]), f"of the exact top {k} is found{covered}"),
         Card("items scored", share_text(metrics["items_scored_share"]), f"{metrics['items_scored_mean']:,.0f} of {metrics['num_items']:,}"),
         Card(f"recall lost @{k}", share_text(delta), "by searching instead of scanning"),
     ]
@@ -66,37 +67,56 @@ def ratio_interval_text(metrics: Metrics, k: int) -> str:
 
 def recall_section(metrics: Metrics) -> Section:
     """Recall of scan, search and baselines, as bars and as a table."""
-    ks, errors = list_lengths(metrics), metrics["standard_errors"]
-    series = [
-        figures.Bars(
-            name,
-            BASELINE_COLORS.get(name, svg.GREY),
-            [metrics["baselines"][name][f"recall@{k}"] for k in ks],
-            [errors["baselines"][name][f"recall@{k}"] for k in ks],
-        )
-        for name in baselines_in_order(metrics)
-    ]
-    for kind, label, color in MODELS:
-        name = f"recall_{kind}"
-        series.append(figures.Bars(label, color, [metrics[f"{name}@{k}"] for k in ks], [errors[f"{name}@{k}"] for k in ks]))
-    rows = [[bars.label, *(f"{value:.4f} ± {error:.4f}" for value, error in zip(bars.values, bars.errors, strict=True))] for bars in series]
+    ks, names = list_lengths(metrics), baselines_in_order(metrics)
+    rows = [[bars.label, *map(with_interval, bars.values, bars.intervals)] for bars in reversed(recall_series(metrics))]
     if best := metrics.get(BEST_BASELINE):
-        names = [best[f"name@{k}"] for k in ks]
-        rows.append(["best baseline", *(name for name in names)])
-        rows.append(["exported graph / best baseline (95 % interval)", *(_with_interval(metrics, k) for k in ks)])
+        rows.append(["best baseline", *(best[f"name@{k}"] for k in ks)])
+        rows.append(["exported graph / best baseline", *(_ratio_with_interval(metrics, k) for k in ks)])
+    simple = f"Muted colours: the simple methods ({_described(names)}); what counts is the best of them at each K. " if names else ""
     return Section(
         anchor="recall",
         title="Recall against simple methods",
-        pictures=[figures.recall_bars(ks, series, name="recall")],
+        pictures=[figures.recall_bars(ks, recall_series(metrics), name="recall")],
         explanation=(
             "Each user's history is cut before one held-out event; recall@K is the share of users whose held-out item is among the K items "
-            f"recommended. Muted colours: the simple methods ({_described(baselines_in_order(metrics))}); "
-            "what counts is the best of them at each K. Light blue: the model when it scores every item. Dark blue: the exported "
-            "graph, which scores only a part. Whiskers are 95 % intervals; all methods answer for the same users, so the paired interval "
-            f"of the ratio, and nann compare, say more about a difference. {options_text(metrics)}"
+            f"recommended. {simple}"
+            "Light blue: the model when it scores every item. Dark blue: the exported "
+            "graph, which scores only a part. Whiskers, and the smaller figures below, are Wilson 95 % intervals; all methods answer for "
+            f"the same users, so the paired interval of the ratio, and `nann compare`, say more about a difference. {options_text(metrics)}"
         ),
-        tables=[PageTable(["recall ± standard error", *(f"@{k}" for k in ks)], rows)],
+        tables=[PageTable(["recall", *(f"@{k}" for k in ks)], rows)],
     )
+
+
+def recall_series(metrics: Metrics) -> list[figures.Bars]:
+    """The baselines and then the model, over the K."""
+    ks, ranges = list_lengths(metrics), metrics["intervals"]
+    series = []
+    for name in baselines_in_order(metrics):
+        own, within = metrics["baselines"][name], ranges.get("baselines", {}).get(name, {})
+        values, color = [own[f"recall@{k}"] for k in ks], BASELINE_COLORS.get(name, svg.GREY)
+        series.append(figures.Bars(name, color, values, [interval_of(within, f"recall@{k}") for k in ks]))
+    for kind, label, color in MODELS:
+        names = [f"recall_{kind}@{k}" for k in ks]
+        series.append(figures.Bars(label, color, [metrics[name] for name in names], [interval_of(ranges, name) for name in names]))
+    return series
+
+
+def interval_of(ranges: Metrics, name: str) -> figures.Interval | None:
+    """The interval of a figure; None where there is none."""
+    found = ranges.get(name)
+    return None if found is None else (float(found[0]), float(found[1]))
+
+
+def range_text(interval: figures.Interval | None, text: Callable[[float], str], before: str = "") -> str:
+    """``0.110 to 0.137``; empty where there is no interval."""
+    return f"{before}{text(interval[0])} to {text(interval[1])}" if interval else ""
+
+
+def with_interval(value: float, interval: figures.Interval | None, text: Callable[[float], str] | None = None) -> str:
+    """A figure, and in a line below it its interval."""
+    text = text or _three
+    return "\n".join(part for part in (text(value), range_text(interval, text)) if part)
 
 
 def baselines_in_order(metrics: Metrics) -> list[str]:
@@ -121,26 +141,26 @@ def options_text(metrics: Metrics) -> str:
 
 
 def search_section(metrics: Metrics) -> Section:
-    """What the search finds of the exact lists, and at what cost."""
-    ks = list_lengths(metrics)
+    """What the search finds of the exact lists."""
+    ks, ranges = list_lengths(metrics), metrics["intervals"]
     kinds = (
         ("coverage of the exact list", "coverage", share_text),
         ("recall lost by the search (delta)", "recall_delta", share_text),
         ("precision", "precision", _four),
         ("F1", "f1", _four),
     )
-    rows = [[label, *(text(metrics[f"{name}@{k}"]) for k in ks)] for label, name, text in kinds]
+    rows = [
+        [label, *(with_interval(metrics[f"{name}@{k}"], interval_of(ranges, f"{name}@{k}"), text) for k in ks)]
+        for label, name, text in kinds
+    ]
     return Section(
         anchor="search",
         title="What the search finds of the exact lists",
-        lead=(
-            f"Per user the search scores {metrics['items_scored_mean']:,.0f} of {metrics['num_items']:,} items "
-            f"({share_text(metrics['items_scored_share'])})."
-        ),
         tables=[PageTable(["exported graph", *(f"@{k}" for k in ks)], rows)],
         explanation=(
             "Coverage is the share of the exact top K that the search also returns. Recall lost is (exact - search) / exact; below zero "
-            "the search was lucky. Precision is small by construction: one held-out item among K is at most 1/K."
+            "the search was lucky. Precision is small by construction: one held-out item among K is at most 1/K. The smaller figures are "
+            "95 % intervals (bootstrap over users)."
         ),
     )
 
@@ -156,6 +176,7 @@ def curve_section(curve: Metrics) -> Section:
         recall_exact={k: curve["exact"][f"recall_all@{k}"] for k in ks},
         chosen=next((place for place, point in enumerate(points) if point["exported"]), None),
     )
+    error = max(point[f"recall_se@{ks[-1]}"] for point in points)
     header = [
         "search width",
         "ef by level",
@@ -183,17 +204,20 @@ def curve_section(curve: Metrics) -> Section:
         pictures=[figures.width_curves(data, name="width")],
         explanation=(
             f"The same model and graph searched with narrower and wider lists, on {curve['num_users']:,} validation users (test users "
-            "choose nothing). The ring marks the exported setting, dashed lines the recall of scoring every item. A good setting lies "
-            "where the coverage has just become flat: further right costs time and finds nothing more. With so few users recall is rough "
-            f"(standard error at @{ks[-1]}: {max(point[f'recall_se@{ks[-1]}'] for point in points):.3f}); coverage is not."
+            f"choose nothing). {'The ring marks the exported setting, dashed lines' if data.chosen is not None else 'Dashed lines mark'} "
+            "the recall of scoring every item. A good setting lies where the coverage has just become flat: further right costs time and "
+            f"finds nothing more. Of so few users recall is less sure than coverage (standard error of recall@{ks[-1]}: {error:.3f})."
         ),
         folded=[PageTable(header, rows, caption="The settings, levels from 0 up", text_columns=3)],
     )
 
 
-def _with_interval(metrics: Metrics, k: int) -> str:
-    interval = ratio_interval_text(metrics, k)
-    return ratio_text(metrics, k) + (f" ({interval})" if interval else "")
+def _ratio_with_interval(metrics: Metrics, k: int) -> str:
+    return "\n".join(part for part in (ratio_text(metrics, k), ratio_interval_text(metrics, k)) if part)
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}"
 
 
 def _four(value: float) -> str:

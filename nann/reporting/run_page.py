@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from nann.artifacts import Artifact
 from nann.evaluation.verdict import verdict
 from nann.reporting import figures
 from nann.reporting.benchmark_page import latency_cards, latency_section
+from nann.reporting.examples_section import examples_section
+from nann.reporting.frame import IN_FACTS, framed
 from nann.reporting.page import Card, Page, PageTable, Section
 from nann.reporting.quality_sections import groups_section, ranking_section
 from nann.reporting.recall_sections import curve_section, recall_cards, recall_section, search_section
@@ -51,6 +54,10 @@ class RunNumbers:
         latency: ``latency.json`` of the benchmark.
         latency_ms: [R] latency of every measured request.
         timings: one per step, in the order they ran; may be empty.
+        examples: rows of ``users.parquet`` of some users.
+        name: item row -> what the item is called.
+        titled: whether titles were given.
+        written: when the page is made, UTC.
     """
 
     artifacts: Mapping[str, Artifact]
@@ -61,32 +68,38 @@ class RunNumbers:
     latency: Mapping[str, Any]
     latency_ms: NDArray[np.float64]
     timings: Sequence[StepTiming]
+    examples: Sequence[Mapping[str, Any]]
+    name: Callable[[int], str]
+    titled: bool
+    written: datetime
 
 
 def run_page(run: RunNumbers) -> Page:
     """The page of one run."""
     sections = [recall_section(run.metrics), ranking_section(run.metrics), groups_section(run.metrics), search_section(run.metrics)]
+    if run.examples:
+        sections.insert(1, examples_section(run.examples, run.name, titled=run.titled))
     if run.curve is not None:
         sections.append(curve_section(run.curve))
     sections += [latency_section(run.latency, run.latency_ms), _training_section(run), _data_section(run.meta)]
-    sections += [_cost_section(run), _lineage_section(run.artifacts)]
-    meta = run.meta
+    sections.append(_cost_section(run))
     logs = sorted(name.removeprefix("log:") for name in run.artifacts["dataset"].manifest["inputs"] if name.startswith("log:"))
     cards = [*recall_cards(run.metrics), *latency_cards(run.latency)]
     if run.timings:
         cards.append(Card("time", seconds_text(sum(timing.seconds for timing in run.timings)), "all steps together"))
-    return Page(
+    page = Page(
         title="Retrieval run" + (f" on {', '.join(logs)}" if logs else ""),
-        subtitle=f"{meta['num_events']:,} events, {meta['num_users']:,} users, {meta['num_items']:,} items",
+        subtitle=f"written {run.written:%Y-%m-%d %H:%M} UTC",
         verdict=verdict(run.metrics, run.artifacts["model"].metrics.get("warnings", [])),
         cards=cards,
         sections=sections,
     )
+    return framed(page, run.artifacts, meta=run.meta)
 
 
 def _training_section(run: RunNumbers) -> Section:
     records = [record for record in run.training if "loss" in record and "step" in record]
-    pictures = []
+    pictures, recall = [], {}
     if records:
         names = sorted(
             {name for record in records for name in record if name.startswith("recall_all@")}, key=lambda name: (len(name), name)
@@ -97,30 +110,38 @@ def _training_section(run: RunNumbers) -> Section:
         losses = [record["loss"] for record in records]
         pictures = [figures.training_curves([record["step"] for record in records], losses, recall, name="loss")]
     model = run.artifacts["model"]
-    rows = [[name, _text(value)] for name, value in sorted(model.metrics.items()) if not isinstance(value, (dict, list))]
+    rows = [[name.replace("_", " "), _text(value)] for name, value in sorted(model.metrics.items()) if not isinstance(value, (dict, list))]
     return Section(
         anchor="training",
         title="Training",
         pictures=pictures,
-        explanation=(
-            "Left, the training loss; the light line is what was logged, the dark one its running mean. It should fall and then flatten. "
-            "Its height depends on the number of negatives and on the loss chosen, so it compares only runs with equal settings; recall "
-            "compares all. Right, where it was measured: recall on validation users when every item is scored."
-            if records
-            else "No losses were logged."
-        ),
+        explanation=(_curves_text(len(records), recall=bool(pictures and recall)) if records else "No losses were logged."),
         tables=[PageTable(["measure", "value"], rows)] if rows else [],
     )
 
 
+def _curves_text(records: int, *, recall: bool) -> str:
+    left = "Left, the training loss" if recall else "The training loss"
+    lines = "; the light line is what was logged, the dark one its running mean" if figures.running_mean_width(records) > 1 else ""
+    right = " Right: recall on validation users when every item is scored." if recall else ""
+    return (
+        f"{left}{lines}. It should fall and then flatten. Its height depends on the number of negatives and on the loss chosen, so it "
+        f"compares only runs with equal settings; recall compares all.{right}"
+    )
+
+
 def _data_section(meta: Mapping[str, Any]) -> Section:
-    plain = [[name.replace("_", " "), _text(value)] for name, value in sorted(meta.items()) if not isinstance(value, (dict, list))]
+    plain = [
+        [name.replace("_", " "), _text(value)]
+        for name, value in sorted(meta.items())
+        if not isinstance(value, (dict, list)) and value is not None and name not in IN_FACTS
+    ]
     splits = [name for name in ("train", "validate", "test") if name in meta.get("num_users_per_split", {})]
     tables = [PageTable(["measure", "value"], plain)]
     if splits:
         rows = [[split, _text(meta["num_users_per_split"][split]), _text(meta["num_samples"][split])] for split in splits]
         tables.insert(0, PageTable(["split", "users", "samples"], rows))
-    dropped = meta.get("dropped_rows") or {}
+    dropped = {**(meta.get("dropped_rows") or {}), **(meta.get("filtered_rows") or {})}
     drops = ", ".join(f"{_text(count)} {reason}" for reason, count in sorted(dropped.items()) if count)
     return Section(
         anchor="data",
@@ -142,49 +163,15 @@ def _cost_section(run: RunNumbers) -> Section:
         )
     sizes = [artifact.size_bytes for artifact in run.artifacts.values()]
     pictures.append(figures.artifact_sizes(list(run.artifacts), sizes, name="sizes"))
-    total = f"All steps together took {seconds_text(sum(timing.seconds for timing in run.timings))}. " if run.timings else ""
+    grey = " Grey steps found their artifact already made." if any(timing.reused for timing in run.timings) else ""
     return Section(
         anchor="cost",
         title="Time and space",
         pictures=pictures,
         explanation=(
-            f"{total}{'Above: the time of each step; below: ' if run.timings else 'Shown: '}the size of what each step left on disk, "
-            f"{bytes_text(sum(sizes))} in all. Grey steps found their artifact already made."
+            f"{'Above: the time of each step; below: the' if run.timings else 'The'} size of what each step left on disk, "
+            f"{bytes_text(sum(sizes))} in all.{grey}"
         ),
-    )
-
-
-def _lineage_section(artifacts: Mapping[str, Artifact]) -> Section:
-    rows = [
-        [name, artifact.step, artifact.digest[:16], ", ".join(sorted(artifact.manifest["inputs"])), bytes_text(artifact.size_bytes)]
-        for name, artifact in artifacts.items()
-    ]
-    code = sorted({f"{artifact.manifest['code_version']} ({artifact.manifest['code_digest'][:12]})" for artifact in artifacts.values()})
-    folded = [
-        PageTable(
-            ["option", "value"],
-            [[key, _text(value)] for key, value in sorted(artifact.params.items())],
-            caption=f"{artifact.step}: configuration",
-            text_columns=2,
-        )
-        for artifact in artifacts.values()
-        if artifact.params
-    ]
-    digests = [
-        [f"{name} ← {source}", digest] for name, artifact in artifacts.items() for source, digest in sorted(artifact.lineage.items())
-    ]
-    digests = [*[[name, artifact.digest] for name, artifact in artifacts.items()], *digests]
-    folded.append(PageTable(["artifact", "sha256"], digests, caption="Full digests and lineage", text_columns=2))
-    return Section(
-        anchor="lineage",
-        title="Configuration and lineage",
-        lead=f"Code: {', '.join(code)}.",
-        tables=[PageTable(["artifact", "step", "digest", "made from", "size"], rows, text_columns=4)],
-        explanation=(
-            "A digest identifies an artifact's content, parameters and ancestry together: two runs with equal digests are the same run. "
-            "Open the lines below for every option."
-        ),
-        folded=folded,
     )
 
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nann.manifests import read_manifest
-from nann.reporting.page import Page, PageTable, Section, render
+from nann.reporting.page import PAGE_NAME, Page, PageTable, Section, render
 from nann.reporting.text import bytes_text, number_text
-
-PAGE_NAME = "report.html"
 
 
 def page_of(artifact: Path) -> str:

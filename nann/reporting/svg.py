@@ -19,11 +19,34 @@ BLUE = "#1f5fa8"
 LIGHT_BLUE = "#8fb8e0"
 ORANGE = "#d9772b"
 GREEN = "#3d8b5f"
+PURPLE = "#7a5aa6"
 GREY = "#9aa3ad"
 LIGHT_GREY = "#cfd5db"
 INK = "#24303c"
 GRID = "#e6eaee"
-SERIES = (BLUE, ORANGE, GREEN, "#7a5aa6", GREY)
+SAGE = "#b9c9b0"
+LILAC = "#c9b8cf"
+SAND = "#d8c3a5"
+MOSS = "#8fa58a"
+BRONZE = "#a98f6a"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, GREY)
+# Colour -> the one that takes its place on a dark ground.
+DARK = {
+    BLUE: "#5b9fe8",
+    LIGHT_BLUE: "#b3d1ee",
+    ORANGE: "#ea9655",
+    GREEN: "#62b98a",
+    PURPLE: "#ab8fd6",
+    GREY: "#8a95a0",
+    LIGHT_GREY: "#5c6670",
+    INK: "#dfe6ec",
+    GRID: "#333d47",
+    SAGE: "#76866d",
+    LILAC: "#84718b",
+    SAND: "#94805f",
+    MOSS: "#64805e",
+    BRONZE: "#8f744c",
+}
 
 _STYLE: Any = {  # matplotlib types its keys as a literal; a wrong one fails when it is applied
     "axes.axisbelow": True,
@@ -76,12 +99,13 @@ def to_svg(figure: Figure, *, name: str, label: str) -> str:
         label: what the picture shows, for those who cannot see it.
 
     Returns:
-        the element, without XML prolog, metadata or fixed size.
+        the element, without XML prolog, metadata or fixed size. The page chooses its colours (`color_variable`); alone it is light.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
+    text = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _themed, text)
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
     text = re.sub(r'\bhref="#([^"]+)"', rf'href="#{name}-\1"', text)
@@ -90,3 +114,13 @@ def to_svg(figure: Figure, *, name: str, label: str) -> str:
     sized = re.sub(r'\s(width|height)="[^"]*"', "", opening)
     sized = sized.replace("<svg", f'<svg role="img" aria-label="{html.escape(label, quote=True)}"', 1)
     return sized + text[len(opening) :]
+
+
+def color_variable(color: str) -> str:
+    """The CSS variable that holds a colour of `DARK`."""
+    return f"--c{color.removeprefix('#')}"
+
+
+def _themed(found: re.Match[str]) -> str:
+    name, color = found.groups()
+    return f"{name}: var({color_variable(color)}, {color})" if color in DARK else found.group()

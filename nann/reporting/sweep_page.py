@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nann.contents import opening, read_json
 from nann.forms import SweepResult
 from nann.reporting import svg
 from nann.reporting.page import Card, Page, PageTable, Section
+from nann.reporting.text import share_range_text
 
 Trial = Mapping[str, Any]
 
@@ -31,7 +30,7 @@ def sweep_page(sweep: Mapping[str, Any]) -> Page:
         title="Sweep over training settings",
         subtitle=f"{len(trials)} trials, {metric} on {sweep['num_users']:,} validation users",
         cards=[
-            Card(metric, f"{best:.4f}", f"± {standard_error(best, sweep['num_users']):.4f} (standard error)"),
+            Card(metric, f"{best:.4f}", f"95 %: {share_range_text(best, sweep['num_users'], 4)}"),
             *(Card(name.partition(".")[2], str(value), "chosen") for name, value in chosen["settings"].items()),
         ],
         sections=[
@@ -41,7 +40,7 @@ def sweep_page(sweep: Mapping[str, Any]) -> Page:
                 pictures=[_rung_lines(sweep)],
                 explanation=(
                     "Each line is a trial, each point a finished training over that share of the steps. Only the best trials of a rung go "
-                    "on to the next; the chosen one is blue. Differences below two standard errors may be chance."
+                    "on to the next; the chosen one is blue. Trials within the interval above may differ by chance alone."
                 ),
                 tables=[PageTable(header, rows)],
             ),
@@ -81,11 +80,6 @@ def read_trials(sweep: Path) -> tuple[list[str], list[list[str]], str]:
     result = read_json(path, SweepResult, "the result of a sweep", step="sweep")
     with opening(path, "the result of a sweep", step="sweep"):
         return *trial_table(result), "Trials"
-
-
-def standard_error(share: float, users: int) -> float:
-    """Standard error of a share of users."""
-    return float(np.sqrt(share * (1 - share) / users)) if users else 0.0
 
 
 def _recall_text(trial: Trial, rung: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from nann.evaluation.intervals import wilson
+
 
 def number_text(value: float | int | None, digits: int = 3) -> str:
     """Whole numbers with thousands separators, others with ``digits`` significant digits at least; "-" for None."""
@@ -37,6 +39,14 @@ def seconds_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def share_range_text(share: float, users: int, digits: int = 3) -> str:
+    """The 95 % interval of a share of users (Wilson): ``0.110 to 0.137``; empty without users."""
+    if not users:
+        return ""
+    low, high = wilson(share * users, users)
+    return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def list_lengths(names: Iterable[str]) -> list[int]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from matplotlib.ticker import PercentFormatter
 
+from nann.evaluation.intervals import Z
 from nann.reporting import svg
 from nann.reporting.page import Card, Page, PageTable, Section
-from nann.reporting.text import number_text, share_text
+from nann.reporting.text import number_text, share_range_text, share_text
 
 Tuning = Mapping[str, Any]
 
@@ -29,8 +30,8 @@ def tuning_page(tuning: Tuning) -> Page:
             ",".join(map(str, points[n]["ef"])),
             ",".join(map(str, points[n]["rounds"])),
             "index" if points[n]["start_level"] < 0 else str(points[n]["start_level"]),
-            f"{points[n][f'coverage@{k}']:.4f} ± {points[n][f'coverage_se@{k}']:.4f}",
-            f"{points[n][f'recall@{k}']:.4f} ± {points[n][f'recall_se@{k}']:.4f}",
+            f"{points[n][f'coverage@{k}']:.4f}\n{_mean_range(points[n][f'coverage@{k}'], points[n][f'coverage_se@{k}'])}",
+            f"{points[n][f'recall@{k}']:.4f}\n{share_range_text(points[n][f'recall@{k}'], tuning['num_users'], 4)}",
             f"{points[n]['items_scored_mean']:,.0f}",
             share_text(points[n]["items_scored_share"]),
             f"{points[n]['p50_ms']:.1f}",
@@ -54,12 +55,18 @@ def tuning_page(tuning: Tuning) -> Page:
                 pictures=[_curve(points, tuning["chosen"], k)],
                 explanation=(
                     f"Each point is one search on one graph. coverage@{k} is the share of the exact top {k} that is found; the chosen "
-                    "point, ringed, is the one with the fewest items scored among those that reach the targets within the latency budget."
+                    "point, ringed, is the one with the fewest items scored among those that reach the targets within the latency budget. "
+                    "The smaller figures are 95 % intervals."
                 ),
                 tables=[PageTable(header, rows)],
             )
         ],
     )
+
+
+def _mean_range(mean: float, error: float) -> str:
+    """The 95 % interval of a mean of shares, which lies between 0 and 1."""
+    return f"{max(0.0, mean - Z * error):.4f} to {min(1.0, mean + Z * error):.4f}"
 
 
 def _curve(points: Sequence[Mapping[str, Any]], chosen: int, k: int) -> str:

@@ -26,8 +26,9 @@ from nann.errors import ArtifactError, NannError
 from nann.export import open_graph, served_inputs
 from nann.export.retrieval_graph import SAVED_MODELS
 from nann.export.trace import trace_requests
+from nann.option_types import stored_params
 from nann.reporting.benchmark_page import benchmark_page
-from nann.reporting.page import render
+from nann.reporting.frame import write_page
 from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def benchmark(*, converted_model: Path, dataset: Path, benchmark: Path, config: 
         figures = {**graphs[first], "graph": first, "graphs": graphs, "peak_rss_bytes": peak_rss_bytes()}
         write_json(directory / "latency.json", figures)
         _write_latencies(directory / "latencies.parquet", joined)
-        (directory / "report.html").write_text(render(benchmark_page(figures, joined[first].latency_ms)), encoding="utf-8")
+        write_page(directory, benchmark_page(figures, joined[first].latency_ms), writer.artifacts, {"benchmark": stored_params(config)})
         writer.metrics.update(figures)
     return writer.result()
 

@@ -22,8 +22,9 @@ from nann.dataset import Dataset
 from nann.dataset.inputs import BEHAVIOR
 from nann.digests import sha256_files
 from nann.errors import ArtifactError
+from nann.option_types import stored_params
 from nann.reporting.data_check_page import data_check_page
-from nann.reporting.page import render
+from nann.reporting.frame import write_page
 from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def check_data(
         write_json(directory / "statistics.json", {name: value for name, value in statistics.items() if name != "sketches"})
         write_json(directory / "verdict.json", verdict)
         write_json(directory / SERIES_NAME, series_of(before if refused else [*before, statistics], config.keep))
-        (directory / "report.html").write_text(render(data_check_page(verdict, statistics, before)), encoding="utf-8")
+        write_page(directory, data_check_page(verdict, statistics, before), writer.artifacts, {"check-data": stored_params(config)})
         writer.metrics.update({"passed": int(not refused), "refused": ", ".join(refused), "windows_before": len(before)})
         writer.metrics.update({name: value for name, value in statistics["figures"].items() if value is not None})
     for check in checks:

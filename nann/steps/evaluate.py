@@ -23,8 +23,9 @@ from nann.evaluation.simple_methods import Known, simple_lists
 from nann.evaluation.summary import summarize, users_table
 from nann.evaluation.verdict import evaluation_warnings
 from nann.export import ConvertedModel
+from nann.option_types import stored_params
 from nann.reporting.evaluation_page import evaluation_page
-from nann.reporting.page import render
+from nann.reporting.frame import write_page
 from nann.retrieval.inner_product import InnerProductSearch, is_inner_product
 from nann.steps.opening import open_step
 
@@ -83,7 +84,7 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
             write_json(directory / "curve.json", curve)
         write_json(directory / "metrics.json", metrics)
         pq.write_table(table, directory / "users.parquet", compression="zstd")
-        (directory / "report.html").write_text(render(evaluation_page(metrics, curve)), encoding="utf-8")
+        write_page(directory, evaluation_page(metrics, curve), writer.artifacts, {"evaluate": stored_params(config)})
         writer.metrics.update({name: value for name, value in metrics.items() if name not in DETAILS and value is not None})
     for sentence in metrics["warnings"]:
         logger.warning("%s", sentence)

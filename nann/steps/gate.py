@@ -21,8 +21,9 @@ from nann.evaluation.gate import check_candidate
 from nann.evaluation.lists import chosen_users, collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
 from nann.export import ConvertedModel, ExportedRetrieval
+from nann.option_types import stored_params
+from nann.reporting.frame import write_page
 from nann.reporting.gate_page import gate_page
-from nann.reporting.page import render
 from nann.steps.in_service import read_version
 from nann.steps.opening import open_step
 
@@ -99,7 +100,7 @@ def gate(*, converted_model: Path, dataset: Path, in_service: Path, gate: Path, 
             "figures": figures,
         }
         write_json(directory / "gate.json", result)
-        (directory / "report.html").write_text(render(gate_page(result)), encoding="utf-8")
+        write_page(directory, gate_page(result), writer.artifacts, {"gate": stored_params(config)})
         writer.metrics.update({"passed": int(result["passed"]), "users": result["users"], **figures})
     for check in checks:
         logger.info("%s %.4g, bound %.4g: %s", check["name"], check["candidate"], check["bound"], "kept" if check["passed"] else "BROKEN")

@@ -25,7 +25,7 @@ from nann.replay.log import Questions, ReplayLog, first_events, held_out_users, 
 from nann.replay.models import WindowModel, make_model
 from nann.replay.prior import HOUR, log_prior
 from nann.replay.scan import ScorerScan
-from nann.reporting.page import render
+from nann.reporting.frame import write_page
 from nann.reporting.replay_page import replay_page
 from nann.steps.opening import open_step
 
@@ -83,7 +83,7 @@ def replay(*, dataset: Path, replay: Path, config: ReplayConfig, overwrite: bool
             walk.visit(number, moment, len(moments))
         result = {"config": params, "windows": walk.records}
         write_json(directory / "replay.json", result)
-        (directory / "report.html").write_text(render(replay_page(result)), encoding="utf-8")
+        write_page(directory, replay_page(result), writer.artifacts, {"replay": params})
         for work in ("work", "models"):
             shutil.rmtree(directory / work, ignore_errors=True)
         writer.metrics.update(_summary(walk.records, config))

@@ -19,6 +19,8 @@ from nann.evaluation.best_baseline import BEST_BASELINE, best_names, simple_name
 from nann.evaluation.comparison import read_ranks
 from nann.forms import Metrics
 from nann.option_types import stored_params
+from nann.reporting.frame import write_page
+from nann.reporting.seeds_page import seeds_page
 from nann.steps.compare import compare_ranks
 from nann.steps.evaluate import DETAILS
 from nann.steps.opening import open_step
@@ -35,7 +37,7 @@ def seeds(*, dataset: Path, seed_runs: Path, steps: Mapping[str, StepConfig], co
 
     Args:
         dataset: artifact of `convert`.
-        seed_runs: directory to write: ``seed-N/`` with the artifacts of each seed, and ``seeds.json``.
+        seed_runs: directory to write: ``seed-N/`` with the artifacts of each seed, ``seeds.json``, and ``report.html``.
         steps: name -> config of each step that `seeds` runs; the seed of training is replaced.
         config: the options.
         overwrite: replace a differing artifact.
@@ -65,6 +67,7 @@ def seeds(*, dataset: Path, seed_runs: Path, steps: Mapping[str, StepConfig], co
             evaluations.append(_run(dataset, directory / f"seed-{seed}", {**trusting, **own}))
         result = summarize_seeds(evaluations, config)
         write_json(directory / "seeds.json", result)
+        write_page(directory, seeds_page(result, config.seeds, config.ks), writer.artifacts, params)
         k = max(config.ks)
         names = (f"recall_all@{k}", f"recall_retrieval@{k}", f"coverage@{k}")
         writer.metrics.update({name: result["figures"][name]["mean"] for name in names})

@@ -16,7 +16,7 @@ from nann.config_file import config_text
 from nann.dataset import Dataset
 from nann.errors import ArtifactError, TrainingError
 from nann.option_types import stored_params
-from nann.reporting.page import render
+from nann.reporting.frame import write_page
 from nann.reporting.sweep_page import sweep_page
 from nann.steps.opening import open_step
 from nann.steps.table import SWEEP, TRAIN
@@ -61,7 +61,7 @@ def sweep(
         raise SpaceError("the space holds one combination, so there is nothing to choose from; list more values")
     shared = TrainConfig(**dict(steps[TRAIN.name])).model_copy(update={"validate_users": config.users, "validations": 1})
     configs = [apply(shared, settings) for settings in trials]
-    params = {SWEEP.name: stored_params(config), "base": stored_params(shared), "trials": trials}
+    params: dict[str, Any] = {SWEEP.name: stored_params(config), "base": stored_params(shared), "trials": trials}
     writer = open_step("sweep", locals(), params=params)
     if writer.is_current:
         return writer.current()
@@ -76,7 +76,7 @@ def sweep(
         (directory / JOURNAL_NAME).unlink()
         write_json(directory / "sweep.json", result)
         (directory / "chosen.yaml").write_text(config_text(_sections(trials[result["chosen"]])), encoding="utf-8")
-        (directory / "report.html").write_text(render(sweep_page(result)), encoding="utf-8")
+        write_page(directory, sweep_page(result), writer.artifacts, {SWEEP.name: params[SWEEP.name], TRAIN.name: params["base"]})
         best = result["trials"][result["chosen"]]
         writer.metrics.update({**best["settings"], config.metric: best["recall"][-1], "num_trials": len(trials), "num_users": num_users})
     return writer.result()

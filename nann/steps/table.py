@@ -290,6 +290,7 @@ REPLAY = Step(
 REPORT = Step(
     "report",
     "Write one HTML page about a whole run.",
+    config="nann.config:ReportConfig",
     reads=("dataset", "model", "embeddings", "index", "converted_model", "evaluation", "benchmark"),
     writes="report",
     after=("publish",),

@@ -19,7 +19,8 @@ from nann.evaluation.lists import collect_lists
 from nann.evaluation.scan import exact_scan
 from nann.export import ConvertedModel
 from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw, enter_at_untrained
-from nann.reporting.page import render
+from nann.option_types import stored_params
+from nann.reporting.frame import write_page
 from nann.reporting.tuning_page import tuning_page
 from nann.steps.opening import open_step
 from nann.steps.table import BUILD_INDEX, REWRITE
@@ -93,7 +94,7 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
         }
         write_json(directory / "tuning.json", result)
         (directory / "chosen.yaml").write_text(config_text(_chosen(points[chosen])), encoding="utf-8")
-        (directory / "report.html").write_text(render(tuning_page(result)), encoding="utf-8")
+        write_page(directory, tuning_page(result), writer.artifacts, {"tune": stored_params(config)})
         writer.metrics.update({**points[chosen], "reached": result["reached"], "num_users": result["num_users"]})
     if not result["reached"]:
         logger.warning(

@@ -48,7 +48,7 @@ def test_intervals_places_and_groups() -> None:
 def test_no_name_of_a_baseline_is_cut_off(tmp_path: Path) -> None:
     names = ("popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn", "sequential_rules")
     group = {"group": "0-3", "users": 1200, "recall_retrieval@200": 0.5, "recall_all@200": 0.5, **{f"{name}@200": 0.25 for name in names}}
-    more = METRICS | {"baselines": dict.fromkeys(names, {"recall@200": 0.25}), "groups": {"history_length": [group]}}
+    more = METRICS | {"baselines": {name: {"recall@200": 0.25} for name in names}, "groups": {"history_length": [group]}}
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation" / "metrics.json").write_text(json.dumps(more))
     stream = io.StringIO()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,92 @@ import numpy as np
 import pytest
 
 from nann.artifacts import Artifact
+from nann.reporting.benchmark_page import benchmark_page
+from nann.reporting.compare_page import compare_page
+from nann.reporting.data_check_page import data_check_page
+from nann.reporting.evaluation_page import evaluation_page
+from nann.reporting.gate_page import gate_page
+from nann.reporting.page import Page
+from nann.reporting.replay_page import replay_page
 from nann.reporting.run_page import RunNumbers, StepTiming
+from nann.reporting.seeds_page import seeds_page
+from nann.reporting.step_page import step_page
+from nann.reporting.sweep_page import sweep_page
+from nann.reporting.tuning_page import tuning_page
 
 KS = (5, 10)
-VOID = {"meta", "br", "hr", "img", "link", "input"}
+VOID = {"meta", "br", "hr", "img", "link", "input", "wbr"}
+
+
+SWEEP = {
+    "chosen": 0,
+    "metric": "recall_all@200",
+    "num_users": 68,
+    "rungs": [0.5, 1.0],
+    "trials": [
+        {
+            "trial": number,
+            "settings": {"train.num_neg": 8 * (number + 1), "train.loss": "sampled-softmax", "train.learning_rate": 0.003},
+            "recall": [0.5, 0.75][: 2 - number],
+            "seconds": [11.5, 19.5][: 2 - number],
+            "status": ("finished", "stopped")[number],
+            "error": "",
+        }
+        for number in range(2)
+    ],
+}
+POINT = {"graph": "exported", "start_level": -1, "items_scored_mean": 8514.5, "items_scored_share": 0.426, "p50_ms": 6.5, "recall@10": 0.75}
+POINT |= {"coverage@10": 0.995, "coverage_se@10": 0.004, "recall_se@10": 0.02, "ef": [500, 400, 200], "rounds": [8, 2, 1]}
+TUNING = {"k": 10, "num_users": 68, "num_items": 20_000, "exact_recall": 0.75, "chosen": 1, "reached": True}
+TUNING |= {"points": [POINT, {**POINT, "graph": "48:400", "items_scored_share": 0.25, "items_scored_mean": 5000.0}]}
+MEASURED = {"recall": 0.5, "recall_standard_error": 0.02, "coverage": 0.99, "latency_ms": 5.25}
+CHECK = {"name": "recall", "candidate": 0.5, "in_service": 0.49, "at_least": True, "bound": 0.48, "passed": True}
+GATE = {"k": 200, "version_in_service": 3, "users": 900, "passed": False, "figures": {"candidate": MEASURED, "in_service": MEASURED}}
+GATE |= {"checks": [CHECK, {**CHECK, "name": "latency_ms", "candidate": 9.5, "bound": 7.5, "at_least": False, "passed": False}]}
+COUNTS = {"hours": [50, 70, 60], "popularity": [5, 9, 30], "activity": [0, 20, 40, 10]}
+FIGURES = {"rows": 11860.0, "users": 800.0, "items": 600.0, "bad_share": 0.001, "new_items": 0.1, "new_categories": 0.0, "new_users": None}
+WINDOW = {"figures": FIGURES, "counts": COUNTS, "range": [1511539369, 1512316799]}
+RULE = {"name": "rows", "value": 11860.0, "past": [10000.0, 12000.0], "low": 5000.0, "high": 24000.0, "passed": True, "accepted": False}
+CAUSES = {"causes": ["a part of the window is missing", "a source or a kind of events is gone"]}
+VERDICT = {"passed": False, "compared": True, "windows_before": 2, "refused": ["gap_hours"]}
+VERDICT |= {
+    "checks": [{**RULE, **CAUSES}, {**RULE, **CAUSES, "name": "gap_hours", "value": 14.5, "low": None, "high": 10, "passed": False}]
+}
+ANSWERS = {f"{part}@{k}": 0.25 for part in ("recall", "recall_known", "recall_new", "recall_older") for k in KS} | {
+    "users": 500,
+    "known": 400,
+    "new": 50,
+}
+METHOD = {"recall": ANSWERS, "prior_alone": ANSWERS, "held_out": {"0": ANSWERS, "1": ANSWERS}, "processor_seconds": 75.5, "steps": 1200}
+METHOD |= {"wall_seconds": 50.5, "epochs": 3.0, "weight": 0.5, "table_bytes": 5_000_000, "item_rows": 1234}
+METHODS = ("scratch", "warm-static", "warm-ev", "warm-adaptive")
+REPLAY = {
+    "config": {"ks": list(KS), "methods": list(METHODS), "window_hours": 24},
+    "windows": [
+        {
+            "moment": 1511539200 + 86400 * number,
+            "users": 500,
+            "methods": dict.fromkeys(METHODS, METHOD),
+            "simple": dict.fromkeys(("popularity_6h", "popularity_24h", "item_cf_48h"), ANSWERS),
+        }
+        for number in range(4)
+    ],
+}
+PAIRED = {"mean_a": 0.5, "mean_b": 0.45, "difference": 0.05, "interval": [0.01, 0.09], "ratio": 1.111, "ratio_interval": [1.02, 1.2]}
+PAIRED |= {"p_value": 0.0123, "test": "McNemar"}
+COMPARISON = {"name_a": "runs/a/evaluation", "name_b": "runs/b/evaluation", "num_users": 900, "seeds_a": 2, "seeds_b": 1}
+COMPARISON |= {"figures": dict.fromkeys(("recall@50", "recall@200", "ndcg@50", "ndcg@200"), PAIRED)}
+COMPARISON |= {f"per_seed_{side}": dict.fromkeys(COMPARISON["figures"], values) for side, values in (("a", [0.5, 0.5]), ("b", [0.45]))}
+SPREAD = {"values": [0.5, 0.52], "mean": 0.51, "deviation": 0.014}
+SEEDS = {
+    "num_users": 900,
+    "figures": dict.fromkeys([f"{name}@{k}" for k in KS for name in ("recall_all", "recall_retrieval", "coverage")], SPREAD),
+    "baselines": {
+        name: {lists: {f"recall@{k}": PAIRED for k in KS} for lists in ("all", "retrieval")} for name in ("category_popularity", "item_cf")
+    },
+    "best_baseline": {f"{part}@{k}": value for k in KS for part, value in (("name", "item_cf"), ("recall", 0.45))},
+    **{f"ratio_to_best_baseline@{k}": {"retrieval": {"ratio": 1.13, "interval": [1.02, 1.2]}} for k in KS},
+}
 
 
 class PageReader(HTMLParser):
@@ -97,7 +180,13 @@ def metrics() -> dict[str, Any]:
         "intervals": {
             **{name: [0.21, 0.29] for name in own},
             "ratio_to_best_baseline@10": [1.12, 1.38],
-            "baselines": {name: {f"{metric}@{k}": [0.06, 0.08] for metric in ("ndcg", "mrr") for k in KS} for name in baselines},
+            **{f"recall_{kind}@{k}": [0.3, 0.6] for kind in ("all", "retrieval") for k in KS},
+            **{f"coverage@{k}": [0.95, 0.99] for k in KS},
+            "baselines": {
+                name: {f"{metric}@{k}": [0.06, 0.08] for metric in ("ndcg", "mrr") for k in KS}
+                | {f"recall@{k}": [value / 2, value * 1.5] for k in KS}
+                for name, value in baselines.items()
+            },
         },
         "groups": {"target_train_events": [group, {**group, "group": "1-4"}], "history_length": [group], "target_in_history": [group]},
     }
@@ -179,7 +268,41 @@ def run(metrics: dict[str, Any], curve: dict[str, Any], latency: dict[str, Any],
         "dropped_rows": {"bad <time>": 3},
     }
     timings = [StepTiming("convert", 0.5, True), StepTiming("train", 75.0, False)]
-    return RunNumbers(artifacts, meta, training, metrics, curve, latency, latency_ms, timings)
+    user = {"user_id": 77, "history": [4, 5, 6, 7], "target_row": 9, "rank_retrieval": 0, "retrieved": [3, 1, 2, 8]}
+    written = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
+    return RunNumbers(
+        artifacts=artifacts,
+        meta=meta,
+        training=training,
+        metrics=metrics,
+        curve=curve,
+        latency=latency,
+        latency_ms=latency_ms,
+        timings=timings,
+        examples=[user],
+        name=lambda row: f"item {row}",
+        titled=True,
+        written=written,
+    )
+
+
+@pytest.fixture
+def pages(metrics: dict[str, Any], curve: dict[str, Any], latency: dict[str, Any], latency_ms: np.ndarray) -> dict[str, Page]:
+    """The page of every step that has one, and of a comparison, of made-up numbers."""
+    manifest = {"step": "evaluate", "params": {"ks": [5]}, "metrics": {"recall": 0.5}, "lineage": {"dataset": "ab" * 32}}
+    manifest |= {"files": {"a.json": {"size_bytes": 5, "sha256": "cd" * 32}}, "code_version": "0.1", "code_digest": "ef" * 32}
+    return {
+        "evaluation": evaluation_page(metrics, curve),
+        "benchmark": benchmark_page(latency, latency_ms),
+        "sweep": sweep_page(SWEEP),
+        "tuning": tuning_page(TUNING),
+        "gate": gate_page(GATE),
+        "data_check": data_check_page(VERDICT, WINDOW, [WINDOW, WINDOW]),
+        "replay": replay_page(REPLAY),
+        "seeds": seeds_page(SEEDS, (1, 2), KS),
+        "compare": compare_page(COMPARISON, "retrieval"),
+        "step": step_page(manifest),
+    }
 
 
 @pytest.fixture

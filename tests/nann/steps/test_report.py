@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nann.config import BenchmarkConfig, EvaluateConfig
+from nann.config import BenchmarkConfig, EvaluateConfig, ReportConfig
 from nann.errors import ArtifactError
 from nann.reporting.run_page import StepTiming
 from nann.steps.benchmark import benchmark
@@ -31,21 +31,21 @@ def artifacts(untrained_run: Any, tmp_path_factory: pytest.TempPathFactory) -> d
 def test_the_page_shows_the_run_and_is_kept_when_nothing_changed(artifacts: dict[str, Path], tmp_path: Path) -> None:
     timings = tmp_path / "steps.jsonl"
     timings.write_text(json.dumps({"step": "rewrite", "seconds": 12.25, "status": "done", "reused": False}) + "\n")
-    result = report(**artifacts, report=tmp_path / "report")
+    result = report(**artifacts, report=tmp_path / "report", config=ReportConfig())
     page = (tmp_path / "report" / "report.html").read_text()
     metrics = json.loads((artifacts["evaluation"] / "metrics.json").read_text())
     for part in (f"{metrics['recall_all@20']:.4f}", "12.2 s", "log.csv", "ef_construction", "converted_model"):
         assert part in page
     assert not result.reused
     timings.write_text("")
-    assert report(**artifacts, report=tmp_path / "report").reused
+    assert report(**artifacts, report=tmp_path / "report", config=ReportConfig()).reused
 
 
 def test_parts_of_two_runs_are_refused(artifacts: dict[str, Path], untrained_string_run: Any, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="belongs to dataset"):
-        report(**{**artifacts, "dataset": untrained_string_run.artifacts["dataset"]}, report=tmp_path / "report")
+        report(**{**artifacts, "dataset": untrained_string_run.artifacts["dataset"]}, report=tmp_path / "report", config=ReportConfig())
     with pytest.raises(ArtifactError, match=r"nann rewrite.*belongs to index"):
-        report(**{**artifacts, "converted_model": untrained_string_run.converted_model}, report=tmp_path / "report")
+        report(**{**artifacts, "converted_model": untrained_string_run.converted_model}, report=tmp_path / "report", config=ReportConfig())
     assert list(tmp_path.iterdir()) == []
 
 
