@@ -101,8 +101,8 @@ def render(page: Page) -> str:
 
 
 def _breakable(text: str) -> Markup:
-    """A text whose lines may end after an underscore, too."""
-    return Markup(str(escape(text)).replace("_", "_<wbr>"))
+    """A text whose lines may end after an underscore or a comma, too."""
+    return Markup(re.sub(r"([_,])(?=\w)", r"\1<wbr>", str(escape(text))))
 
 
 def _commands(text: str) -> Markup:

@@ -174,8 +174,8 @@ def wide_run(run: RunNumbers) -> RunNumbers:
         part |= dict.fromkeys(names, part["item_cf"])
     recalls = {f"{name}@10": 0.25 for name in names} | {f"recall_{kind}@10": 0.5 for kind in ("all", "retrieval")}
     group = {"users": 1234, **recalls, "intervals": {name: [0.123, 0.987] for name in recalls}}
-    for division, labels in (("target_train_events", ("0", "1-4", "5-19", "20-99", "100+")), ("target_in_history", ("no", "yes"))):
-        metrics["groups"][division] = [{**group, "group": label} for label in labels]
+    divisions = {"target_train_events": ("0", "1-4", "5-19", "20-99", "100+"), "target_in_history": ("no", "yes")}
+    metrics["groups"] = {name: [{**group, "group": label} for label in labels] for name, labels in divisions.items()}
     user = {"user_id": 10**12, "history": [1, 2, 3], "target_row": 2, "rank_retrieval": 7, "retrieved": [3, 1, 2]}
 
     def name(row: int) -> str:
@@ -208,7 +208,7 @@ def test_nothing_of_a_run_is_clipped_or_faint(run: RunNumbers, browser: Browser,
 
 
 def test_nothing_of_a_step_is_clipped_or_faint(pages: dict[str, Page], browser: Browser, tmp_path: Path) -> None:
-    assert {name: looked_at(page, browser, tmp_path / f"{name}.html") for name, page in pages.items()} == dict.fromkeys(pages, [])
+    assert {name: looked_at(page, browser, tmp_path / f"{name}.html") for name, page in pages.items()} == {name: [] for name in pages}
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -16,8 +16,8 @@ PICTURES: dict[str, Callable[[str], str]] = {
         STEPS, np.exp(-np.arange(50) / 9).tolist(), {"@5": [(100, 0.1), (490, 0.3)]}, name=name
     ),
     "training of one record": lambda name: figures.training_curves([7], [0.5], name=name),
-    "recall": lambda name: figures.recall_bars([5, 10], [figures.Bars("a & b", "#888888", [0.1, 0.2], [0.01, 0.02])], name=name),
-    "recall of nothing found": lambda name: figures.recall_bars([5], [figures.Bars("none", "#888888", [0.0], [0.0])], name=name),
+    "recall": lambda name: figures.recall_bars([5, 10], [figures.Bars("a & b", "#888888", [0.1, 1.0], [(0.0, 0.2), None])], name=name),
+    "recall of nothing found": lambda name: figures.recall_bars([5], [figures.Bars("none", "#888888", [0.0], [(0.0, 0.1)])], name=name),
     "width": lambda name: figures.width_curves(
         figures.WidthCurve([10, 20.5], {5: [0.5, 0.9]}, {5: [0.1, 0.2]}, {5: 0.25}, chosen=1), name=name
     ),
@@ -57,7 +57,6 @@ def test_ids_are_its_own_and_all_references_resolve(picture: str) -> None:
 
 def test_values_and_labels_are_text() -> None:
     text = "".join(ET.fromstring(PICTURES["recall"]("a")).itertext())
-    assert "0.200" in text
     assert "a & b" in text
     assert "recall@10" in text
 

@@ -18,7 +18,7 @@ MANIFEST = {
 
 def test_a_step_without_a_page_of_its_own_shows_its_manifest(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST))
-    text = page_of(tmp_path)
+    text = page_of(tmp_path).replace("<wbr>", "")
     for part in ("<h1>extract</h1>", "1,234", "share.seen", "0.25", "8,192", "&lt;x&gt;", "log:a.csv", "efefefefefef", "item_embs.npy"):
         assert part in text
     assert "<x>" not in text
