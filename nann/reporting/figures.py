@@ -85,12 +85,14 @@ def grouped_bars(groups: Sequence[str], series: Sequence[Bars], *, name: str, la
         for place, bars in enumerate(series):
             x = np.arange(len(groups)) + (place - (len(series) - 1) / 2) * width
             axes.bar(x, bars.values, width * 0.92, color=bars.color, label=bars.label)
-            ranges = [interval or (value, value) for value, interval in zip(bars.values, bars.intervals, strict=True)]
-            for at, value, (low, high) in zip(x, bars.values, ranges, strict=True):
+            for at, value, interval in zip(x, bars.values, bars.intervals, strict=True):
+                if interval is None:
+                    continue
+                low, high = interval
                 axes.errorbar(
                     at, value, [[max(0.0, value - low)], [max(0.0, high - value)]], fmt="none", ecolor=svg.INK, elinewidth=0.9, capsize=2.5
                 )
-            top = max([top, *bars.values, *(high for _, high in ranges)])
+            top = max([top, *bars.values, *(interval[1] for interval in bars.intervals if interval)])
         axes.set_xticks(np.arange(len(groups)), list(groups))
         axes.tick_params(axis="x", length=0)
         axes.set_ylim(0, top * 1.04)

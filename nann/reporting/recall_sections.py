@@ -115,7 +115,8 @@ def range_text(interval: figures.Interval | None, text: Callable[[float], str], 
 
 def with_interval(value: float, interval: figures.Interval | None, text: Callable[[float], str] | None = None) -> str:
     """A figure, and in a line below it its interval."""
-    text = text or _three
+    if text is None:
+        return f"{value:.3f}" + (f"\n{interval[0]:.3f}-{interval[1]:.3f}" if interval else "")
     return "\n".join(part for part in (text(value), range_text(interval, text)) if part)
 
 

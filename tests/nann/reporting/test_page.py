@@ -16,8 +16,8 @@ from nann.reporting.run_page import RunNumbers, run_page
 
 Reader = Callable[[str], Any]
 QUALITY = (
-    "0.250 0.210 to 0.290",
-    "0.200 0.100 to 0.500",
+    "0.250 0.210-0.290",
+    "0.200 0.100-0.500",
     "popularity_recent: hours 6 (given)",
     "item_cf: decay 0.8 (best of 2 on 30 validation users)",
     "By history length",
@@ -55,7 +55,7 @@ def test_everything_given_as_text_is_escaped(reader: Reader) -> None:
 def test_evaluation_page_names_its_numbers(metrics: dict[str, Any], curve: dict[str, Any], reader: Reader) -> None:
     text = reader(render(evaluation_page(metrics, curve))).text
     for part in (
-        "0.450 0.300 to 0.600",
+        "0.450 0.300-0.600",
         "95 %: 95.0 % to 99.0 %",
         "item_cf",
         "97.0 %",
