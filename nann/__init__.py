@@ -15,6 +15,7 @@ except metadata.PackageNotFoundError:  # a source tree that was never installed
 _STEPS = ("convert", "train", "extract", "build_index", "rewrite", "evaluate", "benchmark", "report")
 _PLACES = {
     "generate": "nann.calls",
+    "explain": "nann.calls",
     "Retriever": "nann.serving.retriever",
     "Recommended": "nann.serving.retriever",
     "NannError": "nann.errors",

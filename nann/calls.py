@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nann.errors import NannError
 from nann.steps.table import CONFIGS, STEP_BY_NAME, Step, load_object
 
 if TYPE_CHECKING:
     from nann.artifacts import StepResult
+    from nann.explanation import Explanation
 
 
 def call_of(name: str) -> Callable[..., StepResult]:
@@ -69,6 +71,38 @@ def generate(output: str | Path, *, overwrite: bool = False, **options: Any) -> 
     config = _config("generate", load_object(CONFIGS["generate"]), options)
     result: StepResult = load_object("nann.steps.generate:generate")(output=Path(output), config=config, overwrite=overwrite)
     return result
+
+
+def explain(
+    path: str | Path,
+    item: Any,
+    history: Sequence[Any],
+    *,
+    values: Mapping[str, Sequence[str]] | None = None,
+    allow_own_models: bool = False,
+) -> Explanation:
+    """Why a model gives an item its score and its place for a history, as `nann explain` says it.
+
+    Args:
+        path: directory of a run, a service (the version in service) or a converted model.
+        item: catalogue id.
+        history: catalogue ids, oldest first.
+        values: what else the model reads, by name.
+        allow_own_models: open graphs with ops that exports are not made of.
+
+    Raises:
+        NannError: an id is not in the catalogue, or the directory holds a SavedModel alone.
+        ArtifactError: it holds no model, or a damaged one.
+    """
+    from nann.explanation import explain as explained
+    from nann.explanation.known_items import KnownItems
+    from nann.serving.places import find_model
+
+    place = find_model(path)
+    if place.alone:
+        raise NannError(f"{place.path} is a SavedModel alone, whose parts cannot be told; give the directory of the converted model")
+    items = KnownItems(place.path, allow_own_models=allow_own_models)
+    return explained(items, item, history, values=values, allow_own_models=allow_own_models)
 
 
 def _path(step: Step, artifact: str, run: str | Path | None, given: Any) -> Path:

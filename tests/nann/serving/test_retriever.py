@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,11 +39,52 @@ def test_importing_is_light_and_every_name_is_there() -> None:
 
 
 def test_the_page_runs_and_prints_what_it_says(trained_run: Any) -> None:
-    evaluated, loaded, *items = trained_run.printed
+    evaluated, loaded, *items, explained = trained_run.printed
     recall = open_artifact(trained_run.root / "evaluation", step="evaluate").metrics["recall_retrieval@50"]
     assert evaluated == f"{(trained_run.root / 'evaluation').resolve()} {recall}"
     assert loaded == ("fused 1" if scoring.available() else "portable 1")
     assert len(items) == 5 + 1 + 1
+    assert explained.endswith(" True")
+
+
+def test_an_item_is_explained_from_every_kind_of_directory(trained_run: Any) -> None:
+    history = trained_run.history()
+    (first,) = nann.Retriever.load(trained_run.root).recommend(history, k=1).ids
+    why = nann.explain(trained_run.root, first, history)
+    assert why.found
+    assert why.parts.total == pytest.approx(why.score, abs=1e-4)
+    assert nann.explain(trained_run.root / "converted_model", first, history) == why
+    with pytest.raises(nann.NannError, match="SavedModel alone"):
+        nann.explain(trained_run.root / "converted_model" / "saved_model" / "portable" / "1", first, history)
+
+
+CELLS = """
+import contextlib, io, json, os, sys
+os.chdir(sys.argv[2])
+known = {}
+for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
+    if cell["cell_type"] == "code":
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), known)
+        print(json.dumps(printed.getvalue()))
+"""
+
+
+def test_the_notebook_runs_and_prints_what_it_shows(trained_run: Any, fork_server: Any, tmp_path: Path) -> None:
+    """On the run that is there already: what the cells say is made like it, so that its steps are up to date."""
+    notebook = Path(nann.__file__).parents[1] / "examples" / "notebooks" / "quickstart.ipynb"
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    assert (content["nbformat"], content["nbformat_minor"]) == (4, 5)
+    shown = ["".join(output["text"]) for cell in content["cells"] if cell["cell_type"] == "code" for output in cell["outputs"]]
+    shutil.copytree(trained_run.root, tmp_path / "runs" / "mine")
+    done = fork_server.run(CELLS, str(notebook), str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [text.count("\n") for text in printed] == [text.count("\n") for text in shown]
+    assert printed[0] == shown[0]
+    assert (trained_run.root / "model" / "manifest.json").read_bytes() == (
+        tmp_path / "runs" / "mine" / "model" / "manifest.json"
+    ).read_bytes()
 
 
 def test_options_of_steps_do_not_hide_each_other() -> None:
