@@ -80,7 +80,7 @@ def test_other_users_and_longer_lists_are_refused(evaluations: dict[str, Path], 
         compare(a=[untrained_run.converted_model], b="item_cf", config=CONFIG)
 
 
-def test_the_command(evaluations: dict[str, Path]) -> None:
+def test_the_command(evaluations: dict[str, Path], tmp_path: Path) -> None:
     path = str(evaluations["test"])
     done = CliRunner().invoke(main, ["compare", path, "item_cf", "--ks", "5,20", "--json"])
     assert done.exit_code == 0, done.output
@@ -90,8 +90,12 @@ def test_the_command(evaluations: dict[str, Path]) -> None:
     assert found["figures"]["recall@20"]["mean_b"] == pytest.approx(np.mean((ranks > 0) & (ranks <= 20)))
     best = CliRunner().invoke(main, ["compare", path, "best_baseline", "--ks", "5,20"])
     assert "B: the best baseline (" in best.stdout
-    table = CliRunner().invoke(main, ["compare", f"{path},{path}", path, "--ks", "20"])
+    page = tmp_path / "pages" / "a-b.html"
+    table = CliRunner().invoke(main, ["compare", f"{path},{path}", path, "--ks", "20", "--page", str(page)])
     assert "(mean of 2 seeds)" in table.stdout
+    text = page.read_text(encoding="utf-8")
+    for part in ("Not decided, the interval of the difference holds 0", "(mean of 2 seeds)", "Seed by seed", "+0.0000"):
+        assert part in text
     assert "recall@20" in table.stdout
     refused = CliRunner().invoke(main, ["compare", path, "no_such_baseline", "--ks", "20"])
     assert refused.exit_code == 1

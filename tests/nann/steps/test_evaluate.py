@@ -51,6 +51,16 @@ def test_figures_follow_from_the_users_table(evaluated: Path, untrained_run: Any
         assert metrics[f"precision@{k}"] == pytest.approx(metrics[f"recall_retrieval@{k}"] / k)
         share = sum(hits["retrieval"]) / count
         assert metrics["standard_errors"][f"recall_retrieval@{k}"] == pytest.approx((share * (1 - share) / (count - 1)) ** 0.5)
+    samples = load_samples(untrained_run.artifacts["dataset"], "test")
+    held_out = dict(zip(samples.user_ids.tolist(), samples.histories.tolist(), strict=True))
+    assert all(user["history"] == [row for row in held_out[user["user_id"]] if row] for user in users)
+    for figures, ranges in (
+        (metrics, metrics["intervals"]),
+        *((metrics["baselines"][n], metrics["intervals"]["baselines"][n]) for n in BASELINES),
+    ):
+        for name, interval in ranges.items():
+            if name != "baselines" and figures[name] is not None:
+                assert interval[0] <= figures[name] <= interval[1], name
     options = metrics["baseline_options"]
     for name, parameter in (("item_cf", "decay"), ("popularity_recent", "hours")):
         tried = options[name]["tried"]

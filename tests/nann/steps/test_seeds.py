@@ -52,6 +52,9 @@ def test_means_and_comparisons_are_those_of_the_seeds(small_dataset: Path, tmp_p
     assert result.metrics["best_baseline"] == best
     models = [json.loads((path / f"seed-{seed}" / "model" / "config.json").read_text())["train"]["seed"] for seed in (3, 8)]
     assert models == [3, 8]
+    page = (path / "report.html").read_text(encoding="utf-8")
+    for part in ("seeds 3, 8", f"{result.metrics['ratio@20']:.3f} ×", f"mean recall@20 {served:.3f}", "max_steps 30", "log.csv"):
+        assert part in page.replace("<wbr>", "")
     assert seeds(dataset=small_dataset, seed_runs=path, steps=STEPS, config=CONFIG).reused
 
 
