@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from nann.data_checks.rules import FIGURES
 from nann.reporting import svg
-from nann.reporting.page import Card, Page, PageTable, Section
-from nann.reporting.text import number_text, share_text
+from nann.reporting.page import Page, PageTable, Section
+from nann.reporting.text import number_text
 
 Statistics = Mapping[str, Any]
 DRAWN = ("rows", "users", "items")
@@ -27,19 +27,23 @@ def data_check_page(verdict: Mapping[str, Any], window: Statistics, earlier: Seq
         earlier: of the windows before it, oldest first.
     """
     broken = [check for check in verdict["checks"] if not check["passed"]]
-    figures = window["figures"]
     against = (
         f"compared with {len(earlier)} windows before it" if verdict["compared"] else "too few windows before it: absolute bounds only"
     )
     return Page(
         title="Data of a window",
         subtitle=against,
-        cards=[
-            Card("verdict", "passed" if verdict["passed"] else "refused", f"{len(broken)} of {len(verdict['checks'])} rules broken"),
-            Card("rows that could not be used", share_text(figures["bad_share"])),
-        ],
+        verdict=[_verdict(verdict, broken)],
         sections=[*_broken(broken), *_series(window, earlier), _distributions(window, earlier), _rules(verdict)],
     )
+
+
+def _verdict(verdict: Mapping[str, Any], broken: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    named = ", ".join(dict.fromkeys(FIGURES[check["name"]][0] for check in broken))
+    count = len(verdict["checks"])
+    if not verdict["passed"]:
+        return "Refused", f"{len(broken)} of {count} rules are broken: {named}. Do not train on it before the cause is known."
+    return "Passed", f"{named} is out of range, but accepted." if broken else f"All {count} rules are kept."
 
 
 def _interval(low: float | None, high: float | None) -> str:

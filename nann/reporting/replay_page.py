@@ -209,12 +209,17 @@ def _parts_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str], k
 
 def _line(axes: Any, windows: Sequence[Mapping[str, Any]], method: str, name: str) -> None:
     _plot(axes, [_of(window, method, name) for window in windows], method)
+    _moments(axes, windows)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _moments(axes: Any, windows: Sequence[Mapping[str, Any]]) -> None:
+    """Names at most five windows by their moment."""
     step = -(-len(windows) // 5)
     moments = [datetime.fromtimestamp(window["moment"], UTC) for window in windows]
     days = len({moment.date() for moment in moments}) == len(moments)
     axes.set_xticks(range(0, len(windows), step), [moment.strftime("%m-%d" if days else "%m-%d\n%H:%M") for moment in moments][::step])
     axes.set_xlim(-0.3, len(windows) - 0.7)  # the first and the last point whole
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
 def _plot(axes: Any, values: Sequence[float | None], method: str) -> None:
@@ -233,7 +238,8 @@ def _cost_lines(windows: Sequence[Mapping[str, Any]], methods: Sequence[str]) ->
             for method in methods:
                 entries = [window["methods"].get(method) for window in windows]
                 _plot(axes, [None if entry is None else entry[name] / scale for entry in entries], method)
-            axes.set(title=title, xlabel="window")
+            axes.set(title=title)
+            _moments(axes, windows)
             axes.set_ylim(bottom=0)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
         return svg.to_svg(figure, name="replay-cost", label="Processor seconds and table bytes by window and method")

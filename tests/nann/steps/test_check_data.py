@@ -240,7 +240,7 @@ def test_a_refusal_names_the_figure_its_past_and_causes(ordinary, tmp_path):
     assert ", allowed at most 0.2, in the past 0.01" in line
     assert line.endswith("perhaps a robot, or a default user id stands for all who are not signed in")
     page = (tmp_path / "bad" / "data_check" / "report.html").read_text()
-    assert "refused" in page
+    assert "Refused" in page
     assert "a default user id stands for all who are not signed in" in page
     assert page.count("<svg") == 2
     found = checks_of(tmp_path / "bad")["rows"]

@@ -101,7 +101,7 @@ def test_a_model_compared_with_itself_is_as_good(published, untrained_run, tmp_p
     one, other = (result["figures"][name] for name in ("candidate", "in_service"))
     assert (one["recall"], one["coverage"]) == (other["recall"], other["coverage"])
     assert result["users"] == 12
-    assert "refused" not in (tmp_path / "gate" / "report.html").read_text()
+    assert "Refused" not in (tmp_path / "gate" / "report.html").read_text()
     found = publish(**candidate, publication=tmp_path / "publication", config=PublishConfig())
     assert found.metrics["version"] == 2
     again = publish(**candidate, publication=tmp_path / "another", config=PublishConfig())
@@ -118,7 +118,7 @@ def test_a_refused_candidate_is_kept_with_its_report(published, untrained_run, t
     found = publish(**candidate, publication=tmp_path / "publication", config=PublishConfig())
     assert found.metrics["published"] == 0
     place = published / "service" / json.loads((tmp_path / "publication" / "publication.json").read_text())["refused"]
-    assert "refused" in (place / "gate" / "report.html").read_text()
+    assert "Refused" in (place / "gate" / "report.html").read_text()
     open_artifact(place / "converted_model", step="rewrite")
     assert Shelf(published / "service").pointer() == before
 
