@@ -1,6 +1,8 @@
 """`nann explain` and `nann show item`: the parts of a score add up to that of the exported graph, and facts are those of the artifacts."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,24 @@ def test_names_that_are_no_table(trained_run: Any, history: list, tmp_path: Path
         done = command("show", "item", history[0], "--output-root", trained_run.root, "--names", tmp_path / "names.csv")
         assert done.exit_code == 1
         assert message in done.output
+
+
+def test_the_commands_of_the_page_run_and_print_what_it_shows(trained_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line by line the same words, as far as no number stands among them: those of a training differ from machine to machine."""
+    page = (Path(nann.__file__).parents[1] / "docs" / "explaining.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"(?ms)^```bash\nnann (.*?)\n```\n```text\n(.*?)^```", page)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(trained_run.root)
+    (tmp_path / "titles.csv").write_text("142,A lamp\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    def words(text: str) -> list[str]:
+        lines = [re.split(r"[-+\d]", line.strip())[0].strip() for line in text.splitlines()]
+        return list(dict.fromkeys(line for line in lines if line))
+
+    assert len(blocks) == 2
+    for line, shown in blocks:
+        done = command(*shlex.split(line))
+        assert done.exit_code == 0, done.output
+        assert done.stdout.splitlines()[0] == shown.splitlines()[0]
+        assert words(done.stdout) == words(shown)

@@ -18,7 +18,7 @@ from pipelines.cli import main
 ORDER = ("dataset", "model", "embeddings", "index", "converted_model", "evaluation", "benchmark")
 SMALL = ("--scorer=nann", "--emb-dim=8", "--max-steps=3", "--batch-size=32", "--num-neg=16", "--no-xla", "--validations=1")
 NOT_READ = ("index/hnsw.bin", "converted_model/rewrite_report.json", "converted_model/model_card.md", "model/memory_report.json")
-NOT_READ_PARTS = ("report.html", "assets.extra", "saved_model/native", "evaluation/users.parquet", "model/events", "training_speed")
+NOT_READ_PARTS = ("report.html", "assets.extra", "saved_model/native", "model/events", "training_speed")
 NESTED = "[" * 3000 + "]" * 3000
 VALUES: dict[str, str] = {"null": "null", "list": "[]", "text": '"x"', "huge": "1" + "0" * 400, "large": str(2**62), "nested": NESTED}
 COMMANDS = {

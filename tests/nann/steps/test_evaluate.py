@@ -135,8 +135,9 @@ def test_both_exported_forms_and_both_runs_agree(evaluated: Path, untrained_run:
     run_evaluate(untrained_run, tmp_path / "meta", CONFIG.model_copy(update={"graph": "meta"}))
     run_evaluate(untrained_run, tmp_path / "again", CONFIG)
     for name in ("metrics.json", "users.parquet", "curve.json", "report.html"):
-        assert (tmp_path / "meta" / name).read_bytes() == (evaluated / name).read_bytes()
         assert (tmp_path / "again" / name).read_bytes() == (evaluated / name).read_bytes()
+        if name != "report.html":  # which names the option
+            assert (tmp_path / "meta" / name).read_bytes() == (evaluated / name).read_bytes()
     assert open_artifact(tmp_path / "again", step="evaluate").digest == open_artifact(evaluated, step="evaluate").digest
 
 
