@@ -70,7 +70,7 @@ def verdict(metrics: Metrics, training: Sequence[str] = ()) -> list[tuple[str, s
     """
     k = _largest(metrics)
     lines = [("Against the best baseline", _against_best(metrics, k)), ("Test users", _few_users(metrics, k) or _enough_users(metrics, k))]
-    lines.append(("Search", _scan(metrics) or f"the walk scores {metrics['items_scored_share']:.1%} of the {metrics['num_items']:,} items"))
+    lines.append(("Search", _scan(metrics) or f"{_share_scored(metrics)}, so it is no scan in disguise"))
     lines += [("Training", sentence) for sentence in training]
     return [*((label, f"{text[:1].upper()}{text[1:]}.") for label, text in lines), ("Next", _next(metrics, k, bool(training)))]
 
@@ -106,8 +106,12 @@ def _scan(metrics: Metrics) -> str:
     share = metrics["items_scored_share"]
     if share <= SCAN_SHARE:
         return ""
-    told = f"the walk scores {share:.1%} of the {metrics['num_items']:,} items, so it is a scan in disguise"
+    told = f"{_share_scored(metrics)}, so it is a scan in disguise"
     return f"{told}; narrow it (`nann tune`), or score all items of so small a corpus"
+
+
+def _share_scored(metrics: Metrics) -> str:
+    return f"the walk scores {metrics['items_scored_share']:.1%} of the {metrics['num_items']:,} items"
 
 
 def _ratio(metrics: Metrics, k: int) -> tuple[float | None, str]:
