@@ -8,7 +8,7 @@ Contenders take turns in one process; medians. Keys of the JSON file:
 - ``ratio_reference``, ``ratio_reference_adversarial``: the paper's objective (NCE, negatives per sample), a step of the scorer `nann`
   against the paper's scorer written straightforwardly: gathers, attention by broadcasting over (user, item), no XLA, stock Adam;
 - ``optimizer_share``: of a step over two tables of 4.16 million rows of 32, the part that updates them;
-- ``step_ms``, ``floor_ms``: a step of `sequence` with one encoder, and its multiplications at the rate of the machine's best matrix product;
+- ``step_ms``, ``floor_ms``: a step of `sequence` with one encoder, and its multiplications at the rate of a large matrix product;
 - ``torch_step_ms``: the same network in PyTorch, forward, backward and AdamW, where PyTorch is installed;
 - ``time_to_recall_ratio``: wall time of `nann train` with the scorer `nann`, one history per target, over that of the default scorer
   with the fewest of an eighth, a quarter, a half and all of its steps that find as much of 2,000 validation users' targets @50 and @200,

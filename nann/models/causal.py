@@ -219,8 +219,11 @@ class SequenceScorer(CausalScorer):
     def training_scores(self, user_state: UserState, items: tf.Tensor) -> list[tf.Tensor]:
         """See `Scorer`: one for each encoder."""
         count = len(self.encoders)
-        pairs = zip(tf.split(count * user_state[0], count, axis=-1), tf.split(items, count, axis=-1), strict=True)
-        return [inner_product(user, of_items) for user, of_items in pairs]
+        users, of_items = (
+            tf.unstack(tf.reshape(x, tf.concat([tf.shape(x)[:-1], [count, NETWORK_SIZE]], axis=0)), num=count, axis=-2)
+            for x in (count * user_state[0], items)
+        )
+        return [inner_product(user, vectors) for user, vectors in zip(users, of_items, strict=True)]
 
     def _part(self, x: tf.Tensor, number: int) -> tf.Tensor:
         """What an encoder reads of embeddings or sequences [..., n]: its part of each embedding, and what else stands there."""

@@ -82,7 +82,7 @@ def test_tables_grow_by_the_new_rows(windows, first_model, tmp_path) -> None:
     before, after = load_earlier_model(first_model), load_earlier_model(tmp_path / "model")
     np.testing.assert_array_equal(after.scorer.item_embedding.tables[0][: old_items + 1], before.scorer.item_embedding.tables[0])
     added = after.scorer.item_embedding.tables[0][old_items + 1 :].numpy()
-    assert added.shape == (new_items - old_items, 8)
+    assert added.shape == (new_items - old_items, 2 * 8)  # of two encoders
     assert len(np.unique(added)) == added.size  # drawn, not copied
     moments = [slot.numpy() for slot in after.optimizer.slots if tuple(slot.shape) == tuple(after.scorer.item_embedding.tables[0].shape)]
     assert len(moments) == 2
