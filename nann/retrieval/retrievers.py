@@ -14,10 +14,11 @@ from nann.index.graph import Graph
 from nann.memory.table import CorpusMemory
 from nann.models import Scorer
 from nann.retrieval.beam import SearchInputs, UserState
+from nann.retrieval.filters import FilterTables, exact_limit
 from nann.retrieval.history import prepare_history
 from nann.retrieval.memory import MemoryTables
 from nann.retrieval.plan import AS_BUILT, SearchParameters
-from nann.retrieval.search import OpSearch, Query, Search
+from nann.retrieval.search import Filtering, OpSearch, Query, Search
 from nann.retrieval.tables import SearchTables
 
 
@@ -166,6 +167,70 @@ class BeamRetriever:
     def __call__(self, item_rows: np.ndarray, cate_rows: np.ndarray, **inputs: np.ndarray) -> Retrieved:
         """Retrieves for histories [B, L] of item rows and category rows, oldest first, zeros anywhere, and by name what else is read."""
         return Retrieved(*self._call(item_rows, cate_rows, inputs, SearchInputs.of(self.parameters)))
+
+
+class FilteredRetriever:
+    """The filtered search with given parameters, for measurements; the exported graph holds the same.
+
+    Args:
+        scorer: the model.
+        embeddings: the corpus.
+        graph: built from these embeddings.
+        filters: tables of the same corpus.
+        parameters: the search.
+        limit: users for whom no more items pass are answered by a scan of these; None: `exact_limit`, N or more: all are.
+        search: how it is done; None: by the scorer's own ops and stock operations.
+        memory: of the same corpus, joined with the scores; None: none.
+    """
+
+    def __init__(
+        self,
+        scorer: UserScorer,
+        embeddings: Embeddings,
+        graph: Graph,
+        filters: FilterTables,
+        parameters: SearchParameters,
+        *,
+        limit: int | None = None,
+        search: Search | None = None,
+        memory: CorpusMemory | None = None,
+    ) -> None:
+        tables = SearchTables.create(embeddings, graph, max_levels=len(parameters.ef))
+        by, remembered = search or OpSearch(), None if memory is None else MemoryTables.create(memory)
+        scanned = tf.constant(exact_limit(parameters.ef, len(embeddings)) if limit is None else limit, tf.int64)
+
+        def retrieve(
+            item_rows: tf.Tensor,
+            cate_rows: tf.Tensor,
+            inputs: dict[str, tf.Tensor],
+            exclude_rows: tf.Tensor,
+            exclude_history: tf.Tensor,
+            category_rows: tf.Tensor,
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            query = Query(item_rows, cate_rows, scorer.user_state(item_rows, cate_rows, **inputs))
+            asked = filters.filters(item_rows, exclude_rows, exclude_history, category_rows)
+            filtering = Filtering(filters, asked, scanned)
+            found = by.filtered(scorer.score, query, tables, SearchInputs.of(parameters), remembered, filtering)
+            return rows_at(tables.item_rows, found.positions), found.scores, found.items_scored
+
+        self._call = _ByInputs(retrieve, ROWS, tf.TensorSpec([None], tf.bool), ROWS)
+
+    def __call__(
+        self,
+        item_rows: np.ndarray,
+        cate_rows: np.ndarray,
+        *,
+        exclude_rows: np.ndarray | None = None,
+        exclude_history: np.ndarray | None = None,
+        category_rows: np.ndarray | None = None,
+        **inputs: np.ndarray,
+    ) -> Retrieved:
+        """Retrieves for histories [B, L]; see `FilterTables.filters`, what is not given filters nothing."""
+        users = len(item_rows)
+        rows = [np.zeros((users, 0), np.int64) if given is None else given for given in (exclude_rows, category_rows)]
+        history = np.zeros(users, bool) if exclude_history is None else exclude_history
+        more = tf.constant(rows[0], tf.int64), tf.constant(history, tf.bool), tf.constant(rows[1], tf.int64)
+        return Retrieved(*self._call(item_rows, cate_rows, inputs, *more))
 
 
 class ExactRetriever:

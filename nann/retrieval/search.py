@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from nann.retrieval.beam import Found, Score, SearchInputs, UserState, beam_search
 from nann.retrieval.exact import exact_search
+from nann.retrieval.filtered import Users, filtered_search
+from nann.retrieval.filters import Filters, FilterTables, Passing
 from nann.retrieval.fused import fused_scan, fused_search
 from nann.retrieval.memory import MemoryTables
 from nann.retrieval.stock_walk import StockWalk
@@ -31,6 +33,20 @@ class Query(NamedTuple):
     user_state: UserState
 
 
+class Filtering(NamedTuple):
+    """What a filtered search reads beside the other.
+
+    Attributes:
+        tables: of the corpus.
+        filters: of the users.
+        exact_limit: [] int64: users for whom no more items pass are answered by a scan of these.
+    """
+
+    tables: FilterTables
+    filters: Filters
+    exact_limit: tf.Tensor
+
+
 class Search(Protocol):
     """The walk and the exact scan with one scorer, in whatever graph they are called."""
 
@@ -44,6 +60,11 @@ class Search(Protocol):
             inputs: the parameters of the search.
             memory: of the corpus, joined with every score; None: none.
         """
+
+    def filtered(
+        self, score: Score, query: Query, tables: SearchTables, inputs: SearchInputs, memory: MemoryTables | None, filtering: Filtering
+    ) -> Found:
+        """Walks the graph for items that pass, or scans these, see `nann.retrieval.filtered`; arguments as in `walk`."""
 
     def scan(self, score: Score, query: Query, item_embs: tf.Tensor, *, top_k: int, memory: MemoryTables | None) -> Found:
         """Scores every item.
@@ -74,6 +95,30 @@ class OpSearch:
         recalled = None if memory is None else memory.stock(query.item_rows, query.cate_rows)
         entries = 0 if memory is None else memory.entries()
         return beam_search(score, query.user_state, tables, inputs, self.operations, memory=recalled, memory_entries=entries)
+
+    def filtered(
+        self, score: Score, query: Query, tables: SearchTables, inputs: SearchInputs, memory: MemoryTables | None, filtering: Filtering
+    ) -> Found:
+        """See `Search.filtered`."""
+        passing = self.operations.passing(filtering.filters, filtering.tables)
+
+        def users_of(numbers: tf.Tensor) -> Users:
+            state = tuple(tf.gather(tensor, numbers) for tensor in query.user_state)
+            rows = tf.gather(query.item_rows, numbers), tf.gather(query.cate_rows, numbers)
+            own = Passing(tf.gather(passing.mask, numbers), tf.gather(passing.counts, numbers))
+            return Users(state, own, None if memory is None else memory.stock(*rows))
+
+        return filtered_search(
+            score,
+            users_of,
+            passing,
+            tables,
+            tf.convert_to_tensor(filtering.tables.prior),
+            inputs,
+            self.operations,
+            exact_limit=filtering.exact_limit,
+            memory_entries=0 if memory is None else memory.entries(),
+        )
 
     def scan(self, score: Score, query: Query, item_embs: tf.Tensor, *, top_k: int, memory: MemoryTables | None) -> Found:
         """See `Search.scan`."""

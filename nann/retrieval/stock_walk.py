@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from nann.retrieval.walk import NEGATIVE_INFINITY, WIDTHS, Positions, padded_width
+from nann.retrieval.filters import Filters, FilterTables, Passing
+from nann.retrieval.walk import NEGATIVE_INFINITY, WIDTHS, Pools, Positions, padded_width
 from ops.packed_table import PackedTable
 
 
@@ -65,6 +66,59 @@ class StockWalk:
         entered = tf.logical_and(origin[:, :ef] >= size, positions[:, :ef] >= 0)
         return positions, scores, select(positions[:, :ef], entered)
 
+    def passing(self, filters: Filters, tables: FilterTables) -> Passing:
+        """The mask is [B, N] bool."""
+        batch, count = tf.shape(filters.categories, tf.int64)[0], tables.num_items
+        wanted = tf.logical_and(filters.categories > 0, filters.categories <= tables.num_categories)
+        width = tables.num_categories + 1
+        keys = tf.where(wanted, tf.range(batch)[:, tf.newaxis] * width + filters.categories, -1)
+        # category 0 is that of items without one, which no list of categories names
+        allowed = _mark(tf.fill([batch * width], False), tf.boolean_mask(keys, wanted))
+        unrestricted = tf.logical_not(tf.reduce_any(tf.not_equal(filters.categories, 0), axis=1))
+        allowed = tf.logical_or(tf.reshape(allowed, [batch, width]), unrestricted[:, tf.newaxis])
+        mask = tf.gather(allowed, tf.convert_to_tensor(tables.position_categories), axis=1)
+        mask = tf.logical_and(mask, tf.convert_to_tensor(tables.available))
+        keys = tf.range(batch)[:, tf.newaxis] * count + filters.excluded
+        keys = tf.boolean_mask(keys, tf.logical_and(filters.excluded >= 0, filters.excluded < count))
+        mask = tf.reshape(_mark(tf.reshape(mask, [-1]), keys, value=False), [batch, count])
+        return Passing(mask, tf.math.count_nonzero(mask, axis=1, dtype=tf.int64))
+
+    def listed(self, mask: tf.Tensor, num_items: int) -> Positions:
+        """See `Walk.listed`."""
+        lengths = tf.math.count_nonzero(mask, axis=1, dtype=tf.int64)
+        return Positions(tf.where(mask)[:, 1], _row_splits(lengths))
+
+    def merge_filtered(
+        self, pools: Pools, candidates: Positions, new_scores: tf.Tensor, mask: tf.Tensor, ef: tf.Tensor, others_ef: tf.Tensor
+    ) -> tuple[Pools, Positions]:
+        """See `Walk.merge_filtered`."""
+        new = dense_positions(candidates, tf.shape(new_scores, tf.int64)[1], padding=-1)
+        present = new >= 0
+        keys = tf.range(tf.shape(mask, tf.int64)[0])[:, tf.newaxis] * tf.shape(mask, tf.int64)[1] + tf.maximum(new, 0)
+        passes = tf.gather(tf.reshape(mask, [-1]), keys)
+
+        def merged(positions: tf.Tensor, scores: tf.Tensor, own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            ours = tf.where(tf.logical_and(present, own), new_scores, NEGATIVE_INFINITY)
+            count = tf.shape(positions)[1]
+            best, origin = tf.math.top_k(tf.concat([scores, ours], axis=1), count)
+            return tf.gather(tf.concat([positions, new], axis=1), origin, batch_dims=1), best, origin >= count
+
+        positions, scores, entered = merged(pools.positions, pools.scores, passes)
+        other_positions, other_scores, others_entered = merged(pools.other_positions, pools.other_scores, tf.logical_not(passes))
+        after = Pools(positions, scores, other_positions, other_scores)
+        return after, leading(after, ef, others_ef, tf.concat([entered, others_entered], axis=1))
+
+
+def leading(pools: Pools, ef: tf.Tensor, others_ef: tf.Tensor, chosen: tf.Tensor | None = None) -> Positions:
+    """The items of the pools to expand, see `Walk.merge_filtered`; with a mask [B, S + T] only those."""
+    size, others = tf.shape(pools.positions, tf.int64)[1], tf.shape(pools.other_positions, tf.int64)[1]
+    least = pools.scores[:, ef - 1, tf.newaxis]
+    first = tf.range(size)[tf.newaxis] < tf.fill([tf.shape(pools.positions)[0], 1], ef)
+    more = tf.logical_and(tf.range(others)[tf.newaxis] < others_ef[:, tf.newaxis], pools.other_scores > least)
+    positions = tf.concat([pools.positions, pools.other_positions], axis=1)
+    mask = tf.logical_and(tf.concat([first, more], axis=1), positions >= 0)
+    return select(positions, mask if chosen is None else tf.logical_and(mask, chosen))
+
 
 def select(positions: tf.Tensor, mask: tf.Tensor) -> Positions:
     """The positions [B, n] where a mask [B, n] holds, row by row."""
@@ -75,8 +129,8 @@ def _row_splits(lengths: tf.Tensor) -> tf.Tensor:
     return tf.concat([[0], tf.cumsum(lengths)], axis=0)
 
 
-def _mark(visited: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-    return tf.tensor_scatter_nd_update(visited, keys[:, tf.newaxis], tf.fill(tf.shape(keys), True))
+def _mark(visited: tf.Tensor, keys: tf.Tensor, *, value: bool = True) -> tf.Tensor:
+    return tf.tensor_scatter_nd_update(visited, keys[:, tf.newaxis], tf.fill(tf.shape(keys), value))
 
 
 def dense_positions(lists: Positions, width: tf.Tensor, *, padding: int = 0) -> tf.Tensor:

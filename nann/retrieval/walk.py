@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
+from nann.retrieval.filters import Filters, FilterTables, Passing
 from ops.packed_table import PackedTable
 
 NEGATIVE_INFINITY = float("-inf")
@@ -29,6 +30,22 @@ class Positions(NamedTuple):
     row_splits: tf.Tensor
 
 
+class Pools(NamedTuple):
+    """The best items scored so far, best first: those that pass, and the others, which only lead on. Empty places have position -1, score -inf.
+
+    Attributes:
+        positions: [B, S] int64 of items that pass.
+        scores: [B, S] float32.
+        other_positions: [B, T] int64 of items that do not.
+        other_scores: [B, T] float32.
+    """
+
+    positions: tf.Tensor
+    scores: tf.Tensor
+    other_positions: tf.Tensor
+    other_scores: tf.Tensor
+
+
 class Walk(Protocol):
     """The operations; B users, N items, pools of size S."""
 
@@ -45,6 +62,21 @@ class Walk(Protocol):
         self, positions: tf.Tensor, scores: tf.Tensor, candidates: Positions, new_scores: tf.Tensor, ef: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, Positions]:
         """The pool [B, S] with candidates of scores [B, W] merged in, and the candidates that are now among its best `ef`."""
+
+    def passing(self, filters: Filters, tables: FilterTables) -> Passing:
+        """Which items pass for each user."""
+
+    def listed(self, mask: tf.Tensor, num_items: int) -> Positions:
+        """The positions of a `Passing.mask` of N items, ascending."""
+
+    def merge_filtered(
+        self, pools: Pools, candidates: Positions, new_scores: tf.Tensor, mask: tf.Tensor, ef: tf.Tensor, others_ef: tf.Tensor
+    ) -> tuple[Pools, Positions]:
+        """The pools with candidates of scores [B, W] merged in, and those of the candidates to expand.
+
+        These are the ones that pass and are now among the best `ef` of their pool, then the ones that do not pass, are now among the best
+        `others_ef` [B] of theirs, and score more than the passing item at place `ef`.
+        """
 
 
 def padded_width(width: tf.Tensor, widths: Sequence[int]) -> tf.Tensor:
