@@ -40,7 +40,7 @@ class UserMemory(NamedTuple):
 
 def available() -> bool:
     """Whether the native library is built, of these sources, and loads."""
-    return hasattr(native.load_library(), "nann_pair_memory")
+    return hasattr(native.load_library(), "nann_filtered_search")
 
 
 def _library() -> Any:
@@ -114,6 +114,81 @@ def beam_search(
             program=program,
             name=name,
             **beside,
+        )
+    return positions, scores, items_scored, microseconds
+
+
+class ItemFilter(NamedTuple):
+    """Which items may be returned, and what is added to their scores.
+
+    Attributes:
+        passing: [B, ceil(N / 8)] uint8 bitmaps of `ops.retrieval.filter_items`.
+        prior: [N] float32, added to the scores.
+        exact_limit: [] int64: users for whom no more items pass are answered by scoring all that do.
+    """
+
+    passing: tf.Tensor
+    prior: tf.Tensor
+    exact_limit: tf.Tensor
+
+
+def filtered_search(
+    *,
+    program: str,
+    parameters: Sequence[tf.Tensor],
+    batch: tf.Tensor,
+    top_k: tf.Tensor,
+    ef: tf.Tensor,
+    rounds: tf.Tensor,
+    enter_points: tf.Tensor,
+    item_embs: tf.Tensor,
+    neighbor_values: Sequence[tf.Tensor],
+    neighbor_row_splits: Sequence[tf.Tensor],
+    item_filter: ItemFilter,
+    memory: UserMemory | None = None,
+    memory_entries: tf.Tensor | int = 0,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """`beam_search` for items that pass a filter: a walk, or where few pass or it found too few, all of these scored.
+
+    Args:
+        program: as all others but `item_filter` see `beam_search`.
+        parameters: see there.
+        batch: see there.
+        top_k: see there.
+        ef: see there.
+        rounds: see there.
+        enter_points: see there.
+        item_embs: see there.
+        neighbor_values: see there.
+        neighbor_row_splits: see there.
+        item_filter: which items pass.
+        memory: see there.
+        memory_entries: see there.
+
+    Returns:
+        As `beam_search`; items scored count twice where all were scored after a walk.
+
+    Raises:
+        RuntimeError: the native library is not there.
+        tf.errors.InvalidArgumentError: shapes or ids do not fit; the message names them.
+    """
+    nothing = UserMemory(tf.zeros([0], tf.int64), tf.zeros([0], tf.int64), *(tf.zeros([0]) for _ in range(3)))
+    with tf.device("/CPU:0"):
+        positions, scores, items_scored, microseconds = _library().nann_filtered_search(
+            batch=batch,
+            top_k=top_k,
+            ef=ef,
+            rounds=rounds,
+            enter_points=enter_points,
+            item_embs=item_embs,
+            neighbor_values=list(neighbor_values),
+            neighbor_row_splits=list(neighbor_row_splits),
+            parameters=list(parameters),
+            program=program,
+            **(memory or nothing).inputs(),
+            memory_entries=tf.cast(memory_entries, tf.int64),
+            with_memory=memory is not None,
+            **item_filter._asdict(),
         )
     return positions, scores, items_scored, microseconds
 

@@ -135,12 +135,12 @@ def _filtered_walk(
     nothing = tf.zeros_like(counts)
     shared = score(users.user_state, tables.item_embs.read().gather(entries)[tf.newaxis])
     adjusted = shared if users.memory is None else Adjustment(users.memory)(shared, entries)
-    pools, _ = walk.merge_filtered(pools, first, adjusted + tf.gather(prior, entries), mask, ef[0], nothing)
+    pools, _ = walk.merge_filtered(pools, first, adjusted + tf.gather(prior, entries), mask, num_items, (ef[0], nothing))
     items_scored = tf.fill([batch], num_entries)
     if users.memory is not None:
         themselves = tf.range(num_items, dtype=tf.int32), tf.range(num_items + 1, dtype=tf.int64)
         visited, candidates = walk.expand(visited, best_entries(users.memory, tf.cast(memory_entries, tf.int64)), *themselves)
-        pools, _ = walk.merge_filtered(pools, candidates, scores_of(candidates), mask, ef[0], nothing)
+        pools, _ = walk.merge_filtered(pools, candidates, scores_of(candidates), mask, num_items, (ef[0], nothing))
         items_scored += candidates.row_splits[1:] - candidates.row_splits[:-1]
     for level in reversed(range(levels)):
         links = tables.neighbor_values[level], tables.neighbor_row_splits[level]
@@ -160,7 +160,7 @@ def _filtered_walk(
             widths: tuple[tf.Tensor, tf.Tensor] = (ef[level], others[level]),
         ) -> tuple[tf.Tensor, Positions, tf.Tensor, Pools, tf.Tensor]:
             visited, candidates = walk.expand(visited, frontier, *links)
-            pools, frontier = walk.merge_filtered(pools, candidates, scores_of(candidates), mask, *widths)
+            pools, frontier = walk.merge_filtered(pools, candidates, scores_of(candidates), mask, num_items, widths)
             return number + 1, frontier, visited, pools, items_scored + (candidates.row_splits[1:] - candidates.row_splits[:-1])
 
         vector, matrix = tf.TensorShape([None]), tf.TensorShape([None, None])

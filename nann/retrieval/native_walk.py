@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from nann.retrieval.walk import WIDTHS, Positions
+from nann.retrieval.filters import Filters, FilterTables, Passing
+from nann.retrieval.walk import WIDTHS, Pools, Positions
 from ops import retrieval
 from ops.packed_table import PackedTable
 
@@ -45,3 +46,21 @@ class NativeWalk:
             positions, scores, candidates.values, candidates.row_splits, new_scores, ef
         )
         return positions, scores, Positions(values, splits)
+
+    def passing(self, filters: Filters, tables: FilterTables) -> Passing:
+        """The mask is [B, ceil(N / 8)] uint8, a bit per item."""
+        lists = tf.convert_to_tensor(tables.category_items), tf.convert_to_tensor(tables.category_row_splits)
+        return Passing(*retrieval.filter_items(filters.excluded, filters.categories, tf.convert_to_tensor(tables.available), *lists))
+
+    def listed(self, mask: tf.Tensor, num_items: int) -> Positions:
+        """See `Walk.listed`."""
+        return Positions(*retrieval.list_items(mask, num_items))
+
+    def merge_filtered(
+        self, pools: Pools, candidates: Positions, new_scores: tf.Tensor, mask: tf.Tensor, num_items: int, widths: tuple[tf.Tensor, tf.Tensor]
+    ) -> tuple[Pools, Positions]:
+        """See `Walk.merge_filtered`."""
+        merged, values, splits = retrieval.merge_filtered(
+            pools, candidates.values, candidates.row_splits, new_scores, mask, num_items, *widths
+        )
+        return Pools(*merged), Positions(values, splits)

@@ -12,11 +12,13 @@ from nann.retrieval.beam import Found, Score, SearchInputs, UserState, beam_sear
 from nann.retrieval.exact import exact_search
 from nann.retrieval.filtered import Users, filtered_search
 from nann.retrieval.filters import Filters, FilterTables, Passing
-from nann.retrieval.fused import fused_scan, fused_search
+from nann.retrieval.fused import fused_filtered_search, fused_scan, fused_search
 from nann.retrieval.memory import MemoryTables
+from nann.retrieval.native_walk import NativeWalk
 from nann.retrieval.stock_walk import StockWalk
 from nann.retrieval.tables import SearchTables
 from nann.retrieval.walk import Walk
+from ops.scoring import ItemFilter
 
 
 class Query(NamedTuple):
@@ -151,6 +153,22 @@ class FusedSearch:
         if self.timing is not None:
             tf.identity(microseconds, name=self.timing)
         return found
+
+    def filtered(
+        self, score: Score, query: Query, tables: SearchTables, inputs: SearchInputs, memory: MemoryTables | None, filtering: Filtering
+    ) -> Found:
+        """See `Search.filtered`."""
+        passing = NativeWalk().passing(filtering.filters, filtering.tables)
+        return fused_filtered_search(
+            self.program,
+            list(self.parameters(*query.user_state)),
+            query.user_state,
+            tables,
+            inputs,
+            ItemFilter(passing.mask, tf.convert_to_tensor(filtering.tables.prior), filtering.exact_limit),
+            memory=None if memory is None else memory.native(query.item_rows, query.cate_rows),
+            memory_entries=0 if memory is None else memory.entries(),
+        )
 
     def scan(self, score: Score, query: Query, item_embs: tf.Tensor, *, top_k: int, memory: MemoryTables | None) -> Found:
         """See `Search.scan`."""

@@ -89,12 +89,12 @@ class StockWalk:
         return Positions(tf.where(mask)[:, 1], _row_splits(lengths))
 
     def merge_filtered(
-        self, pools: Pools, candidates: Positions, new_scores: tf.Tensor, mask: tf.Tensor, ef: tf.Tensor, others_ef: tf.Tensor
+        self, pools: Pools, candidates: Positions, new_scores: tf.Tensor, mask: tf.Tensor, num_items: int, widths: tuple[tf.Tensor, tf.Tensor]
     ) -> tuple[Pools, Positions]:
         """See `Walk.merge_filtered`."""
         new = dense_positions(candidates, tf.shape(new_scores, tf.int64)[1], padding=-1)
         present = new >= 0
-        keys = tf.range(tf.shape(mask, tf.int64)[0])[:, tf.newaxis] * tf.shape(mask, tf.int64)[1] + tf.maximum(new, 0)
+        keys = tf.range(tf.shape(mask, tf.int64)[0])[:, tf.newaxis] * num_items + tf.maximum(new, 0)
         passes = tf.gather(tf.reshape(mask, [-1]), keys)
 
         def merged(positions: tf.Tensor, scores: tf.Tensor, own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -106,7 +106,7 @@ class StockWalk:
         positions, scores, entered = merged(pools.positions, pools.scores, passes)
         other_positions, other_scores, others_entered = merged(pools.other_positions, pools.other_scores, tf.logical_not(passes))
         after = Pools(positions, scores, other_positions, other_scores)
-        return after, leading(after, ef, others_ef, tf.concat([entered, others_entered], axis=1))
+        return after, leading(after, *widths, tf.concat([entered, others_entered], axis=1))
 
 
 def leading(pools: Pools, ef: tf.Tensor, others_ef: tf.Tensor, chosen: tf.Tensor | None = None) -> Positions:

@@ -70,12 +70,12 @@ class Walk(Protocol):
         """The positions of a `Passing.mask` of N items, ascending."""
 
     def merge_filtered(
-        self, pools: Pools, candidates: Positions, new_scores: tf.Tensor, mask: tf.Tensor, ef: tf.Tensor, others_ef: tf.Tensor
+        self, pools: Pools, candidates: Positions, new_scores: tf.Tensor, mask: tf.Tensor, num_items: int, widths: tuple[tf.Tensor, tf.Tensor]
     ) -> tuple[Pools, Positions]:
         """The pools with candidates of scores [B, W] merged in, and those of the candidates to expand.
 
-        These are the ones that pass and are now among the best `ef` of their pool, then the ones that do not pass, are now among the best
-        `others_ef` [B] of theirs, and score more than the passing item at place `ef`.
+        With widths `ef` [] and `others_ef` [B] these are the ones that pass and are now among the best `ef` of their pool, then the ones
+        that do not pass, are now among the best `others_ef` of theirs, and score more than the passing item at place `ef`.
         """
 
 

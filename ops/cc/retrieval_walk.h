@@ -4,6 +4,7 @@
 #define NANN_OPS_CC_RETRIEVAL_WALK_H_
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace nann {
@@ -47,9 +48,35 @@ struct Pool {
 };
 
 // Merges new candidates into a pool: `from` and `to` are different pools of one size. Appends to `frontier` the positions of
-// candidates that are among the first `ef` of `to`, best first. NaN scores count as -inf.
+// candidates that are among the first `ef` of `to` and score more than `least`, best first. NaN scores count as -inf.
 void MergeTopEf(const Pool& from, const int64_t* candidates, const float* scores, int64_t num_candidates, int64_t ef,
-                const Pool& to, std::vector<int64_t>* frontier);
+                const Pool& to, std::vector<int64_t>* frontier, float least = -std::numeric_limits<float>::infinity());
+
+// Whether the bit of an item is set.
+inline bool IsSet(const uint8_t* bitmap, int64_t item) { return bitmap[item >> 3] >> (item & 7) & 1; }
+
+// How many bits of a bitmap are set.
+int64_t CountItems(const uint8_t* bitmap, int64_t num_items);
+
+// Appends the items whose bits are set, ascending.
+void AppendItems(const uint8_t* bitmap, int64_t num_items, std::vector<int64_t>* items);
+
+// A walk that returns only the items of a bitmap has two pools: of those, and of the others, which only lead on.
+struct Pools {
+  Pool passing, others;
+};
+
+// How many of the others a frontier may hold, where `count` of `num_items` pass and `ef` of these are in it.
+int64_t OthersEf(int64_t ef, int64_t count, int64_t num_items);
+
+// MergeTopEf into the pool that each candidate belongs to. Appends to `frontier` the candidates that pass and are among the first
+// `ef` of their pool, then the others that are among the first `others_ef` of theirs and score more than the passing item at
+// place `ef`, the -inf of an empty place if there are fewer.
+void MergeFiltered(const Pools& from, const int64_t* candidates, const float* scores, int64_t num_candidates,
+                   const uint8_t* passing, int64_t ef, int64_t others_ef, const Pools& to, std::vector<int64_t>* frontier);
+
+// Appends to `frontier` what MergeFiltered would have, had all items of the pools been candidates.
+void LeadingItems(const Pools& pools, int64_t ef, int64_t others_ef, std::vector<int64_t>* frontier);
 
 }  // namespace nann
 

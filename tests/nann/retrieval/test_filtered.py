@@ -14,6 +14,8 @@ from nann.retrieval import (
     BeamRetriever,
     FilteredRetriever,
     FilterTables,
+    FusedSearch,
+    NativeWalk,
     OpSearch,
     Search,
     SearchParameters,
@@ -21,14 +23,22 @@ from nann.retrieval import (
     plan_walk,
 )
 from nann.retrieval.filters import exact_limit
+from ops import scoring
 
-SEARCHES = {"stock": OpSearch(StockWalk())}
+DOT = "param matrix\nmatmul r1 r0 p0 - -\nresult r1\n"
+SEARCHES = {
+    "stock": OpSearch(StockWalk()),
+    "native": OpSearch(NativeWalk()),
+    "fused": FusedSearch(DOT, lambda user: [user[:, :, tf.newaxis]]),
+}
 NUM_CATEGORIES = 5
 SEARCH: dict[str, Any] = {"ef": (20, 12), "rounds": (4, 2), "top_k": 15}
 
 
 @pytest.fixture(params=sorted(SEARCHES))
 def search(request: pytest.FixtureRequest) -> Search:
+    if request.param != "stock" and not scoring.available():
+        pytest.skip("the native library is not built; run `make install`")
     return SEARCHES[request.param]
 
 
