@@ -56,6 +56,12 @@ def _step_command(step: Step) -> click.Command:
             arguments = {**_own_arguments(step, given), step.writes: output, "config": _config(step.name, context)}
             click.echo(step.load_function("dry_run")(**arguments))
             return
+        if step.instead is not None and given[step.instead.option.argument] is not None:
+            asked = {**_own_arguments(step, given), step.instead.option.argument: given[step.instead.option.argument]}
+            with hidden_start_up_notes(unless=given["verbose"]):
+                function = step.load_function(step.instead.function)
+            click.echo(function(**asked, config=_config(step.name, context)))
+            return
         named_class = _take_class(step, given)
         arguments = {**_artifact_paths(step, given), **_own_arguments(step, given)}
         if step.config:
@@ -78,6 +84,8 @@ def _step_command(step: Step) -> click.Command:
 def _options(step: Step) -> list[Callable[..., Any]]:
     """Decorators, in the order of the help text."""
     options = [_own_option(option) for option in step.options]
+    if step.instead is not None:
+        options.append(_own_option(step.instead.option))
     if step.dry_run:
         options.append(click.option("--dry-run", is_flag=True, help=step.dry_run))
     if step.runs:
@@ -212,6 +220,9 @@ def _generate(context: click.Context, /, *, output: Path, overwrite: bool, verbo
     metavar="NAME=VALUE,...",
     help="What else the model reads: behavior=buy,cart or time=SECONDS,... one per item; values of a user's feature. Repeatable.",
 )
+@click.option("--exclude", default="", metavar="ID,ID,...", help="Items not to return; ids that are not in the catalogue exclude nothing.")
+@click.option("--exclude-history", is_flag=True, help="Do not return items of the history.")
+@click.option("--category", default="", metavar="ID,ID,...", help="Return only items of one of these categories.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead of a table.")
 @_config_option("infer")
 @config_options(load_object(CONFIGS["infer"]))
@@ -227,13 +238,16 @@ def _infer(
     graph_file: Path | None,
     meta_path: Path | None,
     values: tuple[str, ...],
+    exclude: str,
+    exclude_history: bool,
+    category: str,
     as_json: bool,
     verbose: bool,
     quiet: bool,
     **_: Any,
 ) -> None:
     set_up_logging(verbose=verbose, quiet=quiet)
-    history = [part.strip() for part in item_ids.split(",") if part.strip()]
+    history = _listed(item_ids)
     if not history:
         raise click.UsageError("--item-ids names no item; give at least one id.")
     if graph_file is not None and meta_path is None:
@@ -255,8 +269,15 @@ def _infer(
         item_ids=history,
         config=config,
         values=values_by_name(values),
+        exclude=_listed(exclude),
+        exclude_history=exclude_history,
+        categories=_listed(category),
     )
     _print_items(found, as_json=as_json)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def values_by_name(given: tuple[str, ...]) -> dict[str, list[str]]:
@@ -270,7 +291,7 @@ def values_by_name(given: tuple[str, ...]) -> dict[str, list[str]]:
         name, equals, listed = text.partition("=")
         if not equals or name.strip() in values:
             raise click.UsageError(f"--values {text}: give each input once, as NAME=VALUE,VALUE.")
-        values[name.strip()] = [value.strip() for value in listed.split(",") if value.strip()]
+        values[name.strip()] = _listed(listed)
     return values
 
 

@@ -63,6 +63,12 @@ class StoredPointer(Stored):
     last: int = Field(ge=1, lt=2**53)
 
 
+class StoredTables(Stored):
+    """``item_tables.json`` of a service."""
+
+    version: int = Field(ge=1, lt=2**53)
+
+
 class Version(Stored):
     """``version.json`` of a version, of a refused candidate, and of what `in-service` took."""
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nann.contents import opening
@@ -24,6 +26,8 @@ class Items:
         weights: [N + 1] float64 share of all events.
         train_counts: [N + 1] int64 events of training users.
         num_categories: C, category rows are 1..C.
+        category_ids: [C + 1] catalogue ids (int64, or str objects) by category row; 0 or "" at row 0 and where no item has the category.
+            None: not known.
     """
 
     item_ids: npt.NDArray[Any]
@@ -31,6 +35,7 @@ class Items:
     weights: npt.NDArray[np.float64]
     train_counts: npt.NDArray[np.int64]
     num_categories: int
+    category_ids: npt.NDArray[Any] | None = None
 
 
 def read_items(path: Path, num_categories: int) -> Items:
@@ -68,4 +73,16 @@ def _items(table: Any, num_categories: int) -> Items:
         weights=column("weight", 0.0).astype(np.float64),
         train_counts=column("train_count", 0).astype(np.int64),
         num_categories=num_categories,
+        category_ids=_category_ids(table, num_categories),
     )
+
+
+def _category_ids(table: Any, num_categories: int) -> npt.NDArray[Any]:
+    of_items = table.filter(pc.greater(table["category_row"], 0))
+    rows, first = np.unique(of_items["category_row"].to_numpy(), return_index=True)
+    if len(rows) and not 0 < rows[0] <= rows[-1] <= num_categories:
+        return np.zeros(num_categories + 1, np.int64)  # refused below
+    as_text = str(table["category_id"].type) not in {"int64", "null"}
+    ids: npt.NDArray[Any] = np.full(num_categories + 1, "", object) if as_text else np.zeros(num_categories + 1, np.int64)
+    ids[rows] = of_items["category_id"].take(pa.array(first)).to_numpy(zero_copy_only=False)
+    return ids

@@ -38,8 +38,12 @@ class ExportedRetrieval(Protocol):
     def id_type(self) -> tf.DType:
         """Type of the catalogue's ids, `tf.int64` or `tf.string`."""
 
+    def input_types(self, signature: str) -> dict[str, tf.DType]:
+        """Types of a signature's inputs by name; nothing for a signature that the graph does not have."""
+
     def run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Outputs by name of a signature (`serving_default`, `debug`, `search`, `by_catalogue_id`, `catalogue_rows`)."""
+        """Outputs by name of a signature (`serving_default`, `debug`, `search`, `by_catalogue_id`, `catalogue_rows`, and those of
+        `nann.export.filter_graph`)."""
 
 
 class SavedRetrieval:
@@ -54,7 +58,13 @@ class SavedRetrieval:
         require_known_meta(read_saved_meta(directory), directory, allow_own_models=allow_own_models)
         with without_wildcards(directory) as plain:
             self._model = tf.saved_model.load(str(plain))
-        self.id_type: tf.DType = self._model.signatures["by_catalogue_id"].structured_input_signature[1]["item_ids"].dtype
+        self.id_type: tf.DType = self.input_types("by_catalogue_id")["item_ids"]
+
+    def input_types(self, signature: str) -> dict[str, tf.DType]:
+        """See `ExportedRetrieval.input_types`."""
+        if signature not in self._model.signatures:
+            return {}
+        return {name: spec.dtype for name, spec in self._model.signatures[signature].structured_input_signature[1].items()}
 
     def run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """See `ExportedRetrieval.run`."""
@@ -79,6 +89,12 @@ class LinkedRetrieval:
                 self._session.run(saver.saver_def.restore_op_name, {saver.saver_def.filename_tensor_name: str(plain)})
         self._signatures = meta.signature_def
         self.id_type: tf.DType = graph.get_tensor_by_name("catalogue_item_ids:0").dtype
+
+    def input_types(self, signature: str) -> dict[str, tf.DType]:
+        """See `ExportedRetrieval.input_types`."""
+        if signature not in self._signatures:
+            return {}
+        return {name: tf.as_dtype(info.dtype) for name, info in self._signatures[signature].inputs.items()}
 
     def run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """See `ExportedRetrieval.run`; inputs with a default (`cate_ids`, the search, what the model reads beside) may be left out."""

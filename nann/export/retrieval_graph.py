@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from nann.dataset.inputs import INPUT_PREFIX, RequestInput
 from nann.export.catalogue import Catalogue, CatalogueLookup
+from nann.export.filter_graph import add_filtering, filtered_signatures, name_found
 from nann.export.freeze import ENCODE_USER, PARAMETERS, SCORE, cut_networks, lower_frozen, user_state_names
 from nann.export.history_graph import TracedHistory
 from nann.export.saved_model import write_saved_model
@@ -32,6 +33,7 @@ from nann.index.embeddings import Embeddings
 from nann.index.graph import Graph
 from nann.memory.table import CorpusMemory
 from nann.retrieval import (
+    FilterTables,
     FusedSearch,
     HistoryScorer,
     NativeWalk,
@@ -44,8 +46,10 @@ from nann.retrieval import (
     StockWalk,
 )
 from nann.retrieval.beam import UserState
+from nann.retrieval.filters import exact_limit
 from nann.retrieval.memory import MemoryTables
 from nann.retrieval.retrievers import rows_at
+from nann.retrieval.tables import MakeVariable
 from nann.retrieval.walk import COMPILED_WIDTHS, WIDTHS
 from ops import retrieval as native_ops
 from ops import scoring
@@ -83,6 +87,7 @@ SIGNATURES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"top_k_item_ids": "top_k_catalogue_item_ids", "top_k_scores": "top_k_scores"},
     ),
     "catalogue_rows": ({"item_ids": "catalogue_item_ids"}, {"item_rows": "catalogue_item_rows", "cate_rows": "catalogue_cate_rows"}),
+    **filtered_signatures(HISTORY),
 }
 
 
@@ -181,11 +186,13 @@ def _export(parts: RetrievalParts, search: Search, *, compiled: bool = False, ch
         parameters = _search_inputs(parts.search)
         sequence, mask = history.import_into(variables.make, *parts.scorer.prepare(item_ids, cate_ids, **inputs))
         user_state, score = _import_networks(networks, state_shapes, sequence, mask, compiled=compiled)
-        found = search.walk(score, Query(item_ids, cate_ids, user_state), tables, parameters, memory)
+        query = Query(item_ids, cate_ids, user_state)
+        found = search.walk(score, query, tables, parameters, memory)
         rows = tf.identity(_checked_rows(rows_at(tables.item_rows, found.positions), parts.catalogue.num_items), name="top_k_item_ids")
         tf.identity(found.scores, name="top_k_scores")
         tf.identity(found.items_scored, name="items_scored")
         tf.identity(lookup.ids_of(rows), name="top_k_catalogue_item_ids")
+        _add_filtered(parts, search, lookup, variables.make, (score, query, tables, parameters, memory))
         tf.compat.v1.add_to_collection(FROZEN_DIGEST_COLLECTION, parts.frozen_digest)
         saver = tf.compat.v1.train.Saver(write_version=tf.compat.v1.train.SaverDef.V2)
         if checkpoint is not None:
@@ -196,6 +203,18 @@ def _export(parts: RetrievalParts, search: Search, *, compiled: bool = False, ch
         for name, signature in _signatures(graph, inputs).items():
             meta.signature_def[name].CopyFrom(signature)
     return meta
+
+
+def _add_filtered(
+    parts: RetrievalParts, search: Search, lookup: CatalogueLookup, make: MakeVariable, common: tuple[Any, Query, SearchTables, Any, Any]
+) -> None:
+    """The same search for items that pass; `common` are the arguments of `Search.walk`."""
+    _, query, tables, *_ = common
+    catalogue, count = parts.catalogue, len(parts.embeddings)
+    filters = FilterTables.create(parts.embeddings.item_rows, catalogue.category_rows, catalogue.num_categories, make=make)
+    filtering = add_filtering(filters, lookup, query.item_rows, exact_limit(parts.search.ef, count))
+    found = search.filtered(*common, filtering)
+    name_found(found, _checked_rows(rows_at(tables.item_rows, found.positions), catalogue.num_items), lookup)
 
 
 def _checked_rows(rows: tf.Tensor, num_items: int) -> tf.Tensor:

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from nann.retrieval.tables import MakeVariable
 
-# Users for whom no more items pass are answered by a scan of these. A walk of width ef scores about this many times ef items, and
-# the more the fewer pass; the two meet where the square of the passing items is this times ef times N. Measured in docs/results/retrieval.md.
+# A walk of width ef scores about this many times ef items, and the more the fewer pass, a scan those that pass: the two meet where the
+# square of the passing items is this times ef times N (docs/decisions/filters.md).
 ITEMS_PER_EF = 40
 # What is expanded of the items that do not pass: a share of ef, and a share of what they are to the passing ones.
 OTHERS_SHARE = 4
@@ -108,9 +108,7 @@ class FilterTables:
         positions = tf.gather(tf.convert_to_tensor(self.row_positions), tf.where(known, rows, 0))
         return tf.where(known, tf.cast(positions, tf.int64), -1)
 
-    def filters(
-        self, item_rows: tf.Tensor, exclude_rows: tf.Tensor, exclude_history: tf.Tensor, category_rows: tf.Tensor
-    ) -> Filters:
+    def filters(self, item_rows: tf.Tensor, exclude_rows: tf.Tensor, exclude_history: tf.Tensor, category_rows: tf.Tensor) -> Filters:
         """What a request leaves out.
 
         Args:

@@ -57,7 +57,13 @@ class NativeWalk:
         return Positions(*retrieval.list_items(mask, num_items))
 
     def merge_filtered(
-        self, pools: Pools, candidates: Positions, new_scores: tf.Tensor, mask: tf.Tensor, num_items: int, widths: tuple[tf.Tensor, tf.Tensor]
+        self,
+        pools: Pools,
+        candidates: Positions,
+        new_scores: tf.Tensor,
+        mask: tf.Tensor,
+        num_items: int,
+        widths: tuple[tf.Tensor, tf.Tensor],
     ) -> tuple[Pools, Positions]:
         """See `Walk.merge_filtered`."""
         merged, values, splits = retrieval.merge_filtered(

@@ -89,7 +89,13 @@ class StockWalk:
         return Positions(tf.where(mask)[:, 1], _row_splits(lengths))
 
     def merge_filtered(
-        self, pools: Pools, candidates: Positions, new_scores: tf.Tensor, mask: tf.Tensor, num_items: int, widths: tuple[tf.Tensor, tf.Tensor]
+        self,
+        pools: Pools,
+        candidates: Positions,
+        new_scores: tf.Tensor,
+        mask: tf.Tensor,
+        num_items: int,
+        widths: tuple[tf.Tensor, tf.Tensor],
     ) -> tuple[Pools, Positions]:
         """See `Walk.merge_filtered`."""
         new = dense_positions(candidates, tf.shape(new_scores, tf.int64)[1], padding=-1)

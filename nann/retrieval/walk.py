@@ -31,7 +31,7 @@ class Positions(NamedTuple):
 
 
 class Pools(NamedTuple):
-    """The best items scored so far, best first: those that pass, and the others, which only lead on. Empty places have position -1, score -inf.
+    """The best items scored so far, best first: those that pass, and the others, which only lead on; -1 and -inf in empty places.
 
     Attributes:
         positions: [B, S] int64 of items that pass.
@@ -70,7 +70,13 @@ class Walk(Protocol):
         """The positions of a `Passing.mask` of N items, ascending."""
 
     def merge_filtered(
-        self, pools: Pools, candidates: Positions, new_scores: tf.Tensor, mask: tf.Tensor, num_items: int, widths: tuple[tf.Tensor, tf.Tensor]
+        self,
+        pools: Pools,
+        candidates: Positions,
+        new_scores: tf.Tensor,
+        mask: tf.Tensor,
+        num_items: int,
+        widths: tuple[tf.Tensor, tf.Tensor],
     ) -> tuple[Pools, Positions]:
         """The pools with candidates of scores [B, W] merged in, and those of the candidates to expand.
 

@@ -5,6 +5,8 @@
     SERVICE/service.json             {"schema_version": 1}: says that this is a service
     SERVICE/current.json             {"version": 7, "before": [6, 4], "last": 7}: the pointer, replaced as a whole
     SERVICE/versions/000007/         dataset/, model/, converted_model/, gate/, and version.json, written last
+    SERVICE/item_tables.json         {"version": 3}: the tables of items that count now, replaced as a whole
+    SERVICE/item_tables/000003.parquet
     SERVICE/refused/DIGEST/          model/, converted_model/, gate/ of a candidate that did not pass, and version.json
 
 A version without ``version.json`` is not there; one that is being written or removed has ``unfinished``, and goes when a process was killed
@@ -35,6 +37,7 @@ from nann.steps.table import GATE
 POINTER_NAME = "current.json"
 VERSION_NAME = "version.json"
 SERVICE_NAME = "service.json"
+TABLES_NAME = "item_tables.json"
 UNFINISHED_NAME = "unfinished"
 SERVICE_SCHEMA = 1
 _OF_CREATION = {LOCK_NAME, f".{SERVICE_NAME}.partial"}
@@ -166,6 +169,40 @@ class Shelf:
             self._prune({number, *before[: keep - 1]})
         return number
 
+    def item_tables(self) -> int | None:
+        """Number of the tables of items that count now; None where there are none.
+
+        Raises:
+            ArtifactError: what says so cannot be read.
+        """
+        text = self.store.read(TABLES_NAME)
+        if text is None:
+            return None
+        remedy = "publish the tables anew with `nann publish --item-tables`"
+        where = self.store.place(TABLES_NAME)
+        return int(
+            parse_json(text, forms.StoredTables, where, "a pointer to tables of items", remedy=remedy, error=ArtifactError)["version"]
+        )
+
+    def publish_item_tables(self, path: Path, *, keep: int) -> int:
+        """Copies tables of items and has servers use them from now on, whatever version is in service; returns their number.
+
+        Args:
+            path: a Parquet file, see `nann.item_tables`.
+            keep: tables to keep.
+        """
+        with self._changing():
+            number = 1 + max([0, *self._tables()])
+            self.store.put_file(path, tables_of(number))
+            self.store.write(TABLES_NAME, json.dumps({"version": number}) + "\n")
+            for old in sorted(self._tables())[:-keep]:
+                self.store.remove(tables_of(old))
+        return number
+
+    def _tables(self) -> list[int]:
+        names = self.store.names("item_tables")
+        return [int(name.removesuffix(".parquet")) for name in names if name.removesuffix(".parquet").isdecimal()]
+
     def refuse(self, artifacts: Mapping[str, Artifact], *, keep: int) -> str:
         """Keeps a candidate that did not pass, the newest ``keep`` of such; returns the name of its directory."""
         digests = {name: artifact.digest for name, artifact in artifacts.items()}
@@ -270,3 +307,8 @@ class Shelf:
 def directory_of(version: int) -> str:
     """``versions/000007``."""
     return f"versions/{version:06d}"
+
+
+def tables_of(version: int) -> str:
+    """``item_tables/000003.parquet``."""
+    return f"item_tables/{version:06d}.parquet"

@@ -126,6 +126,18 @@ class Store:
             if file.is_file():
                 self._copy(str(file), self.place(f"{name}/{file.relative_to(source).as_posix()}"))
 
+    def put_file(self, source: Path, name: str) -> None:
+        """Copies a local file, which is on the disk when this returns."""
+        if self.remote:
+            self._copy(str(source), self.place(name))
+            return
+        target = Path(self.place(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with naming(target):
+            shutil.copyfile(source, target)
+        sync_tree(target.parent)
+        sync_directory(target.parent.parent)
+
     def get_tree(self, name: str, target: Path) -> None:
         """Copies a directory of the store to a local one."""
         root = self.place(name)

@@ -91,7 +91,8 @@ class ServingApp:
             outputs = await self._batcher.run(model, request)
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError, tf.errors.ResourceExhaustedError) as error:
             raise RequestError(400, f"the graph refuses the request: {error.message.splitlines()[0][:300]}") from error
-        return Response(answer(outputs, by_row=request.by_row), media_type=JSON)
+        wanted = {name: value for name, value in outputs.items() if name in request.outputs}
+        return Response(answer(wanted, by_row=request.by_row), media_type=JSON)
 
     async def _status(self, http: Request) -> Response:
         return _json(status(self._model(http).place.version, self._versions.failed))

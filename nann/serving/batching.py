@@ -149,8 +149,10 @@ def _joined(batch: list[_Waiting]) -> dict[str, NDArray[Any]]:
     joined = {}
     for name in batch[0].request.inputs:
         parts = [waiting.request.inputs[name] for waiting in batch]
-        by_id = name == "item_ids" and "cate_ids" not in batch[0].request.inputs
-        empty = batch[0].model.no_item if by_id else 0
+        if parts[0].ndim == 1:
+            joined[name] = np.concatenate(parts)
+            continue
+        empty = batch[0].request.padding[name]
         shape = (sum(len(part) for part in parts), max(part.shape[1] for part in parts))
         joined[name] = np.full(shape, empty, parts[0].dtype)
         first = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,21 @@ from nann.artifacts import open_artifact
 from nann.contents import opening
 from nann.errors import ArtifactError
 from nann.export import SavedRetrieval, load_table, served_inputs
+from nann.export.filter_graph import SET_TABLES
 from nann.export.load import read_saved_meta
 from nann.export.retrieval_graph import SAVED_MODELS
+from nann.item_tables import ItemTables, read_item_tables
 from nann.serving.places import ModelPlace
 from ops import retrieval as native_ops
 
+# The filtered form of each signature that answers with items.
+FILTERED = {
+    "serving_default": "filtered",
+    "debug": "filtered",
+    "by_catalogue_id": "filtered_by_catalogue_id",
+    "filtered": "filtered",
+    "filtered_by_catalogue_id": "filtered_by_catalogue_id",
+}
 FORMS = ("fused", "native", "portable")  # the fastest first
 logger = logging.getLogger(__name__)
 
@@ -39,13 +50,14 @@ class OpenedModel:
         directory: of its SavedModel.
         retrieval: runs its signatures.
         inputs: what requests hold beside items, by name, see `nann.export.served_inputs`; empty where no file says so.
+        has_item_tables: whether tables of items were set; what is returned is then always filtered by them.
 
     Raises:
         ArtifactError: it is damaged, or no form of it loads.
     """
 
     def __init__(self, place: ModelPlace, form: str | None = None, *, allow_own_models: bool = False) -> None:
-        self.place = place
+        self.place, self.has_item_tables = place, False
         if place.alone:
             self.directory, self.form = place.path, form_of(place.path)
             if form not in (None, self.form):
@@ -56,6 +68,20 @@ class OpenedModel:
             open_artifact(place.path, step="rewrite")
             self._open_best([form] if form else FORMS, allow_own_models)
             self.inputs = served_inputs(place.path)
+        if place.item_tables is not None:
+            self.set_item_tables(read_item_tables(place.item_tables))
+
+    def follow(self, place: ModelPlace) -> bool:
+        """Takes other tables of items of the same model; False where a place is of another one, or has no tables any more.
+
+        Raises:
+            ArtifactError: the tables cannot be used; those that count now stay.
+        """
+        if place.item_tables is None or replace(place, item_tables=self.place.item_tables) != self.place:
+            return False
+        self.set_item_tables(read_item_tables(place.item_tables))
+        self.place = place
+        return True
 
     def _open_best(self, forms: Iterable[str], allow_own_models: bool) -> None:
         reasons = []
@@ -84,6 +110,30 @@ class OpenedModel:
         more = sorted(set(self.signatures["by_catalogue_id"].inputs) - {"item_ids"})
         return {name: {"side": "history", "values": []} for name in more}
 
+    def set_item_tables(self, tables: ItemTables) -> int:
+        """Replaces which items may be returned and what is added to their scores; returns how many of the catalogue are named.
+
+        Raises:
+            ArtifactError: none is, or the graph was exported without filters.
+        """
+        if not self.retrieval.input_types(SET_TABLES):
+            raise ArtifactError(f"{self.place.path} was exported without filters, by an earlier version; run `nann rewrite` again")
+        ids: NDArray[Any] = tables.item_ids
+        if self.id_type == tf.string:
+            ids = np.array([str(item_id).encode() for item_id in ids.tolist()], object)
+        elif ids.dtype != np.int64:
+            raise ArtifactError(f"the catalogue's ids are 64-bit integers, but the table of items names {str(ids[0])!r}; give integers")
+        rows = self.retrieval.run("catalogue_rows", item_ids=ids[np.newaxis])["item_rows"][0]
+        known = rows > 0
+        if len(ids) and not known.any():
+            raise ArtifactError(f"the table of items names no item of {self.place.path}, the first is {ids[0]!r}; give catalogue ids")
+        available, prior = np.ones(self.num_items + 1, bool), np.zeros(self.num_items + 1, np.float32)
+        available[rows[known]], prior[rows[known]] = tables.available[known], tables.prior[known]
+        self.retrieval.run(SET_TABLES, available=available, prior=prior)
+        self.has_item_tables = True
+        logger.info("%d of %d items are available", available[1:].sum(), self.num_items)
+        return int(known.sum())
+
     @cached_property
     def signatures(self) -> dict[str, Any]:
         """SignatureDefs by name."""
@@ -110,6 +160,11 @@ class OpenedModel:
         return load_table(self.directory / "variables" / "variables", "item_categories").astype(np.int64)
 
     @property
+    def no_category(self) -> int | bytes:
+        """An id that stands for no category in a list of them."""
+        return b"" if self.retrieval.input_types("filtered_by_catalogue_id")["category_ids"] == tf.string else -(2**63)
+
+    @property
     def num_items(self) -> int:
         """N: item rows are 1..N."""
         return len(self.category_rows) - 1
@@ -123,6 +178,6 @@ def form_of(directory: Path) -> str:
     """
     graph = read_saved_meta(directory).graph_def
     ops = {node.op for nodes in (graph.node, *(function.node_def for function in graph.library.function)) for node in nodes}
-    if any(op.startswith("Nann>BeamSearch") for op in ops):
+    if any(op.startswith(("Nann>BeamSearch", "Nann>FilteredSearch")) for op in ops):
         return "fused"
     return "native" if any(op.startswith("Nann>") for op in ops) else "portable"

@@ -19,11 +19,13 @@ class ModelPlace:
         path: a converted model, or a directory with ``saved_model.pb``.
         version: its number in a service or in a directory of versions; 1 elsewhere.
         alone: it is one SavedModel, of whatever form, without the files of a converted model around it.
+        item_tables: the file of the tables of items that count in a service; None: there is none.
     """
 
     path: Path
     version: int = 1
     alone: bool = False
+    item_tables: Path | None = None
 
 
 def find_model(path: str | Path) -> ModelPlace:
@@ -63,12 +65,14 @@ def version_in_service(service: Path) -> ModelPlace:
     Raises:
         ArtifactError: there is no such service, nothing is in service, or its version is not whole.
     """
-    from nann.service.shelf import Shelf, directory_of  # brings TensorFlow
+    from nann.service.shelf import Shelf, directory_of, tables_of  # brings TensorFlow
 
-    pointer = Shelf(service).require().pointer()
+    shelf = Shelf(service).require()
+    pointer, tables = shelf.pointer(), shelf.item_tables()
     if pointer is None:
         raise ArtifactError(f"nothing is in service in {service}; publish a first version with `nann publish`")
-    return ModelPlace(service / directory_of(pointer.version) / "converted_model", pointer.version)
+    item_tables = None if tables is None else service / tables_of(tables)
+    return ModelPlace(service / directory_of(pointer.version) / "converted_model", pointer.version, item_tables=item_tables)
 
 
 def _number(path: Path) -> int:

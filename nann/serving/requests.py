@@ -13,10 +13,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from nann.serving.opened import OpenedModel
+from nann.export.filter_graph import FILTERS
+from nann.serving.opened import FILTERED, OpenedModel
 from nann.serving.retriever import padded
 
-SERVED = ("serving_default", "by_catalogue_id", "debug", "catalogue_rows")
+SERVED = ("serving_default", "by_catalogue_id", "debug", "catalogue_rows", "filtered", "filtered_by_catalogue_id")
 KEYS = {"signature_name", "instances", "inputs"}
 OF_ROWS = {"item_ids", "cate_ids"}
 
@@ -39,14 +40,18 @@ class PredictRequest:
     """A request as a graph takes it.
 
     Attributes:
-        signature: name of the signature.
-        inputs: [B, L] int64 or bytes objects by name; rows are filled up with what the graph leaves out.
+        signature: name of the signature to run.
+        inputs: [B, L] int64 or bytes objects by name; rows are filled up with what the graph leaves out. ``exclude_history`` is [B] bool.
         by_row: it came as ``instances``, and is answered with ``predictions``.
+        padding: what fills up the rows of each input.
+        outputs: names of what was asked for, among the outputs of the signature.
     """
 
     signature: str
     inputs: dict[str, NDArray[Any]]
     by_row: bool
+    padding: dict[str, int | bytes]
+    outputs: frozenset[str]
 
     @property
     def users(self) -> int:
@@ -83,10 +88,28 @@ def read_request(body: bytes, model: OpenedModel, limits: Limits) -> PredictRequ
     signature = content.get("signature_name", "serving_default")
     if signature not in SERVED:
         _refuse(f"signature_name must be one of {', '.join(SERVED)}, got {_shown(signature)}")
+    if signature not in model.signatures:
+        _refuse(f"the model has no signature {signature}, it was exported by an earlier version; rewrite it")
+    asked = model.signatures[signature]
+    names, by_row = set(asked.inputs), "instances" in content
+    columns = _of_instances(content["instances"], names, limits) if by_row else _of_inputs(content["inputs"], names)
+    if model.has_item_tables:  # what is returned is then always filtered
+        signature = FILTERED.get(signature, signature)
     types = {name: info.dtype for name, info in model.signatures[signature].inputs.items()}
-    by_row = "instances" in content
-    columns = _of_instances(content["instances"], set(types), limits) if by_row else _of_inputs(content["inputs"], set(types))
-    return PredictRequest(signature, _arrays(columns, types, model, limits), by_row)
+    users = len(columns["item_ids"])
+    for name in set(types) - set(columns):
+        columns[name] = [False if name == "exclude_history" else [] for _ in range(users)]
+    padding = _padding(types, model)
+    return PredictRequest(signature, _arrays(columns, types, model, limits, padding), by_row, padding, frozenset(asked.outputs))
+
+
+def _padding(types: Mapping[str, int], model: OpenedModel) -> dict[str, int | bytes]:
+    """What stands for nothing in each input: 0 among rows, and among catalogue ids one that the graph leaves out."""
+    padding: dict[str, int | bytes] = dict.fromkeys(types, 0)
+    if "cate_ids" not in types:
+        padding |= {name: model.no_item for name in ("item_ids", "exclude_item_ids") if name in types}
+        padding |= {"category_ids": model.no_category} if "category_ids" in types else {}
+    return padding
 
 
 def _parse(body: bytes) -> Any:
@@ -113,25 +136,31 @@ def _of_instances(instances: Any, names: set[str], limits: Limits) -> dict[str, 
     for place, instance in enumerate(instances):
         if not isinstance(instance, dict) and len(names) == 1:
             instance = dict.fromkeys(names, instance)
-        if not isinstance(instance, dict) or set(instance) != names:
+        if not isinstance(instance, dict) or not names - set(FILTERS) <= set(instance) <= names:
             _refuse(f"instances[{place}] must be an object with {_listed(names)}")
-        for name, value in instance.items():
-            columns[name].append(value)
+        for name in names:
+            columns[name].append(instance.get(name, False if name == "exclude_history" else []))
     return columns
 
 
 def _of_inputs(inputs: Any, names: set[str]) -> dict[str, list[Any]]:
     if not isinstance(inputs, dict) and len(names) == 1:
         inputs = dict.fromkeys(names, inputs)
-    if not isinstance(inputs, dict) or set(inputs) != names:
+    if not isinstance(inputs, dict) or not names - set(FILTERS) <= set(inputs) <= names:
         _refuse(f"inputs must be an object with {_listed(names)}")
     for name, column in inputs.items():
         if not isinstance(column, list) or not column:
-            _refuse(f"{name} must be a list with a list per user")
+            _refuse(f"{name} must be a list with {'true or false' if name == 'exclude_history' else 'a list'} per user")
     return dict(inputs)
 
 
-def _arrays(columns: Mapping[str, list[Any]], types: Mapping[str, int], model: OpenedModel, limits: Limits) -> dict[str, NDArray[Any]]:
+def _arrays(
+    columns: Mapping[str, list[Any]],
+    types: Mapping[str, int],
+    model: OpenedModel,
+    limits: Limits,
+    padding: Mapping[str, int | bytes],
+) -> dict[str, NDArray[Any]]:
     users = len(columns["item_ids"])
     if users > limits.users:
         _refuse(f"a request may hold {limits.users} users, got {users}; split it")
@@ -139,6 +168,10 @@ def _arrays(columns: Mapping[str, list[Any]], types: Mapping[str, int], model: O
     for name, column in columns.items():
         if len(column) != users:
             _refuse(f"{name} has {len(column)} users, item_ids {users}; give the same number")
+        if name == "exclude_history":
+            if not set(map(type, column)) <= {bool}:
+                _refuse(f"exclude_history must be true or false for each user, got {_shown(column)}")
+            continue
         rows[name] = [_row(name, user, values, types[name], limits) for user, values in enumerate(column)]
     of_events = {name for name in rows if name == "cate_ids" or model.inputs.get(name, {}).get("side") == "history"}
     for name in of_events:
@@ -148,9 +181,9 @@ def _arrays(columns: Mapping[str, list[Any]], types: Mapping[str, int], model: O
     if "cate_ids" in rows:
         _require_rows("item_ids", rows["item_ids"], model.num_items)
         _require_rows("cate_ids", rows["cate_ids"], 2**31 - 1)
-    arrays = {name: padded(found, 0, tf.int64) for name, found in rows.items() if name != "item_ids"}
-    by_id = "cate_ids" not in rows
-    arrays["item_ids"] = padded(rows["item_ids"], model.no_item if by_id else 0, tf.as_dtype(types["item_ids"]))
+    arrays: dict[str, NDArray[Any]] = {name: padded(found, padding[name], tf.as_dtype(types[name])) for name, found in rows.items()}
+    if "exclude_history" in columns:
+        arrays["exclude_history"] = np.array(columns["exclude_history"], bool)
     return arrays
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from nann.errors import ArtifactError, NannError
 from nann.export import ExportedRetrieval, rows_of_text, unknown_inputs
-from nann.serving.opened import OpenedModel
+from nann.item_tables import ItemTables, read_item_tables
+from nann.serving.opened import FILTERED, OpenedModel
 from nann.serving.places import find_model
 
 Unknown = Literal["fail", "drop"]
@@ -87,6 +88,9 @@ class Retriever:
         *,
         values: Mapping[str, Sequence[str]] | None = None,
         unknown: Unknown = "fail",
+        exclude: Sequence[Any] = (),
+        exclude_history: bool = False,
+        categories: Sequence[Any] = (),
     ) -> Recommended:
         """The best items for one history.
 
@@ -96,6 +100,9 @@ class Retriever:
             values: by name of the model's inputs: kinds or unix seconds of the history's events, one per item; values of the user. What
                 is not given is unknown to the model.
             unknown: what becomes of ids that are not in the catalogue: refused, or left out with a warning.
+            exclude: catalogue ids that are not returned; ids that are not in the catalogue exclude nothing.
+            exclude_history: do not return items of the history.
+            categories: catalogue ids of categories of which one has to be the item's; none: all items. An unknown one has no items.
 
         Raises:
             NannError: no id is known, or one is not where ``unknown`` is "fail"; ids are no integers where the catalogue's are; or values
@@ -106,7 +113,42 @@ class Retriever:
         ids = ids_of_type(history, self._retrieval.id_type)[np.newaxis]
         known = self._retrieval.run("catalogue_rows", item_ids=ids)["item_rows"][0] > 0
         _require_known(history, known, unknown)
-        return self._answers("by_catalogue_id", "item_ids", k, item_ids=ids, **inputs)[0]
+        if not (len(exclude) or exclude_history or len(categories) or self._has_tables()):
+            return self._answers("by_catalogue_id", "item_ids", k, item_ids=ids, **inputs)[0]
+        left_out = self._left_out("filtered_by_catalogue_id", [exclude], [exclude_history], [categories])
+        return self._answers("filtered_by_catalogue_id", "item_ids", k, item_ids=ids, **inputs, **left_out)[0]
+
+    def set_item_tables(self, tables: ItemTables | str | Path) -> int:
+        """Replaces which items may be returned, and what is added to their scores, from now on, for all answers of this retriever.
+
+        Args:
+            tables: the tables, or a file of them, see `nann.item_tables`.
+
+        Returns:
+            How many items of the catalogue are named in it.
+
+        Raises:
+            ArtifactError: the file is none, names no item of the catalogue, or the model was exported without filters.
+        """
+        return self._model.set_item_tables(tables if isinstance(tables, ItemTables) else read_item_tables(Path(tables)))
+
+    def _has_tables(self) -> bool:
+        return self._opened is not None and self._opened.has_item_tables
+
+    def _left_out(
+        self, signature: str, exclude: Sequence[Sequence[Any]], exclude_history: Sequence[bool], categories: Sequence[Sequence[Any]]
+    ) -> dict[str, np.ndarray]:
+        """The inputs of a filtered signature, for one user or, without any ids, for several.
+
+        Raises:
+            ArtifactError: the graph has no such signature.
+        """
+        types = self._retrieval.input_types(signature)
+        if not types:
+            raise ArtifactError("the model was exported without filters, by an earlier version; run `nann rewrite` again")
+        given = {"exclude_item_ids": exclude, "category_ids": categories}
+        rows = {name: np.stack([ids_of_type(user, types[name]) for user in users]) for name, users in given.items()}
+        return {**rows, "exclude_history": np.array(exclude_history, bool)}
 
     def recommend_many(self, histories: Sequence[Sequence[Any]], k: int = 10) -> list[Recommended]:
         """The best items for several histories in one call; ids that are not in the catalogue are left out. See `recommend`."""
@@ -114,16 +156,21 @@ class Retriever:
             return []
         given = [ids_of_type(history, self._retrieval.id_type) for history in histories]
         ids = padded(given, self._model.no_item, self._retrieval.id_type)
-        return self._answers("by_catalogue_id", "item_ids", k, item_ids=ids, **unknown_inputs(self._inputs, ids.shape))
+        return self._plain_answers("by_catalogue_id", k, item_ids=ids, **unknown_inputs(self._inputs, ids.shape))
 
     def recommend_rows(self, rows: Sequence[int], k: int = 10) -> Recommended:
         """The best items for one history of item rows, oldest first; what is no row is left out. Returns rows."""
         ids = ids_of_type(rows, tf.int64)[np.newaxis]
         known = self._model.category_rows
         categories = known[np.where((ids > 0) & (ids < len(known)), ids, 0)]
-        return self._answers(
-            "serving_default", "item_ids", k, item_ids=ids, cate_ids=categories, **unknown_inputs(self._inputs, ids.shape)
-        )[0]
+        return self._plain_answers("serving_default", k, item_ids=ids, cate_ids=categories, **unknown_inputs(self._inputs, ids.shape))[0]
+
+    def _plain_answers(self, signature: str, k: int, **inputs: np.ndarray) -> list[Recommended]:
+        """Answers without a filter of the users' own."""
+        if self._has_tables():
+            signature, users = FILTERED[signature], len(inputs["item_ids"])
+            inputs |= self._left_out(signature, [()] * users, [False] * users, [()] * users)
+        return self._answers(signature, "item_ids", k, **inputs)
 
     def _answers(self, signature: str, name: str, k: int, **inputs: np.ndarray) -> list[Recommended]:
         if k < 1:

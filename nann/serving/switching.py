@@ -66,6 +66,10 @@ class VersionInService:
             if place == self.model.place:
                 self.failed = None
                 return True
+            if self.model.follow(place):
+                logger.info("the tables %s of items are used", place.item_tables)
+                self.failed = None
+                return True
             model = self._opened(place)
         except Exception as error:  # whatever is wrong with another version, this one goes on
             self._metrics.load_failures.inc()

@@ -19,6 +19,9 @@ def infer(
     item_ids: Sequence[str | int],
     config: InferConfig,
     values: Mapping[str, Sequence[str]] | None = None,
+    exclude: Sequence[str | int] = (),
+    exclude_history: bool = False,
+    categories: Sequence[str | int] = (),
 ) -> list[tuple[str | int, float]]:
     """Retrieves for one history, from a converted model's SavedModel, or from ``0.meta`` linked with ``frozen_graph.pb``.
 
@@ -30,6 +33,9 @@ def infer(
         config: the options.
         values: by name of the model's inputs: kinds or unix seconds of the history's events, one per item; values of the user. What is not
             given is unknown to the model.
+        exclude: catalogue ids that are not returned; those that are not in the catalogue exclude nothing.
+        exclude_history: do not return items of the history.
+        categories: catalogue ids of categories of which one has to be the item's; none: all items.
 
     Returns:
         Catalogue ids and scores, best first; fewer than asked for where the walk found fewer.
@@ -50,5 +56,13 @@ def infer(
         retrieval = open_linked(Path(meta_path), graph_file, allow_own_models=config.allow_own_models)
     directory = Path(converted_model) if converted_model is not None else Path(str(meta_path)).parent
     retriever = Retriever(retrieval, served_inputs(directory))
-    found = retriever.recommend(item_ids, config.top_k, values=values, unknown=config.unknown)
+    found = retriever.recommend(
+        item_ids,
+        config.top_k,
+        values=values,
+        unknown=config.unknown,
+        exclude=exclude,
+        exclude_history=exclude_history,
+        categories=categories,
+    )
     return list(zip(found.ids, found.scores, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from pathlib import Path
 
 from data_prep.json_text import write_json
@@ -10,6 +11,7 @@ from nann.artifacts import StepResult
 from nann.config import PublishConfig
 from nann.contents import read_json
 from nann.forms import Verdict
+from nann.item_tables import read_item_tables
 from nann.service.shelf import Shelf
 from nann.steps.opening import open_step
 
@@ -61,3 +63,26 @@ def publish(
         write_json(directory / "publication.json", found)
         writer.metrics.update({"published": int(verdict["passed"]), "version": found["version"] or 0})
     return writer.result()
+
+
+def publish_item_tables(*, service: str, item_tables: Path, config: PublishConfig) -> str:
+    """Puts tables of items in service: servers that follow it use them from now on, with the version in service and with later ones.
+
+    Args:
+        service: directory or URL of the service.
+        item_tables: a file as `nann.item_tables` reads it.
+        config: the options; as many tables are kept as versions.
+
+    Returns:
+        A sentence about what was done.
+
+    Raises:
+        ArtifactError: there is no service, the file is no such table, or another process is publishing.
+    """
+    shelf, tables = Shelf(service).require(create=config.create), read_item_tables(item_tables)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "item_tables.parquet"
+        tables.write(path)
+        number = shelf.publish_item_tables(path, keep=config.keep)
+    blocked = int((~tables.available).sum())
+    return f"tables {number} of {len(tables.item_ids):,} items, {blocked:,} of them not available, are in service in {service}"

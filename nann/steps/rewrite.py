@@ -61,7 +61,7 @@ def rewrite(
     scorer = load_model(model, allow_own=config.allow_own_models)
     corpus, graph, data = load_embeddings(embeddings), load_graph(index), Dataset(dataset)
     table, items = load_memory(model), data.items()
-    catalogue = Catalogue(item_ids=items.item_ids, category_rows=items.category_rows, num_categories=items.num_categories)
+    catalogue = Catalogue(items.item_ids, items.category_rows, items.num_categories, items.category_ids)
     _require_fit(scorer, catalogue, corpus, graph)
     graph = enter_at_untrained(graph, items.train_counts[corpus.item_rows], items.category_rows[corpus.item_rows])
     try:

@@ -73,9 +73,7 @@ class Asked:
 
     def retrieve(self, search: Search, graph: Graph, limit: int | None, **parameters: Any) -> Any:
         scorer, embeddings = self.corpus.scorer, self.corpus.embeddings
-        retriever = FilteredRetriever(
-            scorer, embeddings, graph, self.tables(), SearchParameters(**parameters), limit=limit, search=search
-        )
+        retriever = FilteredRetriever(scorer, embeddings, graph, self.tables(), SearchParameters(**parameters), limit=limit, search=search)
         more = {"exclude_rows": self.exclude, "exclude_history": self.exclude_history, "category_rows": self.wanted}
         return retriever(self.histories, np.zeros_like(self.histories), **more)
 
@@ -186,7 +184,9 @@ def test_without_a_filter_the_walk_is_the_unfiltered_one(search: Search, make_co
     histories = corpus.histories(5)
     expected = BeamRetriever(corpus.scorer, corpus.embeddings, corpus.graph, **SEARCH, search=search)(histories, np.zeros_like(histories))
     tables = FilterTables.create(corpus.embeddings.item_rows, np.zeros(701, np.int64), NUM_CATEGORIES)
-    retriever = FilteredRetriever(corpus.scorer, corpus.embeddings, corpus.graph, tables, SearchParameters(**SEARCH), limit=0, search=search)
+    retriever = FilteredRetriever(
+        corpus.scorer, corpus.embeddings, corpus.graph, tables, SearchParameters(**SEARCH), limit=0, search=search
+    )
     for found, wanted in zip(retriever(histories, np.zeros_like(histories)), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
 
@@ -195,7 +195,9 @@ def test_without_a_filter_the_walk_is_the_unfiltered_one(search: Search, make_co
 def test_no_users_and_nothing_that_passes(search: Search, make_corpus: Any, users: int) -> None:
     corpus = make_corpus(50)
     tables = FilterTables.create(corpus.embeddings.item_rows, np.zeros(51, np.int64), NUM_CATEGORIES)
-    retriever = FilteredRetriever(corpus.scorer, corpus.embeddings, corpus.graph, tables, SearchParameters(**SEARCH), limit=10, search=search)
+    retriever = FilteredRetriever(
+        corpus.scorer, corpus.embeddings, corpus.graph, tables, SearchParameters(**SEARCH), limit=10, search=search
+    )
     histories = corpus.histories(users)
     found = retriever(histories, np.zeros_like(histories), category_rows=np.full((users, 1), 3))
     assert found.item_rows.tolist() == [[0] * 15] * users

@@ -37,7 +37,10 @@ def asked(graph: Graph, histories: list[list[int]], **options: Any) -> list[Any]
     async def ask_all() -> list[Any]:
         settings = {"max_batch": 4, "wait_seconds": 0.0, "threads": 1, "max_waiting": 100} | options
         batcher = batching.Batcher(**settings, metrics=metrics.ServerMetrics())
-        given = [requests.PredictRequest("by_catalogue_id", {"item_ids": np.array([ids])}, True) for ids in histories]
+        given = [
+            requests.PredictRequest("by_catalogue_id", {"item_ids": np.array([ids])}, True, {"item_ids": -1}, frozenset())
+            for ids in histories
+        ]
         tasks = [asyncio.create_task(batcher.run(model, request)) for request in given]
         await asyncio.sleep(0)
         graph.go.set()

@@ -23,6 +23,9 @@ class Model:
     def __init__(self, place: ModelPlace) -> None:
         self.place, self.form, self.retrieval, self.asked = place, "portable", self, 0
 
+    def follow(self, place: ModelPlace) -> bool:
+        return False
+
     def run(self, signature: str, **inputs: Any) -> None:
         self.asked += 1
 

@@ -112,3 +112,28 @@ def test_a_retriever_of_string_ids(untrained_string_run: Any) -> None:
     expected = graph.run("by_catalogue_id", item_ids=np.array([[name.encode() for name in names]], object))
     assert retriever.recommend(names, k=5).ids == [name.decode() for name in expected["top_k_item_ids"][0, :5].tolist()]
     assert [len(found.ids) for found in retriever.recommend_many([names, names[:1]], k=4)] == [4, 4]
+
+
+@pytest.mark.parametrize("kind", ["untrained_run", "untrained_string_run"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_items_are_left_out(request: pytest.FixtureRequest, kind: str, linked: bool) -> None:
+    """From the command line: excluded items, the history's own, and other categories are not printed; the rest moves up."""
+    run = request.getfixturevalue(kind)
+    items, ids = load_items(run.artifacts["dataset"]), [str(item_id) for item_id in known_ids(run)]
+    category_of = dict(zip(map(str, items.item_ids), items.category_rows, strict=True))
+    place = ["--meta-path", str(run.converted_model / "0.meta")] if linked else ["--converted-model", str(run.converted_model)]
+
+    def printed(*more: str, top_k: int = 150) -> list[str]:
+        done = CliRunner().invoke(main, ["infer", *place, "--item-ids", ",".join(ids), "--top-k", str(top_k), "--json", *more])
+        assert done.exit_code == 0, done.output
+        return [str(entry["item_id"]) for entry in json.loads(done.stdout)]
+
+    best = printed("--exclude", "no such item" if "string" in kind else "-77")
+    assert printed("--exclude", ",".join(best[:3]), top_k=20) == best[3:23]
+    assert printed("--exclude-history", top_k=20) == [item for item in best if item not in ids][:20]
+    category = category_of[best[0]]
+    own = [item for item in best if category_of[item] == category]
+    found = printed("--category", str(items.category_ids[category]), "--exclude", best[0])
+    assert found[: len(own) - 1] == own[1:]
+    assert {category_of[item] for item in found} == {category}
+    assert printed("--category", "no such category" if isinstance(items.category_ids[1], str) else "-77") == []

@@ -69,6 +69,7 @@ MEMORY = {
     "item_scale": floats(ITEMS),
     "item_prior": floats(ITEMS),
 }
+PASSING = np.array([[0b101101], [0b110]], np.uint8)
 POOL = {"pool_positions": np.array([[1, -1], [2, 3]]), "pool_scores": np.array([[1, -np.inf], [2, 1]], np.float32)}
 
 SPARSE = {
@@ -145,6 +146,24 @@ CALLS: dict[str, Arguments] = {
     | {"candidates": ints(4, 5, 0), "candidate_splits": ints(0, 2, 3), "scores": floats(BATCH, 2), "ef": np.int64(1)},
     "nann_beam_search": USERS | SCORER | WALK | PROGRAM,
     "nann_beam_search_memory": USERS | SCORER | WALK | PROGRAM | MEMORY | {"memory_entries": np.int64(1)},
+    "nann_filter_items": {
+        "excluded": np.array([[0, -1], [5, 9]]),
+        "categories": np.array([[0, 0], [1, 7]]),
+        "available": np.array([True, True, False, True, True, True]),
+        "category_items": np.array([4, 0, 1, 2, 3, 5], np.int32),
+        "category_row_splits": ints(0, 1, 4, 6),
+    },
+    "nann_list_items": {"passing": PASSING, "num_items": np.int64(ITEMS)},
+    "nann_merge_filtered": POOL
+    | {"other_positions": np.array([[4], [-1]]), "other_scores": np.array([[3], [-np.inf]], np.float32)}
+    | {"candidates": ints(4, 5, 0), "candidate_splits": ints(0, 2, 3), "scores": floats(BATCH, 2)}
+    | {"passing": PASSING, "num_items": np.int64(ITEMS), "ef": np.int64(1), "others_ef": ints(1, 0)},
+    "nann_filtered_search": USERS
+    | SCORER
+    | WALK
+    | PROGRAM
+    | MEMORY
+    | {"memory_entries": np.int64(1), "with_memory": True, "passing": PASSING, "prior": floats(ITEMS), "exact_limit": np.int64(2)},
     "nann_scan_items": USERS | SCORER | PROGRAM,
     "nann_scan_items_memory": USERS | SCORER | PROGRAM | MEMORY,
     "nann_pair_memory": PAIRS | {"decay": np.float32(0.5), "rule_scale": np.float32(1), "own": floats(2), "gain": floats(ITEMS)},

@@ -12,7 +12,8 @@ VALUE = "^value: "  # whatever it is
 SLICE = "slice r1 r0 {} {}\nresult r1\n"
 DOUBLED = "".join(f"concat r{i + 1} r{i} r{i}\n" for i in range(45)) + "reduce_max r46 r45\nresult r46\n"
 LONG = "".join(f"relu r{i + 1} r{i}\n" for i in range(20000)) + "reduce_max r20001 r20000\nresult r20001\n"
-SEARCHES, SCANS = ("nann_beam_search", "nann_beam_search_memory"), ("nann_scan_items", "nann_scan_items_memory")
+SEARCHES = ("nann_beam_search", "nann_beam_search_memory", "nann_filtered_search")
+SCANS = ("nann_scan_items", "nann_scan_items_memory")
 WHERE_ZERO_FITS_NOT = "param vector\nmax r1 r0 p0\nreduce_max r2 r1\nresult r2\n"
 FEATURE = {
     "ids": [ints(1, 2)],
@@ -54,8 +55,48 @@ def searches() -> dict[str, tuple[Callable[[], Any], str]]:
     return cases
 
 
+def filtering() -> dict[str, tuple[Callable[[], Any], str]]:
+    others = {"exact_limit": np.int64(-(2**63)), "passing": np.zeros([2, 1], np.uint8)}
+    return {
+        "filtered search, nothing passes": (changed("nann_filtered_search", **others), r"-1 -1 -1\]"),
+        "filtered search, bits beyond the items": (
+            changed("nann_filtered_search", passing=np.full([2, 1], 0xC0, np.uint8), exact_limit=np.int64(2**62)),
+            r"-1 -1 -1\]",
+        ),
+        "filtered search, bitmaps of other items": (
+            changed("nann_filtered_search", passing=np.zeros([2, 2], np.uint8)),
+            r"passing must be \[2, 1\], got \[2,2\]",
+        ),
+        "merge with an item beyond the bitmap": (
+            changed("nann_merge_filtered", candidates=ints(4, 6, 0)),
+            r"candidates must be in 0\.\.5, got 6",
+        ),
+        "merge with a huge width": (changed("nann_merge_filtered", ef=np.int64(2**62), others_ef=ints(2**62, -(2**63))), VALUE),
+        "merge without places": (
+            changed(
+                "nann_merge_filtered",
+                pool_positions=np.zeros([2, 0], np.int64),
+                pool_scores=np.zeros([2, 0], np.float32),
+                other_positions=np.zeros([2, 0], np.int64),
+                other_scores=np.zeros([2, 0], np.float32),
+            ),
+            VALUE,
+        ),
+        "lists of items of 2^62": (changed("nann_list_items", num_items=np.int64(2**62)), r"num_items must be in 0\.\.2147483647"),
+        "filter with a category's item -1": (
+            changed("nann_filter_items", category_items=np.full(ITEMS, -1, np.int32)),
+            r"category_items must be in 0\.\.5",
+        ),
+        "filter of many users": (
+            changed("nann_filter_items", excluded=np.zeros([2**40, 0], np.int64), categories=np.zeros([2**40, 0], np.int64)),
+            "at most 16777216 users",
+        ),
+    }
+
+
 INSTANCES: dict[str, tuple[Callable[[], Any], str]] = {
     **searches(),
+    **filtering(),
     "memory of a zero-width batch": (
         changed(
             "nann_pair_and_category_memory",
