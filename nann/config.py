@@ -106,6 +106,7 @@ class EvaluateConfig(OpensModels):
         (0.5, 1, 3, 6, 24, 72), min_length=1, description="windows, in hours, of the popularity of the last hours to choose from"
     )
     tune_users: int = Field(1000, ge=0, description="validation users on whom the baselines' parameters are chosen; 0: take the first ones")
+    exclude_history: bool = Field(False, description="also measure the search that leaves items of the history out")
     curve_users: int = Field(200, ge=0, description="validation users for the curve of recall against items scored; 0: no curve")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from nann.evaluation.verdict import verdict
 from nann.reporting.page import Page
 from nann.reporting.quality_sections import groups_section, ranking_section
-from nann.reporting.recall_sections import curve_section, recall_cards, recall_section, search_section
+from nann.reporting.recall_sections import curve_section, recall_cards, recall_section, search_section, without_history_section
 
 Metrics = Mapping[str, Any]
 
@@ -21,6 +21,8 @@ def evaluation_page(metrics: Metrics, curve: Metrics | None) -> Page:
         curve: the contents of ``curve.json``, or None when no curve was measured.
     """
     sections = [recall_section(metrics), ranking_section(metrics), groups_section(metrics), search_section(metrics)]
+    if "without_history" in metrics:
+        sections.append(without_history_section(metrics))
     if curve is not None:
         sections.append(curve_section(curve))
     return Page(

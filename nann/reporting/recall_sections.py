@@ -166,6 +166,29 @@ def search_section(metrics: Metrics) -> Section:
     )
 
 
+def without_history_section(metrics: Metrics) -> Section:
+    """What is found when items of the history are left out inside the search."""
+    found, ks = metrics["without_history"], list_lengths(metrics)
+    kinds = (
+        ("coverage of the exact list without the history", "coverage", share_text),
+        ("places that the history takes otherwise", "history_share", share_text),
+        ("recall of new items, exact scan", "recall_all", _four),
+        ("recall of new items, exported graph", "recall_retrieval", _four),
+        ("recall of new items, exported graph with the history", "recall_unfiltered", _four),
+    )
+    rows = [[label, *(text(found[f"{name}@{k}"]) for k in ks)] for label, name, text in kinds]
+    return Section(
+        anchor="without-history",
+        title="Without the items of the history",
+        lead=(
+            f"{found['num_users']:,} of {metrics['num_test_users']:,} users go on to an item that is not in their history; recall is theirs. "
+            f"Per user the search scores {found['items_scored_mean']:,.0f} items."
+        ),
+        tables=[PageTable(["exclude_history", *(f"@{k}" for k in ks)], rows)],
+        explanation="Items of the history are left out inside the search, so that as many items come back as with them.",
+    )
+
+
 def curve_section(curve: Metrics) -> Section:
     """Quality against cost on validation users."""
     points: Sequence[Metrics] = curve["points"]
@@ -221,8 +244,8 @@ def _three(value: float) -> str:
     return f"{value:.3f}"
 
 
-def _four(value: float) -> str:
-    return f"{value:.4f}"
+def _four(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _join(values: Sequence[int]) -> str:

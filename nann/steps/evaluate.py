@@ -22,7 +22,8 @@ from nann.evaluation.scan import exact_scan, exported_graph
 from nann.evaluation.simple_methods import Known, simple_lists
 from nann.evaluation.summary import summarize, users_table
 from nann.evaluation.verdict import evaluation_warnings
-from nann.export import ConvertedModel
+from nann.evaluation.without_history import without_history
+from nann.export import ConvertedModel, ExportedRetrieval
 from nann.option_types import stored_params
 from nann.reporting.evaluation_page import evaluation_page
 from nann.reporting.frame import write_page
@@ -31,7 +32,14 @@ from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
 USERS_SEED = 1
-DETAILS = ("standard_errors", "intervals", "groups", "baseline_options", "warnings")  # for the files, too long for a table of numbers
+DETAILS = (
+    "standard_errors",
+    "intervals",
+    "groups",
+    "baseline_options",
+    "warnings",
+    "without_history",
+)  # for the files, too long for a table of numbers
 
 
 def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: EvaluateConfig, overwrite: bool = False) -> StepResult:
@@ -77,6 +85,9 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
         }
         num_items = len(exported.corpus[0])
         metrics = {**summarize(**common, num_items=num_items), "split": config.split, "baseline_options": options}
+        if config.exclude_history:
+            asked: dict[str, Any] = {"ks": sorted(config.ks), "batch_size": config.batch_size}
+            metrics["without_history"] = without_history(exported, _filtering_graph(exported, config), items, samples, retrieved, **asked)
         metrics["warnings"] = evaluation_warnings(metrics)
         table = users_table(user_ids=samples.user_ids, item_ids=items.item_ids, **common)
         curve = _curve(exported, data, items, model.params, config)
@@ -108,6 +119,13 @@ def _answers(
         search = InnerProductSearch(exported.scorer, embeddings, top_k=width)
         baselines[OWN_SEARCH] = collect_lists(_without_counts(search), *users, **asking, label="hnswlib").item_rows
     return exact, retrieved, baselines, options
+
+
+def _filtering_graph(exported: ConvertedModel, config: EvaluateConfig) -> ExportedRetrieval:
+    retrieval = exported.open(config.graph)
+    if not retrieval.input_types("filtered"):
+        raise ArtifactError(f"{exported.path} was exported without filters, by an earlier version; run `nann rewrite` again")
+    return retrieval
 
 
 def _curve(exported: ConvertedModel, data: Dataset, items: Items, search: dict[str, Any], config: EvaluateConfig) -> dict[str, Any] | None:

@@ -53,6 +53,30 @@ def test_rows_and_versions(server: Any, retriever: nann.Retriever) -> None:
     assert (status, json.loads(answer)) == (404, {"error": "version 9 is not served, version 1 is; leave the version out"})
 
 
+def test_filters_over_http(server: Any, trained_run: Any, retriever: nann.Retriever) -> None:
+    history, other = trained_run.history(3), trained_run.history(7)
+    best = retriever.recommend(history, k=6).ids
+    users = [
+        {"item_ids": history, "exclude_item_ids": best[:3]},
+        {"item_ids": other, "exclude_history": True, "exclude_item_ids": []},
+        {"item_ids": other},
+    ]
+    answers = server.predict(signature_name="filtered_by_catalogue_id", instances=users)["predictions"]
+    expected = [
+        retriever.recommend(history, k=40, exclude=best[:3]),
+        retriever.recommend(other, k=40, exclude_history=True),
+        retriever.recommend(other, k=40),
+    ]
+    assert answers[0]["top_k_item_ids"][:3] == best[3:6]
+    for found, answer in zip(answers[:2], expected, strict=False):
+        assert found["top_k_item_ids"][:40] == answer.ids
+    together = [server.predict(signature_name="filtered_by_catalogue_id", instances=[user])["predictions"][0] for user in users]
+    assert [found["top_k_item_ids"] for found in together] == [found["top_k_item_ids"] for found in answers]
+    rows = server.predict(signature_name="filtered", inputs={"item_ids": [[3, 7]], "cate_ids": [[1, 2]], "category_ids": [[4]]})["outputs"]
+    categories = retriever._model.category_rows
+    assert {int(categories[row]) for row in rows["top_k_item_ids"][0] if row} == {4}
+
+
 def test_what_a_probe_and_a_client_ask(server: Any) -> None:
     assert server.get("/healthz") == {"status": "ok"}
     assert server.get("/readyz") == {"status": "ready", "version": 1}

@@ -18,7 +18,7 @@ from nann.retrieval import HistoryScorer
 from nann.steps.evaluate import evaluate
 
 BASELINES = ("popularity", "popularity_recent", "category_popularity", "repeat_last", "item_cf", "vsknn", "sequential_rules")
-CONFIG = EvaluateConfig(ks=(5, 20), curve_users=10, batch_size=8)
+CONFIG = EvaluateConfig(ks=(5, 20), curve_users=10, batch_size=8, exclude_history=True)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,21 @@ def test_both_exported_forms_and_both_runs_agree(evaluated: Path, untrained_run:
         if name != "report.html":  # which names the option
             assert (tmp_path / "meta" / name).read_bytes() == (evaluated / name).read_bytes()
     assert open_artifact(tmp_path / "again", step="evaluate").digest == open_artifact(evaluated, step="evaluate").digest
+
+
+def test_the_history_is_left_out(evaluated: Path, untrained_run: Any) -> None:
+    metrics, users = read(evaluated)
+    found = metrics["without_history"]
+    new = [user for user in users if not user["target_in_history"]]
+    histories = load_samples(untrained_run.artifacts["dataset"], "test").histories
+    assert found["num_users"] == len(new)
+    for k in (5, 20):
+        taken = [len(set(user["retrieved"][:k]) & set(rows.tolist())) / k for user, rows in zip(users, histories, strict=True)]
+        assert found[f"history_share@{k}"] == pytest.approx(np.mean(taken))
+        assert found[f"coverage@{k}"] == 1  # so small a corpus is scanned
+        assert found[f"recall_retrieval@{k}"] == found[f"recall_all@{k}"] >= found[f"recall_unfiltered@{k}"]
+        assert found[f"recall_unfiltered@{k}"] == pytest.approx(np.mean([0 < user["rank_retrieval"] <= k for user in new]))
+    assert "Without the items of the history" in (evaluated / "report.html").read_text()
 
 
 def test_string_ids_a_part_of_the_users_and_no_curve(untrained_string_run: Any, tmp_path: Path) -> None:
