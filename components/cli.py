@@ -56,10 +56,10 @@ def _step_command(step: Step) -> click.Command:
             arguments = {**_own_arguments(step, given), step.writes: output, "config": _config(step.name, context)}
             click.echo(step.load_function("dry_run")(**arguments))
             return
-        if step.instead is not None and given[step.instead.option.argument] is not None:
-            asked = {**_own_arguments(step, given), step.instead.option.argument: given[step.instead.option.argument]}
+        if step.instead is not None and given[step.instead.argument] is not None:
+            asked = {**_own_arguments(step, given), step.instead.argument: given[step.instead.argument]}
             with hidden_start_up_notes(unless=given["verbose"]):
-                function = step.load_function(step.instead.function)
+                function = step.load_function(f"{step.module}_{step.instead.argument}")
             click.echo(function(**asked, config=_config(step.name, context)))
             return
         named_class = _take_class(step, given)
@@ -85,7 +85,7 @@ def _options(step: Step) -> list[Callable[..., Any]]:
     """Decorators, in the order of the help text."""
     options = [_own_option(option) for option in step.options]
     if step.instead is not None:
-        options.append(_own_option(step.instead.option))
+        options.append(_own_option(step.instead))
     if step.dry_run:
         options.append(click.option("--dry-run", is_flag=True, help=step.dry_run))
     if step.runs:

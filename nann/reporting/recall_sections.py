@@ -181,7 +181,7 @@ def without_history_section(metrics: Metrics) -> Section:
         anchor="without-history",
         title="Without the items of the history",
         lead=(
-            f"{found['num_users']:,} of {metrics['num_test_users']:,} users go on to an item that is not in their history; recall is theirs. "
+            f"{found['num_users']:,} of {metrics['num_test_users']:,} users continue with an item that they had not; recall is theirs. "
             f"Per user the search scores {found['items_scored_mean']:,.0f} items."
         ),
         tables=[PageTable(["exclude_history", *(f"@{k}" for k in ks)], rows)],

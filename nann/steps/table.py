@@ -42,19 +42,6 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Instead:
-    """What a command does instead of running its step when an option is given.
-
-    Attributes:
-        option: the option.
-        function: of the step's module; it takes the option, the step's own options and its config, and returns a text.
-    """
-
-    option: Option
-    function: str
-
-
-@dataclass(frozen=True)
 class Step:
     """One step.
 
@@ -68,7 +55,7 @@ class Step:
         runs: names of the steps it runs itself; it takes their configs as ``steps``, name -> config.
         resumable: a run that was killed goes on in what it left.
         dry_run: help of the option ``--dry-run``; "": there is none. Its module then has a function ``dry_run``, which returns a text.
-        instead: something else that its command does when asked to, on a machine alone and in no DAG; None: nothing.
+        instead: an option with which its command calls another function of its module, STEP_ARGUMENT, for a text; None: none.
         class_option: option of its config that may name a class as MODULE:CLASS; the option of what it writes takes this, too. "": none.
         continues: pairs of an option, of its config or its own, and the artifact of the version in service that it gets in retraining.
         workers: several machines may share its work; the component for this is ``components/NAME_workers.py``.
@@ -87,7 +74,7 @@ class Step:
     runs: tuple[str, ...] = ()
     resumable: bool = False
     dry_run: str = ""
-    instead: Instead | None = None
+    instead: Option | None = None
     class_option: str = ""
     continues: tuple[tuple[str, str], ...] = ()
     workers: bool = False
@@ -291,14 +278,8 @@ PUBLISH = Step(
     reads=("gate", "dataset", "model", "converted_model"),
     writes="publication",
     options=(SERVICE,),
-    instead=Instead(
-        Option(
-            "item_tables",
-            "--item-tables",
-            "FILE",
-            "Put these tables of items (Parquet or CSV: item_id, available, prior) in service, and nothing else.",
-        ),
-        "publish_item_tables",
+    instead=Option(
+        "item_tables", "--item-tables", "FILE", "Put tables of items in service: item_id, available, prior; nothing else is done."
     ),
     cached=False,
     figures=("published", "version"),

@@ -18,6 +18,12 @@ def request(rows: Any = ROWS, cates: Any = CATES, **search: Any) -> tuple[str, d
     return "search", inputs | {name: np.asarray(value, np.int64) for name, value in (SEARCH | search).items()}
 
 
+def filtered(**filters: Any) -> tuple[str, dict[str, np.ndarray]]:
+    nothing = {"exclude_item_ids": np.zeros((2, 0), np.int64), "category_ids": np.zeros((2, 0), np.int64), "exclude_history": [True, False]}
+    given = {name: np.asarray(value, bool if name == "exclude_history" else np.int64) for name, value in (nothing | filters).items()}
+    return "filtered", {"item_ids": ROWS, "cate_ids": CATES, **given}
+
+
 def of_shape(*shape: int) -> tuple[str, dict[str, np.ndarray]]:
     return request(np.zeros(shape), np.zeros(shape))
 
@@ -56,6 +62,18 @@ REQUESTS = {
     "rank 3": of_shape(2, 3, 1),
     "categories of other users": request(cates=CATES[:1]),
     "categories of other lengths": request(cates=CATES[:, :2]),
+    "excluded rows out of range": filtered(exclude_item_ids=[[HUGE, LEAST, -1], [301, 300, 0]]),
+    "all rows excluded": filtered(exclude_item_ids=np.tile(np.arange(-5, 400), (2, 3))),
+    "30,000 excluded rows": filtered(exclude_item_ids=np.zeros((2, 30_000))),
+    "excluded rows of other users": filtered(exclude_item_ids=[[1, 2]]),
+    "excluded rows of more users": filtered(exclude_item_ids=[[1], [2], [3]]),
+    "excluded rows of rank 1": filtered(exclude_item_ids=[1, 2]),
+    "excluded rows of rank 3": filtered(exclude_item_ids=np.zeros((2, 1, 1))),
+    "wild categories": filtered(category_ids=[[HUGE, LEAST], [-1, 10]]),
+    "all categories, many times": filtered(category_ids=np.tile(np.arange(10), (2, 500))),
+    "categories asked for other users": filtered(category_ids=[[1, 2]]),
+    "histories excluded of other users": filtered(exclude_history=[True]),
+    "histories excluded of more users": filtered(exclude_history=[True] * 3),
     "a history of 30,000": request(np.tile(ROWS, (1, 10_000)), np.tile(CATES, (1, 10_000))),
 }
 

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from nann.memory.rules import RuleOptions
 from nann.memory.table import AGE_KNOTS, COUNT_KNOTS, Calibration, CorpusMemory, MemoryTable
-from nann.retrieval import BeamRetriever, ExactRetriever, NativeWalk, OpSearch, StockWalk
+from nann.retrieval import (
+    BeamRetriever,
+    ExactRetriever,
+    FilteredRetriever,
+    FilterTables,
+    FusedSearch,
+    NativeWalk,
+    OpSearch,
+    SearchParameters,
+    StockWalk,
+)
 from nann.retrieval.memory import MemoryTables, best_entries, memory_arrays, memory_of_arrays
 from ops import retrieval, scoring
 
@@ -171,3 +181,41 @@ def test_the_walk_starts_at_the_best_of_the_memory(make_corpus, walk) -> None:
         entries = {int(point) for point in corpus.graph.enter_points}
         assert set((found.item_rows[user][found.item_rows[user] > 0] - 1).tolist()) == entries | set(best)
         assert found.items_scored[user] == len(entries | set(best))
+
+
+@needs_native
+@pytest.mark.parametrize("limit", [150, 0])
+def test_a_filtered_search_joins_the_memory(make_corpus, limit) -> None:
+    """Scanned, the exact answer; walked, the same in all forms, and with nothing filtered that of the unfiltered walk."""
+    memory, categories = some_memory(150, seed=5, max_length=6)
+    corpus = make_corpus(150)
+    histories = corpus.histories(4, 6, seed=2)
+    cates = categories[histories].astype(np.int64)
+    program = FusedSearch("param matrix\nmatmul r1 r0 p0 - -\nresult r1\n", lambda user: [user[:, :, tf.newaxis]])
+    parameters, found, unfiltered = SearchParameters(ef=(20, 10), rounds=(3, 1), top_k=12), [], []
+    for search in (OpSearch(StockWalk()), OpSearch(NativeWalk()), program):
+        tables = FilterTables.create(corpus.embeddings.item_rows, categories, CATEGORIES)
+        given = corpus.scorer, corpus.embeddings, corpus.graph
+        retriever = FilteredRetriever(*given, tables, parameters, limit=limit, search=search, memory=memory)
+        found.append(
+            retriever(histories, cates, exclude_history=np.ones(4, bool), category_rows=np.array([[1, 2], [0, 0], [3, 3], [0, 2]]))
+        )
+        unfiltered.append(retriever(histories, cates))
+        if not limit:
+            walk = BeamRetriever(*given, search=search, memory=memory, **vars(parameters))(histories, cates)
+            np.testing.assert_array_equal(unfiltered[-1].item_rows, walk.item_rows)
+    for user, wanted in enumerate([{1, 2}, set(range(CATEGORIES + 1)), {3}, {2}]):
+        scores = memory.item_scale * (corpus.vectors @ corpus.user_vectors(histories)[user]) + memory.item_prior
+        for position, value in by_hand(memory, histories[user].tolist(), categories).items():
+            scores[position] += value
+        passes = np.isin(categories[1:], list(wanted)) & ~np.isin(np.arange(1, 151), histories[user])
+        best = np.argsort(-np.where(passes, scores, -np.inf), kind="stable")[: min(12, passes.sum())] + 1
+        for answer in found:
+            rows = answer.item_rows[user]
+            assert passes[rows[rows > 0] - 1].all()
+            if limit:
+                np.testing.assert_array_equal(rows[rows > 0], best)
+                np.testing.assert_allclose(answer.scores[user][: len(best)], scores[best - 1], rtol=1e-4, atol=1e-4)
+    for answer in found[1:]:
+        np.testing.assert_array_equal(answer.item_rows, found[0].item_rows)
+        np.testing.assert_array_equal(answer.items_scored, found[0].items_scored)
