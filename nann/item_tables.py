@@ -39,7 +39,8 @@ class ItemTables:
 
     def write(self, path: Path) -> None:
         """Writes all columns as Parquet."""
-        pq.write_table(pa.table({name: pa.array(getattr(self, name)) for name in COLUMNS}), path, compression="zstd")
+        values = (self.item_ids, self.available, self.prior)
+        pq.write_table(pa.table({name: pa.array(column) for name, column in zip(COLUMNS, values, strict=True)}), path, compression="zstd")
 
 
 def read_item_tables(path: Path) -> ItemTables:
