@@ -6,7 +6,7 @@
 On a converted model the users are those of a dataset's test split; with --items the corpus is made up, clustered vectors and inner
 products as scores. Items pass at random, by `available`, or by category: a
 random set of categories that holds the share. Per share: how many of the exact 200 best passing items the filtered search returns, the
-items it scores, and times of one user per call, in turn: the walk without a filter, the filtered search as it chooses itself, always
+items it scores, and processor times of one user per call, in turn: the walk without a filter, the filtered search as it chooses itself, always
 walking, and always scanning what passes. Everything in the fused form.
 """
 
@@ -167,16 +167,16 @@ def coverage(measured: Measured, wanted: np.ndarray, users: int, batch: int = 4)
 
 
 def latencies(measured: Measured, wanted: np.ndarray, repetitions: int, scans: bool) -> dict[str, float]:
-    """Milliseconds of one user per call, the least of several, the ways in turn: beside other work the least says most."""
+    """Processor milliseconds of one user per call, of all threads, the least of several, the ways in turn."""
     names = ["unfiltered", "chosen", "walk", *(["scan"] if scans else [])]
     times: dict[str, list[float]] = {name: [] for name in names}
     for repetition in range(-2, repetitions):
         for name in names:
             user = (repetition + 2) % 4 % len(measured.parts["histories"])  # few: the least is then of each way's same users
-            begin = time.perf_counter()
+            begin = time.process_time()
             measured.ask(name, slice(user, user + 1), wanted)
             if repetition >= 0:
-                times[name].append(1000 * (time.perf_counter() - begin))
+                times[name].append(1000 * (time.process_time() - begin))
     return {name: float(np.min(values)) for name, values in times.items()}
 
 

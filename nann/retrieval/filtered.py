@@ -24,7 +24,7 @@ from nann.retrieval.walk import NEGATIVE_INFINITY, Pools, Positions, Walk
 from ops.scoring import UserMemory
 
 
-class Users(NamedTuple):
+class SearchedUsers(NamedTuple):
     """Some users to search for.
 
     Attributes:
@@ -40,7 +40,7 @@ class Users(NamedTuple):
 
 def filtered_search(
     score: Score,
-    users_of: Callable[[tf.Tensor], Users],
+    users_of: Callable[[tf.Tensor], SearchedUsers],
     passing: Passing,
     tables: SearchTables,
     prior: tf.Tensor,
@@ -90,7 +90,7 @@ def filtered_search(
     )
 
 
-def _scores_of(score: Score, users: Users, tables: SearchTables, prior: tf.Tensor, walk: Walk) -> Callable[[Positions], tf.Tensor]:
+def _scores_of(score: Score, users: SearchedUsers, tables: SearchTables, prior: tf.Tensor, walk: Walk) -> Callable[[Positions], tf.Tensor]:
     """Scores [B, W] of candidates, joined with the memory and the prior."""
     item_embs = tables.item_embs.read()
     adjust = as_they_are if users.memory is None else Adjustment(users.memory)
@@ -105,7 +105,7 @@ def _scores_of(score: Score, users: Users, tables: SearchTables, prior: tf.Tenso
 
 def _filtered_walk(
     score: Score,
-    users: Users,
+    users: SearchedUsers,
     tables: SearchTables,
     prior: tf.Tensor,
     search: SearchInputs,
@@ -172,7 +172,7 @@ def _filtered_walk(
 
 
 def _filtered_scan(
-    score: Score, users: Users, tables: SearchTables, prior: tf.Tensor, top_k: tf.Tensor, walk: Walk, *, block: int = 4096
+    score: Score, users: SearchedUsers, tables: SearchTables, prior: tf.Tensor, top_k: tf.Tensor, walk: Walk, *, block: int = 4096
 ) -> Found:
     """Scores every passing item of each user, in blocks."""
     listed = walk.listed(users.passing.mask, tables.item_embs.values.shape[0])

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from nann.retrieval.beam import Found, Score, SearchInputs, UserState, beam_search
 from nann.retrieval.exact import exact_search
-from nann.retrieval.filtered import Users, filtered_search
+from nann.retrieval.filtered import SearchedUsers, filtered_search
 from nann.retrieval.filters import Filters, FilterTables, Passing
 from nann.retrieval.fused import fused_filtered_search, fused_scan, fused_search
 from nann.retrieval.memory import MemoryTables
@@ -104,11 +104,11 @@ class OpSearch:
         """See `Search.filtered`."""
         passing = self.operations.passing(filtering.filters, filtering.tables)
 
-        def users_of(numbers: tf.Tensor) -> Users:
+        def users_of(numbers: tf.Tensor) -> SearchedUsers:
             state = tuple(tf.gather(tensor, numbers) for tensor in query.user_state)
             rows = tf.gather(query.item_rows, numbers), tf.gather(query.cate_rows, numbers)
             own = Passing(tf.gather(passing.mask, numbers), tf.gather(passing.counts, numbers))
-            return Users(state, own, None if memory is None else memory.stock(*rows))
+            return SearchedUsers(state, own, None if memory is None else memory.stock(*rows))
 
         return filtered_search(
             score,
