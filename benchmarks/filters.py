@@ -4,10 +4,10 @@
     python benchmarks/filters.py --items 1000000 --users 50
 
 On a converted model the users are those of a dataset's test split; with --items the corpus is made up, clustered vectors and inner
-products as scores. Items pass at random, by `available`, or by category: a
-random set of categories that holds the share. Per share: how many of the exact 200 best passing items the filtered search returns, the
-items it scores, and processor times of one user per call, in turn: the walk without a filter, the filtered search as it chooses itself, always
-walking, and always scanning what passes. Everything in the fused form.
+products as scores. Items pass at random, by `available`, or by category: a random set of categories that holds the share. Per share: how
+many of the exact 200 best passing items the filtered search returns, the items it scores, and processor times of one user per call, in
+turn: the walk without a filter, the filtered search as it chooses itself, always walking, and always scanning what passes. Everything in
+the fused form.
 """
 
 from __future__ import annotations
