@@ -49,9 +49,15 @@ def test_block_with_inputs(exporter: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(outputs["scores"], expected.scores, atol=1e-5)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["inputs", "saved_model", "meta", "frozen"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["filtered", "inputs", "saved_model", "meta", "frozen"])
 def test_block(exported: Any, block: str) -> None:
     outputs = run_block(block, exported.directory.parent)
+    if 'signatures["filtered"]' in block:
+        found, categories = outputs["ids"][0], exported.catalogue.category_rows
+        assert len(found) == 15
+        assert set(categories[found]) == {1, 2}
+        assert not set(found) & {3, 5, 7, 9, 12}
+        return
     expected = exported.retriever()(np.array([[3, 7, 12]]), np.array([[1, 2, 1]]))
     if outputs["ids"].shape[1] == 15:
         np.testing.assert_array_equal(outputs["ids"], expected.item_rows)
