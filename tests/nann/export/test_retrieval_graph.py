@@ -118,6 +118,10 @@ def test_compiled_scoring_gives_the_same(exporter: Any, exported: Any, tmp_path:
         outputs = compiled.opened(form).run("debug", item_ids=rows, cate_ids=cates)
         np.testing.assert_array_equal(outputs["top_k_item_ids"], expected.item_rows)
         np.testing.assert_allclose(outputs["top_k_scores"], expected.scores, atol=1e-5)
+        nothing, asked = np.zeros((2, 0), np.int64), {"item_ids": rows, "cate_ids": cates, "exclude_history": np.ones(2, bool)}
+        filtered = compiled.opened(form).run("filtered", **asked, exclude_item_ids=nothing, category_ids=nothing)
+        assert not np.isin(filtered["top_k_item_ids"][0], rows[0]).any()
+        assert np.isfinite(filtered["top_k_scores"]).all()
     assert b"_XlaMustCompile" not in (compiled.directory / "0.meta").read_bytes()
 
 
