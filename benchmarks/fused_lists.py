@@ -139,7 +139,7 @@ def main() -> None:
     tuned_on = validation.draw(DEFAULTS.tune_users, seed=USERS_SEED)
     lists = []
     for users in (chosen_on, samples):
-        simple, _ = simple_lists(known, tuned_on, users, sorted({*ks, options.width}))
+        simple = simple_lists(known, tuned_on, users, sorted({*ks, options.width})).lists
         lists.append(simple | model_lists(options.dataset, options.model, options.embeddings, users, options.width))
     print(f"{platform.processor() or platform.machine()}, numpy {np.__version__}, tensorflow {tf.__version__}")
     print(f"{len(samples.targets):,} users of the {options.split} split, weights chosen on {len(chosen_on.targets):,} validation users")

@@ -83,9 +83,10 @@ def main() -> None:
 
     known = Known.of(Dataset(options.dataset), items, DEFAULTS)
     others = load_samples(options.dataset, "validate").draw(DEFAULTS.tune_users, seed=USERS_SEED)
-    found_lists, chosen = simple_lists(known, others, samples, sorted(ks))
-    print(f"{len(targets):,} users of the {options.split} split; parameters of the simple methods: {chosen}")
-    simple = {name: ranks_of(name, [m.ranks_of(lists, samples.targets)]) for name, lists in found_lists.items()}
+    made = simple_lists(known, others, samples, sorted(ks))
+    print(f"{len(targets):,} users of the {options.split} split; parameters of the simple methods: {made.options}")
+    print(f"bounds that they reach: {made.bounds}")
+    simple = {name: ranks_of(name, [m.ranks_of(lists, samples.targets)]) for name, lists in made.lists.items()}
     config = CompareConfig(ks=ks, metrics=("recall",), lists="all")
     for name, ranks in simple.items():
         found = compare_ranks(ranks, ranks, config)

@@ -30,6 +30,30 @@ class Lists:
     items_scored: NDArray[np.int64]
 
 
+class UserProgress:
+    """A line of progress with speed and time left every few seconds.
+
+    Args:
+        label: what runs, for the log.
+        count: users in all.
+        of: what is counted, where it is not users.
+        last: also says when all are done.
+    """
+
+    def __init__(self, label: str, count: int, *, of: str = "users", last: bool = False) -> None:
+        self._label, self._count, self._of, self._last = label, count, of, last
+        self._began = self._reported = time.perf_counter()
+
+    def update(self, done: int) -> None:
+        """Takes notice that so many of them are done."""
+        now = time.perf_counter()
+        if now - self._reported < SECONDS_BETWEEN_REPORTS and not (self._last and done == self._count):
+            return
+        self._reported, rate = now, done / max(now - self._began, 1e-9)
+        left, speed = (self._count - done) / max(rate, 1e-9), f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
+        logger.info("%s: %d of %d %s, %s %s/s, %.0f s left", self._label, done, self._count, self._of, speed, self._of, left)
+
+
 def chosen_users(count: int, most: int, *, seed: int) -> NDArray[np.int64]:
     """Places of at most ``most`` of ``count`` users, drawn at random, ascending."""
     return np.sort(np.random.default_rng(seed).permutation(count)[:most])
@@ -58,7 +82,7 @@ def collect_lists(
     """
     count = len(histories)
     rows, scored = np.zeros((count, width), np.int64), np.zeros(count, np.int64)
-    begin = reported = time.perf_counter()
+    progress = UserProgress(label, count, last=True)
     for first in range(0, count, batch_size):
         batch = np.asarray(histories[first : first + batch_size], np.int64)
         more = {name: np.asarray(values[first : first + batch_size], np.int64) for name, values in (inputs or {}).items()}
@@ -66,9 +90,5 @@ def collect_lists(
         kept = min(width, found.shape[1])
         rows[first : first + len(batch), :kept] = found[:, :kept]
         scored[first : first + len(batch)] = items_scored
-        now, done = time.perf_counter(), first + len(batch)
-        if now - reported >= SECONDS_BETWEEN_REPORTS or done == count:
-            rate = done / (now - begin)
-            logger.info("%s: %d of %d users, %.0f users/s, %.0f s left", label, done, count, rate, (count - done) / rate)
-            reported = now
+        progress.update(first + len(batch))
     return Lists(rows, scored)

@@ -14,8 +14,17 @@ from numpy.typing import NDArray
 from nann.config import EvaluateConfig
 from nann.dataset import Dataset, Histories, Items, Samples
 from nann.errors import ArtifactError
-from nann.evaluation.recommenders import CategoryPopularity, ItemCF, KnnSettings, RecentPopularity, SessionKnn, popular_list, repeat_lists
-from nann.evaluation.recommenders.order import Rows
+from nann.evaluation.recommenders import (
+    CategoryPopularity,
+    ItemCF,
+    KnnSettings,
+    RecentPopularity,
+    SessionKnn,
+    UserItems,
+    popular_list,
+    repeat_lists,
+)
+from nann.evaluation.recommenders.order import Bounds, Rows
 from nann.evaluation.recommenders.sequential_rules import RuleLists
 from nann.evaluation.recommenders.tuning import Settings, SimpleMethod, TunedMethod
 from nann.memory.rules import RuleOptions
@@ -66,6 +75,11 @@ class Known:
     def num_items(self) -> int:
         """N."""
         return len(self.items.train_counts) - 1
+
+    @cached_property
+    def user_items(self) -> UserItems:
+        """Which users have which items, for the methods that look them up."""
+        return UserItems(self.train.item_rows, self.train.row_splits, num_items=self.num_items)
 
     def popular(self, k: int) -> Rows:
         """The ``k`` items that fill the places a method leaves."""
@@ -121,22 +135,22 @@ def repeat_last(known: Known) -> SimpleMethod:
 
 def item_cf(known: Known) -> SimpleMethod:
     """Item-to-item collaborative filtering."""
-    method = ItemCF(known.train.item_rows, known.train.row_splits, num_items=known.num_items)
+    method = ItemCF(known.user_items)
 
     def recommend_each(samples: Samples, k: int, settings: Sequence[Settings]) -> list[Rows]:
         return method.recommend_each(samples.histories, k, decays=[each["decay"] for each in settings], fill=known.popular(k))
 
-    return TunedMethod("item_cf", recommend_each, {"decay": known.decays})
+    return TunedMethod("item_cf", recommend_each, {"decay": known.decays}, bounds=lambda: method.bounds)
 
 
 def vsknn(known: Known) -> SimpleMethod:
     """The nearest training users."""
-    method = SessionKnn(known.train.item_rows, known.train.row_splits, num_items=known.num_items)
+    method = SessionKnn(known.user_items)
 
     def recommend_each(samples: Samples, k: int, settings: Sequence[Settings]) -> list[Rows]:
         return method.recommend_each(samples.histories, k, [_knn_settings(each) for each in settings], fill=known.popular(k))
 
-    return TunedMethod("vsknn", recommend_each, VSKNN_VALUES, VSKNN_START)
+    return TunedMethod("vsknn", recommend_each, VSKNN_VALUES, VSKNN_START, lambda: method.bounds)
 
 
 def _knn_settings(settings: Settings) -> KnnSettings:
@@ -156,7 +170,7 @@ def sequential_rules(known: Known) -> SimpleMethod:
     def recommend_each(samples: Samples, k: int, settings: Sequence[Settings]) -> list[Rows]:
         return method.recommend_each(samples.histories, k, [RuleOptions(**each) for each in settings], fill=known.popular(k))
 
-    return TunedMethod("sequential_rules", recommend_each, RULE_VALUES, asdict(RuleOptions()))
+    return TunedMethod("sequential_rules", recommend_each, RULE_VALUES, asdict(RuleOptions()), lambda: method.bounds)
 
 
 # In the order in which reports show them. Each entry learns from what is known, or is None where the dataset does not allow it.
@@ -171,9 +185,22 @@ METHODS: tuple[Callable[[Known], SimpleMethod | None], ...] = (
 )
 
 
-def simple_lists(
-    known: Known, validation: Samples, samples: Samples, ks: Sequence[int]
-) -> tuple[dict[str, Rows], dict[str, dict[str, Any]]]:
+@dataclass(frozen=True)
+class SimpleLists:
+    """What simple methods answer.
+
+    Attributes:
+        lists: name -> [S, max(ks)] item rows, best first.
+        options: name -> parameters and how they were chosen, of the methods that have any.
+        bounds: name -> the bounds on time and memory that the method reaches on this log, of those that reach any.
+    """
+
+    lists: dict[str, Rows]
+    options: dict[str, dict[str, Any]]
+    bounds: dict[str, Bounds]
+
+
+def simple_lists(known: Known, validation: Samples, samples: Samples, ks: Sequence[int]) -> SimpleLists:
     """The lists of every method that the dataset allows. One method after the other learns, is tuned, answers, and is dropped.
 
     Args:
@@ -181,17 +208,17 @@ def simple_lists(
         validation: users on whom parameters are chosen.
         samples: users to answer for.
         ks: list lengths K that will be measured.
-
-    Returns:
-        Name -> [S, max(ks)] lists, and name -> parameters and how they were chosen, of the methods that have any.
     """
-    lists: dict[str, Rows] = {}
-    options: dict[str, dict[str, Any]] = {}
+    made = SimpleLists({}, {}, {})
     for learn in METHODS:
         method = learn(known)
         if method is None:
             continue
         if chosen := method.choose(validation, ks):
-            options[method.name] = chosen
-        lists[method.name] = method.lists(samples, max(ks))
-    return lists, options
+            made.options[method.name] = chosen
+        made.lists[method.name] = method.lists(samples, max(ks))
+        if reached := method.bounds():
+            made.bounds[method.name] = reached
+            text = ", ".join(f"{bound} at most {of['at_most']:,} (reached by {of['reached_by']:,})" for bound, of in reached.items())
+            logger.info("%s is bounded on this log: %s", method.name, text)
+    return made

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nann.evaluation.metrics import standard_error
-from nann.evaluation.recommenders import ItemCF, popular_list
+from nann.evaluation.recommenders import ItemCF, UserItems, popular_list
 from nann.replay.log import Questions, ReplayLog
 from nann.replay.prior import HOUR
 from nann.replay.scan import ranks_in_lists
@@ -62,7 +62,7 @@ def simple_ranks(log: ReplayLog, moment: int, questions: Questions, width: int) 
     recent = np.flatnonzero((log.times >= moment - 48 * HOUR) & (log.times < moment))
     users = log.users[recent]
     row_splits = np.concatenate([[0], np.flatnonzero(np.diff(users)) + 1, [len(users)]]) if len(users) else np.zeros(1, np.int64)
-    item_cf = ItemCF(log.item_rows[recent], row_splits, num_items=num_items)
+    item_cf = ItemCF(UserItems(log.item_rows[recent], row_splits, num_items=num_items))
     fill = popular_list(log.counts(moment - 48 * HOUR, moment), width)
     found["item_cf_48h"] = ranks_in_lists(item_cf.recommend(questions.histories, width, fill=fill), questions.targets)
     return found

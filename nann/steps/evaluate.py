@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from data_prep.json_text import write_json
 from nann.artifacts import Artifact, StepResult
@@ -19,7 +18,7 @@ from nann.evaluation.best_baseline import OWN_SEARCH
 from nann.evaluation.curve import measure_curve
 from nann.evaluation.lists import Lists, Retrieve, collect_lists
 from nann.evaluation.scan import exact_scan, exported_graph
-from nann.evaluation.simple_methods import Known, simple_lists
+from nann.evaluation.simple_methods import Known, SimpleLists, simple_lists
 from nann.evaluation.summary import summarize, users_table
 from nann.evaluation.verdict import evaluation_warnings
 from nann.evaluation.without_history import without_history
@@ -32,14 +31,8 @@ from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
 USERS_SEED = 1
-DETAILS = (
-    "standard_errors",
-    "intervals",
-    "groups",
-    "baseline_options",
-    "warnings",
-    "without_history",
-)  # for the files, too long for a table of numbers
+# For the files, too long for a table of numbers.
+DETAILS = ("standard_errors", "intervals", "groups", "baseline_options", "baseline_bounds", "warnings", "without_history")
 
 
 def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: EvaluateConfig, overwrite: bool = False) -> StepResult:
@@ -73,18 +66,19 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
 
     with writer as directory:
         items = data.items()
-        exact, retrieved, baselines, options = _answers(exported, data, items, samples, config)
+        exact, retrieved, simple = _answers(exported, data, items, samples, config)
         common: dict[str, Any] = {
             "targets": samples.targets,
             "histories": samples.histories,
             "train_counts": items.train_counts,
             "exact": exact,
             "retrieved": retrieved,
-            "baselines": baselines,
+            "baselines": simple.lists,
             "ks": sorted(config.ks),
         }
         num_items = len(exported.corpus[0])
-        metrics = {**summarize(**common, num_items=num_items), "split": config.split, "baseline_options": options}
+        metrics = {**summarize(**common, num_items=num_items), "split": config.split}
+        metrics |= {"baseline_options": simple.options, "baseline_bounds": simple.bounds}
         if config.exclude_history:
             asked: dict[str, Any] = {"ks": sorted(config.ks), "batch_size": config.batch_size}
             metrics["without_history"] = without_history(exported, _filtering_graph(exported, config), items, samples, retrieved, **asked)
@@ -104,8 +98,8 @@ def evaluate(*, converted_model: Path, dataset: Path, evaluation: Path, config: 
 
 def _answers(
     exported: ConvertedModel, data: Dataset, items: Items, samples: Samples, config: EvaluateConfig
-) -> tuple[Lists, Lists, dict[str, NDArray[np.int64]], dict[str, dict[str, Any]]]:
-    """Lists for the samples of the exact scan, of the exported graph, and of the baselines by name with the options chosen for them."""
+) -> tuple[Lists, Lists, SimpleLists]:
+    """Lists for the samples of the exact scan, of the exported graph, and of the baselines, whose parameters validation users choose."""
     width, embeddings = max(config.ks), exported.corpus[0]
     users = samples.histories, items.category_rows
     asking: dict[str, Any] = {"width": width, "batch_size": config.batch_size, "inputs": samples.inputs}
@@ -113,12 +107,13 @@ def _answers(
     scan = exact_scan(exported.scorer, embeddings, top_k=width, memory=exported.memory)
     exact = collect_lists(scan, *users, **asking, label="exact scan")
     if not config.baselines:
-        return exact, retrieved, {}, {}
-    baselines, options = _baseline_lists(data, items, samples, config)
+        return exact, retrieved, SimpleLists({}, {}, {})
+    validation = data.samples("validate").draw(config.tune_users, seed=USERS_SEED)
+    simple = simple_lists(Known.of(data, items, config), validation, samples, sorted(config.ks))
     if exported.memory is None and is_inner_product(exported.scorer, embeddings, tuple(exported.inputs)):
         search = InnerProductSearch(exported.scorer, embeddings, top_k=width)
-        baselines[OWN_SEARCH] = collect_lists(_without_counts(search), *users, **asking, label="hnswlib").item_rows
-    return exact, retrieved, baselines, options
+        simple.lists[OWN_SEARCH] = collect_lists(_without_counts(search), *users, **asking, label="hnswlib").item_rows
+    return exact, retrieved, simple
 
 
 def _filtering_graph(exported: ConvertedModel, config: EvaluateConfig) -> ExportedRetrieval:
@@ -160,12 +155,3 @@ def _require_width(model: Artifact, config: EvaluateConfig) -> None:
             f"{model.path} returns {top_k} items, but metrics at K = {max(config.ks)} are asked for; "
             f"give --ks up to {top_k}, or run `nann rewrite` with --top-k {max(config.ks)}"
         )
-
-
-def _baseline_lists(
-    data: Dataset, items: Items, samples: Samples, config: EvaluateConfig
-) -> tuple[dict[str, NDArray[np.int64]], dict[str, dict[str, Any]]]:
-    """The lists of the simple methods for the same users, and how their parameters were chosen: on validation users."""
-    return simple_lists(
-        Known.of(data, items, config), data.samples("validate").draw(config.tune_users, seed=USERS_SEED), samples, sorted(config.ks)
-    )

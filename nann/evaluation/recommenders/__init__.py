@@ -8,5 +8,6 @@ from nann.evaluation.recommenders.category import CategoryPopularity
 from nann.evaluation.recommenders.item_cf import ItemCF
 from nann.evaluation.recommenders.popularity import RecentPopularity, popular_list, repeat_lists
 from nann.evaluation.recommenders.session_knn import KnnSettings, SessionKnn
+from nann.evaluation.recommenders.user_items import UserItems
 
-__all__ = ["CategoryPopularity", "ItemCF", "KnnSettings", "RecentPopularity", "SessionKnn", "popular_list", "repeat_lists"]
+__all__ = ["CategoryPopularity", "ItemCF", "KnnSettings", "RecentPopularity", "SessionKnn", "UserItems", "popular_list", "repeat_lists"]

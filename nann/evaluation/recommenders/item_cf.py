@@ -8,6 +8,13 @@ Item CF scores item j for a history h by the cosine of the two items' sets of us
 n(i) is the number of users of item i and len(u) the number of distinct items of user u (the weight is that of inverse user
 frequency: a user of many things says little about any pair, Breese et al. 1998, arXiv 1301.7363). The diagonal s(i, i) stays in,
 so that what a user had before can be recommended again; the most recent event has weight 1, the one before ``decay`` of it.
+
+Bounds. The items of all histories are looked up in at most ``USERS`` users together, or ``LEAST_USERS`` of each: where they have more,
+every item in as many at most, a sample (`nann.evaluation.recommenders.user_items`) whose sum is scaled by n(i) over its size. An item j
+that only one user of a sample has is left out: it would come out as that much too similar to i. A user counts with the newest 500 distinct
+items. Of the similarities at most ``SIMILARITIES`` are kept: where there are more, the highest of each item, as many for every one of
+them. So time and memory do not grow with the log, but for 14 bytes an event. On the Globo clicks 1,000 users an item gave the recall of
+all of them (0.541 / 0.737 and 0.540 / 0.742 @50 / @200); with the items of single users 0.5215 / 0.716, and 300 users 0.529 / 0.721.
 """
 
 from __future__ import annotations
@@ -19,73 +26,58 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from nann.evaluation.recommenders.order import Rows, best_scored, filled
+from nann.evaluation.lists import UserProgress
+from nann.evaluation.recommenders.order import Bounds, Rows, best_scored, filled, largest_of_rows
+from nann.evaluation.recommenders.user_items import UserItems
 
 logger = logging.getLogger(__name__)
 
 DECAY = 0.8
-USERS_PER_PRODUCT = 128
-SIMILARITIES_AT_ONCE = 50_000_000  # entries of 12 bytes; the Globo clicks need about half of it, so they are done in one go
+HISTORIES_AT_ONCE = 64
+USERS = 10_000_000
+LEAST_USERS = 1000
+USERS_AT_ONCE = 100_000  # with 100 items each 10 million additions
+SIMILARITIES = 50_000_000  # entries of 12 bytes; 4,000 users of the Globo clicks need about half of it
 
 
 class ItemCF:
     """Item-to-item collaborative filtering over training histories (formulas at the top of the module).
 
     Args:
-        item_rows: [E] item rows of all training users' events, user after user, no padding.
-        row_splits: [U + 1] int64, user u's events are ``item_rows[row_splits[u]:row_splits[u + 1]]``.
-        num_items: N; rows are 1..N.
+        log: of the training users.
         decay: weight of an event relative to the next more recent one, in (0, 1].
+        budget: similarities kept at once.
 
     Raises:
-        ValueError: rows outside 1..N, or ``decay`` outside (0, 1].
+        ValueError: ``decay`` outside (0, 1].
     """
 
-    def __init__(self, item_rows: NDArray[np.integer], row_splits: NDArray[np.integer], *, num_items: int, decay: float = DECAY) -> None:
-        item_rows = np.asarray(item_rows)
-        if item_rows.size and not 1 <= int(item_rows.min()) <= int(item_rows.max()) <= num_items:
-            raise ValueError(f"item rows must lie in 1..{num_items}, found {int(item_rows.min())}..{int(item_rows.max())}")
+    def __init__(self, log: UserItems, *, decay: float = DECAY, budget: int = SIMILARITIES) -> None:
         _check_decay(decay)
-        self._num_items = num_items
-        self._decay = decay
-        num_users = len(row_splits) - 1
-        sets = sp.csr_matrix(
-            (np.ones(len(item_rows)), item_rows.astype(np.int32), np.asarray(row_splits)), shape=(num_users, num_items + 1)
-        )
-        sets.sum_duplicates()
-        sets.data[:] = 1.0
-        lengths = np.diff(sets.indptr).astype(np.float64)
-        users_of = np.bincount(sets.indices, minlength=num_items + 1).astype(np.float64)
-        self._users_of_item = sets.T.tocsr()
-        # What the similarities of a group of items can fill at most, known before they are computed: it bounds the memory.
-        self._cost = np.minimum(self._users_of_item @ lengths, num_items)
-        self._inverse_norm = _inverse_sqrt(users_of)
-        weights = np.repeat(_inverse_sqrt(lengths), np.diff(sets.indptr)) * self._inverse_norm[sets.indices]
-        self._weighted = sp.csr_matrix((weights, sets.indices, sets.indptr), shape=sets.shape)
+        self._log, self._decay, self._budget = log, decay, budget
+        self._inverse_norm = _inverse_sqrt(log.users_of_item)
+        self._user_weights = _inverse_sqrt(log.distinct)
+        self._shortened: Bounds = {}
 
-    def recommend(self, histories: NDArray[np.integer], k: int, *, fill: Rows | None = None, budget: int = SIMILARITIES_AT_ONCE) -> Rows:
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds that the log, and the lists made last, reach."""
+        return self._log.bounds() | self._shortened
+
+    def recommend(self, histories: NDArray[np.integer], k: int, *, fill: Rows | None = None) -> Rows:
         """The ``k`` items of highest score for each history, the lower row first among equals.
 
         Args:
             histories: [S, L] item rows, oldest first, zeros anywhere are ignored.
             k: length of the lists.
             fill: item rows (as from `popular_list`) that take the places left where fewer than ``k`` items have a score above 0.
-            budget: similarities held in memory at once; fewer means more passes, never another result.
 
         Returns:
             [S, k] int64 item rows, padded with 0.
         """
-        return self.recommend_each(histories, k, decays=[self._decay], fill=fill, budget=budget)[0]
+        return self.recommend_each(histories, k, decays=[self._decay], fill=fill)[0]
 
-    def recommend_each(
-        self,
-        histories: NDArray[np.integer],
-        k: int,
-        *,
-        decays: Sequence[float],
-        fill: Rows | None = None,
-        budget: int = SIMILARITIES_AT_ONCE,
-    ) -> list[Rows]:
+    def recommend_each(self, histories: NDArray[np.integer], k: int, *, decays: Sequence[float], fill: Rows | None = None) -> list[Rows]:
         """The lists of `recommend` with each of several decays; the similarities, most of the work, are computed once.
 
         Raises:
@@ -93,41 +85,85 @@ class ItemCF:
         """
         for decay in decays:
             _check_decay(decay)
+        histories = np.asarray(histories)
+        items = np.unique(histories[histories > 0])
+        similarities = self._similarities(items)
         every = [np.zeros((len(histories), k), dtype=np.int64) for _ in decays]
-        weights = [self._history_weights(np.asarray(histories), decay) for decay in decays]
-        for first, last in self._groups(weights[0], 0, len(histories), budget) if decays else ():
-            items = np.unique(weights[0][first:last].indices)
-            similarities = sp.diags_array(self._inverse_norm[items]) @ (self._users_of_item[items] @ self._weighted)
-            for lists, weight in zip(every, weights, strict=True):
-                group = weight[first:last][:, items]
-                for start in range(0, last - first, USERS_PER_PRODUCT):
-                    scores = (group[start : start + USERS_PER_PRODUCT] @ similarities).tocsr()
-                    for row in range(scores.shape[0]):
-                        entries = slice(scores.indptr[row], scores.indptr[row + 1])
-                        best = best_scored(scores.indices[entries], scores.data[entries], k)
-                        lists[first + start + row] = filled(best, fill, k)
-            logger.info("item CF: %d of %d users", last, len(histories))
+        progress = UserProgress("item CF, lists", len(histories))
+        for first in range(0, len(histories), HISTORIES_AT_ONCE):
+            block = histories[first : first + HISTORIES_AT_ONCE]
+            for lists, decay in zip(every, decays, strict=True):
+                scores = (_history_weights(block, items, decay) @ similarities).tocsr()
+                for row in range(len(block)):
+                    entries = slice(scores.indptr[row], scores.indptr[row + 1])
+                    lists[first + row] = filled(best_scored(scores.indices[entries], scores.data[entries], k), fill, k)
+            progress.update(first + len(block))
         return every
 
-    def _history_weights(self, histories: NDArray[np.integer], decay: float) -> sp.csr_matrix:
-        """[S, N + 1]: summed decayed weight of each item of each history."""
-        real = histories > 0
-        age = np.cumsum(real[:, ::-1], axis=1)[:, ::-1] - 1
-        users, places = np.nonzero(real)
-        values = decay ** age[users, places].astype(np.float64)
-        items = histories[users, places]
-        return sp.coo_matrix((values, (users, items)), shape=(len(histories), self._num_items + 1)).tocsr()
+    def _similarities(self, items: NDArray[np.integer]) -> sp.csr_matrix:
+        """[n, N + 1] s(i, j) of some items i, those kept."""
+        self._shortened = {}
+        users_per_item = self._users_per_item(items)
+        parts, entries, most = [sp.csr_matrix((0, self._log.num_items + 1))], 0, self._log.num_items
+        users_before = np.concatenate([[0], np.cumsum(np.minimum(self._log.users_of_item[items], users_per_item))])
+        progress = UserProgress("item CF, similarities", int(users_before[-1]), of="users of items")
+        for first, last in _blocks(users_before):
+            part = largest_of_rows(self._similarities_at_once(items[first:last], users_per_item), most)
+            parts, entries = [*parts, part], entries + part.nnz
+            if entries > self._budget and most == self._log.num_items:
+                most = max(1, self._budget // len(items))
+                parts = [largest_of_rows(each, most) for each in parts]
+            progress.update(int(users_before[last]))
+        similarities = sp.csr_matrix(sp.vstack(parts))
+        if most < self._log.num_items:
+            reached = int(np.count_nonzero(np.diff(similarities.indptr) == most))
+            self._shortened |= {"similar_items_per_item": {"at_most": most, "reached_by": reached}}
+        return similarities
 
-    def _groups(self, weights: sp.csr_matrix, first: int, last: int, budget: int) -> Iterator[tuple[int, int]]:
-        """Halves the users until the similarities of all items of a group fit the budget, or one user is left."""
-        if first == last:
-            return
-        if last - first > 1 and self._cost[np.unique(weights[first:last].indices)].sum() > budget:
-            middle = (first + last) // 2
-            yield from self._groups(weights, first, middle, budget)
-            yield from self._groups(weights, middle, last, budget)
-        else:
-            yield first, last
+    def _users_per_item(self, items: NDArray[np.integer]) -> int:
+        """How many users of each item are looked up: as many as `USERS` allows, and `LEAST_USERS`."""
+        sizes = self._log.users_of_item[items]
+        enough, too_many = LEAST_USERS, int(sizes.max(initial=0)) + 1
+        while too_many - enough > 1:
+            middle = (enough + too_many) // 2
+            enough, too_many = (middle, too_many) if np.minimum(sizes, middle).sum() <= USERS else (enough, middle)
+        if reached := int(np.count_nonzero(sizes > enough)):
+            self._shortened |= {"users_per_item": {"at_most": enough, "reached_by": reached}}
+        return enough
+
+    def _similarities_at_once(self, items: NDArray[np.integer], users_per_item: int) -> sp.csr_matrix:
+        of_items, splits = self._log.users_of(items, users_per_item)
+        sizes = np.diff(splits)
+        users, places = np.unique(of_items, return_inverse=True)
+        left = sp.csr_matrix((np.ones(len(places)), places, splits), shape=(len(items), len(users)))
+        # One product for both: the real part sums the weights of users, the imaginary part counts them.
+        sums = sp.csr_matrix(left @ self._log.rows(users, self._user_weights[users] + 1j))
+        of_item = np.repeat(np.arange(len(items)), np.diff(sums.indptr))
+        scale = self._inverse_norm[items] * self._log.users_of_item[items] / np.maximum(sizes, 1)
+        values = sums.data.real * scale[of_item] * self._inverse_norm[sums.indices]
+        sampled = self._log.users_of_item[items] > sizes
+        kept = ~sampled[of_item] | (sums.data.imag > 1)
+        kept_of_item = np.bincount(of_item[kept], minlength=len(items))
+        return sp.csr_matrix((values[kept], sums.indices[kept], np.concatenate([[0], np.cumsum(kept_of_item)])), shape=sums.shape)
+
+
+def _blocks(users_before: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Parts of the items with about `USERS_AT_ONCE` users, of the users of all items before each [n + 1]."""
+    first = 0
+    while first < len(users_before) - 1:
+        last = max(first + 1, int(np.searchsorted(users_before, users_before[first] + USERS_AT_ONCE, side="right")) - 1)
+        yield first, last
+        first = last
+
+
+def _history_weights(histories: NDArray[np.integer], items: NDArray[np.integer], decay: float) -> sp.csr_matrix:
+    """[S, n] summed decayed weight of each of some items, ascending, that hold all of the histories [S, L]."""
+    real = histories > 0
+    age = np.cumsum(real[:, ::-1], axis=1)[:, ::-1] - 1
+    users, places = np.nonzero(real)
+    values = decay ** age[users, places].astype(np.float64)
+    columns = np.searchsorted(items, histories[users, places])
+    return sp.coo_matrix((values, (users, columns)), shape=(len(histories), len(items))).tocsr()
 
 
 def _check_decay(decay: float) -> None:
@@ -135,5 +171,6 @@ def _check_decay(decay: float) -> None:
         raise ValueError(f"decay is {decay}; it must lie in (0, 1]")
 
 
-def _inverse_sqrt(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(1.0, np.sqrt(values), out=np.zeros_like(values), where=values > 0)
+def _inverse_sqrt(values: NDArray[np.integer]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = np.divide(1.0, np.sqrt(values), out=np.zeros(len(values)), where=values > 0)
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nann.evaluation.lists import UserProgress
 from nann.evaluation.recommenders.order import Rows, filled, most_counted
 
 
@@ -48,6 +49,8 @@ class RecentPopularity:
         item_rows: [E] item rows of the training events.
         times: [E] int64 unix seconds.
         num_items: N; rows are 1..N.
+
+    Memory: 12 bytes an event, and 8 more while they are put in order.
     """
 
     def __init__(self, item_rows: NDArray[np.integer], times: NDArray[np.integer], *, num_items: int) -> None:
@@ -75,10 +78,14 @@ class RecentPopularity:
         lists = np.zeros((len(moments), k), np.int64)
         begins = np.searchsorted(self._times, np.asarray(moments) - 3600 * hours, side="right")
         ends = np.searchsorted(self._times, moments, side="right")
-        counts, first, last = np.zeros(self._num_items + 1, np.int64), 0, 0
-        for user in np.argsort(moments, kind="stable"):  # in order of time the window only moves forward
+        counts, first, last, guess = np.zeros(self._num_items + 1, np.int32), 0, 0, 0
+        progress = UserProgress(f"popularity of {hours:g} hours", len(moments))
+        for done, user in enumerate(np.argsort(moments, kind="stable")):  # in order of time the window only moves forward
             np.add.at(counts, self._item_rows[last : ends[user]], 1)
             np.subtract.at(counts, self._item_rows[first : begins[user]], 1)
             first, last = begins[user], ends[user]
-            lists[user] = filled(most_counted(counts, k), fill, k)
+            best = most_counted(counts, k, guess=guess)
+            guess = int(0.9 * counts[best[-1]]) if len(best) == k else 0  # what the next user's list will hardly reach below
+            lists[user] = filled(best, fill, k)
+            progress.update(done + 1)
         return lists

@@ -9,16 +9,20 @@ from numpy.typing import NDArray
 
 from data_prep.parallel import worker_count
 from nann.dataset import Histories, Items
-from nann.evaluation.recommenders.order import Rows, best_scored, filled
+from nann.evaluation.lists import UserProgress
+from nann.evaluation.recommenders.order import Bounds, Rows, best_scored, filled
 from nann.memory.rules import WINDOW, RuleOptions, SequentialRules
 from ops.pair_counts import PairCounter, PairCounts
 
 SUCCESSORS = 512
-USERS_AT_ONCE = 1000
+USERS_AT_ONCE = 250
 
 
 class RuleLists:
-    """Lists by sequential rules. Time and memory are bounded: one pass over the events of the items in question, `SUCCESSORS` of each.
+    """Lists by sequential rules.
+
+    Time and memory are bounded: pairs are counted in one pass over the events of the items in question, whose `SUCCESSORS` of highest R are
+    kept, 12 bytes each. They are counted anew for other histories, and where ``activity`` or what is kept changes.
 
     Args:
         train: training events.
@@ -27,6 +31,8 @@ class RuleLists:
 
     def __init__(self, train: Histories, items: Items) -> None:
         counter = PairCounter(train.item_rows, train.row_splits, num_items=len(items.train_counts) - 1, window=WINDOW)
+        self._sources = np.zeros(0, np.int64)
+        self._counts: dict[float, tuple[RuleOptions, PairCounts]] = {}  # by activity, of the sources, and the options they are kept by
         self._rules = SequentialRules(
             counter,
             np.diff(train.row_splits),
@@ -44,7 +50,7 @@ class RuleLists:
         Args:
             histories: [S, L] item rows, oldest first, zeros anywhere are ignored.
             k: length of the lists.
-            options: of the rules; pairs are counted once per value of ``activity``.
+            options: of the rules; of those with the same ``activity`` the first say which successors are kept.
             fill: item rows that take the places left where fewer than ``k`` items have a score above 0.
 
         Returns:
@@ -52,18 +58,31 @@ class RuleLists:
         """
         histories = np.asarray(histories)
         sources = np.unique(histories[histories > 0]).astype(np.int64)
-        counts: dict[float, PairCounts] = {}
+        if not np.array_equal(sources, self._sources):
+            self._sources, self._counts = sources, {}
+        first: dict[float, RuleOptions] = {}
         every = []
+        progress = UserProgress("sequential rules", len(options), of="settings")
         for each in options:
-            if each.activity not in counts:
-                counts = {each.activity: self._rules.count(sources, each)}  # one at a time: they are what takes memory
-            every.append(self._lists(histories, k, sources, counts[each.activity], each, fill))
+            every.append(self._lists(histories, k, self._count(first.setdefault(each.activity, each)), each, fill))
+            progress.update(len(every))
         return every
 
-    def _lists(
-        self, histories: NDArray[np.integer], k: int, sources: Rows, counts: PairCounts, options: RuleOptions, fill: Rows | None
-    ) -> Rows:
-        pairs = self._rules.matrix(sources, counts, options)
+    def _count(self, options: RuleOptions) -> PairCounts:
+        known = self._counts.pop(options.activity, None)
+        if known is None or (known[0].back, known[0].popularity) != (options.back, options.popularity):
+            known = options, self._rules.count(self._sources, options)
+        self._counts[options.activity] = known
+        return known[1]
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds that the lists made last reach."""
+        reached = max((int(np.count_nonzero(np.diff(each.row_splits) == SUCCESSORS)) for _, each in self._counts.values()), default=0)
+        return {"successors_per_item": {"at_most": SUCCESSORS, "reached_by": reached}} if reached else {}
+
+    def _lists(self, histories: NDArray[np.integer], k: int, counts: PairCounts, options: RuleOptions, fill: Rows | None) -> Rows:
+        pairs = self._rules.matrix(self._sources, counts, options)
         lists = np.zeros((len(histories), k), np.int64)
         for first in range(0, len(histories), USERS_AT_ONCE):
             scores = self._rules.scores(histories[first : first + USERS_AT_ONCE], pairs, options)

@@ -11,10 +11,10 @@ items get a bonus. With w(i) = decay^a, a the number of events of the history th
 
 n(j) is the number of the U training users of item j, len(u) the number of distinct items of user u.
 
-Bounds. A user counts with the newest ``MAX_ITEMS_PER_USER`` distinct items; an item is looked up in at most ``MAX_USERS_PER_ITEM`` of
-its users, one from each of so many equal parts, drawn with a seed. One history of L items so costs at most L MAX_USERS_PER_ITEM +
-neighbours MAX_ITEMS_PER_USER operations (1.5 million with 50 items and 2,000 neighbours), whatever the size of the log. Memory: 8 bytes
-an event for the two directions user -> items and item -> users, 6 more while they are made, and 40 bytes a user and 32 bytes an item.
+Bounds. A user counts with the newest 500 distinct items, an item is looked up in at most ``USERS_PER_ITEM`` of its users, a sample of
+them (`nann.evaluation.recommenders.user_items`); of a history the newest items are looked up until ``USERS_PER_HISTORY`` users are found.
+So one history costs at most USERS_PER_HISTORY + USERS_PER_ITEM + 500 neighbours additions (1.1 million with 2,000 neighbours), whatever
+the size of the log.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from nann.evaluation.recommenders.order import Rows, best_scored, filled
+from nann.evaluation.lists import UserProgress
+from nann.evaluation.recommenders.order import Bounds, Rows, best_scored, filled, positions_of_best
+from nann.evaluation.recommenders.user_items import Floats, UserItems
 
 logger = logging.getLogger(__name__)
 
-MAX_ITEMS_PER_USER = 500
-MAX_USERS_PER_ITEM = 10_000
-EVENTS_AT_ONCE = 4_000_000
-SEED = 1
-Floats = NDArray[np.float64]
+USERS_PER_ITEM = 10_000
+USERS_PER_HISTORY = 100_000
+HISTORIES_AT_ONCE = 64
+OLDEST = 500  # ages above count as this one when the newest common item is sought: 4^-500 is still above 0
 
 
 @dataclass(frozen=True)
@@ -73,31 +74,19 @@ class SessionKnn:
     """VSKNN over training users.
 
     Args:
-        item_rows: [E] item rows of all training users' events, user after user, each in order of time, no padding.
-        row_splits: [U + 1] int64, user u's events are ``item_rows[row_splits[u]:row_splits[u + 1]]``.
-        num_items: N; rows are 1..N.
-        seed: of the samples of the users of frequent items.
-
-    Raises:
-        ValueError: rows outside 1..N.
+        log: of the training users.
     """
 
-    def __init__(self, item_rows: NDArray[np.integer], row_splits: NDArray[np.integer], *, num_items: int, seed: int = SEED) -> None:
-        item_rows = np.asarray(item_rows)
-        if item_rows.size and not 1 <= int(item_rows.min()) <= int(item_rows.max()) <= num_items:
-            raise ValueError(f"item rows must lie in 1..{num_items}, found {int(item_rows.min())}..{int(item_rows.max())}")
-        self._num_items, self._num_users = num_items, len(row_splits) - 1
-        self._items, self._lengths = newest_distinct(item_rows, np.asarray(row_splits, np.int64), MAX_ITEMS_PER_USER)
-        self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._lengths)])
-        of_users = sp.csr_matrix(
-            (np.ones(len(self._items), np.int8), self._items, self._starts), shape=(self._num_users, num_items + 1), copy=False
-        )
-        of_items = of_users.tocsc()
-        self._users: NDArray[np.int32] = of_items.indices
-        self._user_starts = of_items.indptr.astype(np.int64)
-        self._users_of_item = np.diff(self._user_starts)
-        self._idf = np.log(self._num_users / np.maximum(self._users_of_item, 1))
-        self._seed = seed
+    def __init__(self, log: UserItems) -> None:
+        self._log = log
+        self._idf = np.log(log.num_users / np.maximum(log.users_of_item, 1))
+        self._shortened = 0
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds that the log, and the lists made last, reach."""
+        own: Bounds = {"users_per_history": {"at_most": USERS_PER_HISTORY, "reached_by": self._shortened}}
+        return self._log.bounds(USERS_PER_ITEM) | (own if self._shortened else {})
 
     def recommend(self, histories: NDArray[np.integer], k: int, settings: KnnSettings | None = None, *, fill: Rows | None = None) -> Rows:
         """The ``k`` items of highest score for each history, the lower row first among equals.
@@ -116,108 +105,86 @@ class SessionKnn:
     def recommend_each(
         self, histories: NDArray[np.integer], k: int, settings: Sequence[KnnSettings], *, fill: Rows | None = None
     ) -> list[Rows]:
-        """The lists of `recommend` with each of several settings; those of equal decay share the walk over the users."""
+        """The lists of `recommend` with each of several settings; neighbouring settings share what is equal in them."""
+        histories = np.asarray(histories)
         every = [np.zeros((len(histories), k), np.int64) for _ in settings]
-        similarity, newest = np.zeros(self._num_users), np.zeros(self._num_users)
-        user_slots, item_slots = np.zeros(self._num_users, np.int64), np.zeros(self._num_items + 1, np.int64)
-        for place, history in enumerate(np.asarray(histories)):
-            events = history[history > 0][::-1]
-            own, ages = np.unique(events, return_index=True)
-            common: dict[float, tuple[NDArray[np.int64], Floats, Floats]] = {}
+        progress, self._shortened = UserProgress("nearest users", len(histories)), 0
+        for first in range(0, len(histories), HISTORIES_AT_ONCE):
+            asked = _Asked(self._log, histories[first : first + HISTORIES_AT_ONCE])
+            self._shortened += asked.shortened
             for lists, chosen in zip(every, settings, strict=True):
-                weights = chosen.decay ** ages.astype(np.float64)
-                if chosen.decay not in common:
-                    common[chosen.decay] = self._common(own, weights, similarity, newest, user_slots)
-                items, scores = self._scores(*common[chosen.decay], chosen, item_slots)
-                items, scores = _with_own(items, scores, own, weights, chosen.own)
-                lists[place] = filled(best_scored(items, scores, k), fill, k)
+                sums = asked.sums(chosen)
+                for row, (own, ages) in enumerate(asked.own):
+                    entries = slice(sums.indptr[row], sums.indptr[row + 1])
+                    items = sums.indices[entries].astype(np.int64)
+                    scores = sums.data[entries] * (1 + chosen.idf * self._idf[items])
+                    items, scores = _with_own(items, scores, own, chosen.decay ** ages.astype(np.float64), chosen.own)
+                    lists[first + row] = filled(best_scored(items, scores, k), fill, k)
+            progress.update(first + len(asked.own))
         return every
 
-    def _common(
-        self, own: NDArray[np.integer], weights: Floats, similarity: Floats, newest: Floats, slots: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """Users with an item of the history, the summed weights of all such items, and the highest weight. The last three are scratch."""
-        oldest_first = np.lexsort((own, weights))
-        found = [self._sampled_users(int(item)) for item in own[oldest_first]]
-        users = np.concatenate([np.zeros(0, np.int64), *found])
-        similarity[users] = 0.0
-        for some, weight in zip(found, weights[oldest_first], strict=True):
-            similarity[some] += weight  # a user stands once among an item's users
-            newest[some] = weight  # the last one to write is the highest
-        users = _distinct(users, slots)
-        return users, similarity[users], newest[users]
 
-    def _scores(
-        self, users: NDArray[np.int64], summed: Floats, newest: Floats, settings: KnnSettings, slots: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Floats]:
-        """Items of the nearest among the users and their scores, the bonus of own items aside."""
-        similar = summed * self._lengths[users].astype(np.float64) ** -settings.damping
-        if len(users) > settings.neighbours:
-            nearest = _positions_of_best(users, similar, settings.neighbours)
-            users, similar, newest = users[nearest], similar[nearest], newest[nearest]
-        lengths = self._lengths[users]
-        begins = np.cumsum(lengths) - lengths
-        items = self._items[np.repeat(self._starts[users] - begins, lengths) + np.arange(int(lengths.sum()))]
-        slots[items] = np.arange(len(items))
-        sums = np.bincount(slots[items], weights=np.repeat(similar * newest, lengths), minlength=len(items))
-        kept = slots[items] == np.arange(len(items))
-        items = items[kept].astype(np.int64)
-        return items, sums[kept] * (1 + settings.idf * self._idf[items])
+class _Asked:
+    """Some histories, and what was worked out for the settings before.
 
-    def _sampled_users(self, item: int) -> NDArray[np.int32]:
-        """The users of an item, or a sample of one from each of equal parts of them where they are many."""
-        users: NDArray[np.int32] = self._users[self._user_starts[item] : self._user_starts[item + 1]]
-        if len(users) <= MAX_USERS_PER_ITEM:
-            return users
-        ends = np.arange(MAX_USERS_PER_ITEM + 1) * len(users) // MAX_USERS_PER_ITEM
-        drawn = np.random.default_rng([self._seed, item]).random(MAX_USERS_PER_ITEM)
-        return np.asarray(users[ends[:-1] + (drawn * np.diff(ends)).astype(np.int64)])
-
-
-def newest_distinct(
-    item_rows: NDArray[np.integer], row_splits: NDArray[np.int64], most: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The newest ``most`` distinct items of each user, in order of their newest events.
-
-    Args:
-        item_rows: [E] item rows, user after user, each in order of time.
-        row_splits: [U + 1].
-        most: items kept per user.
-
-    Returns:
-        [E'] int32 item rows, user after user, and [U] int64 how many each user has.
+    Attributes:
+        own: per history its distinct items, and how many events are newer than the newest of each.
+        shortened: histories of which not all items are looked up.
     """
-    parts, counts, first, num_users = [np.zeros(0, np.int32)], np.zeros(len(row_splits) - 1, np.int64), 0, len(row_splits) - 1
-    while first < num_users:  # users in blocks, so that the sorting stays small
-        last = max(first + 1, int(np.searchsorted(row_splits, row_splits[first] + EVENTS_AT_ONCE, side="right")) - 1)
-        items = np.asarray(item_rows[row_splits[first] : row_splits[last]], np.int32)
-        users = np.repeat(np.arange(last - first), np.diff(row_splits[first : last + 1]))
-        order = np.lexsort((items, users))  # stable: equal pairs stay in order of time
-        ends = np.flatnonzero(np.append((np.diff(items[order]) != 0) | (np.diff(users[order]) != 0), True)) if len(items) else order
-        newest = np.sort(order[ends])
-        distinct = np.bincount(users[newest], minlength=last - first)
-        behind = np.repeat(np.cumsum(distinct), distinct) - np.arange(len(newest))  # 1 for a user's newest item
-        newest = newest[behind <= most]
-        parts.append(items[newest])
-        counts[first:last] = np.minimum(distinct, most)
-        first = last
-    return np.concatenate(parts), counts
 
+    def __init__(self, log: UserItems, histories: NDArray[np.integer]) -> None:
+        self._log = log
+        self.own = [np.unique(history[history > 0][::-1], return_index=True) for history in histories]
+        rows, found, ages = [], [], []
+        self.shortened = 0
+        for row, (own, age) in enumerate(self.own):
+            newest_first = np.argsort(age)
+            looked_up = np.minimum(log.users_of_item[own[newest_first]], USERS_PER_ITEM)
+            kept = newest_first[np.cumsum(looked_up) - looked_up < USERS_PER_HISTORY]
+            self.shortened += len(kept) < len(own)
+            rows.append(np.full(len(kept), row))
+            found.append(own[kept])
+            ages.append(age[kept])
+        self._rows, self._ages = np.concatenate(rows), np.concatenate(ages).astype(np.float64)
+        items, self._places = np.unique(np.concatenate(found), return_inverse=True)
+        users, splits = log.users_of(items, USERS_PER_ITEM)
+        self._users_of_item = sp.csr_matrix((np.ones(len(users)), users, splits), shape=(len(items), log.num_users))
+        # The sum of 4^-age over common items tells the least age: all others together are less than a third of its part.
+        exponents = np.frexp(self._summed(4.0 ** -np.minimum(self._ages, OLDEST)).data)[1]
+        self._least_ages = np.maximum((1 - exponents) // 2, 0)
+        self._similarity: tuple[float, sp.csr_matrix] | None = None
+        self._sums: tuple[tuple[float, float, int], sp.csr_matrix] | None = None
 
-def _distinct(values: NDArray[np.integer], slots: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each value once; ``slots``, as long as values are many, is scratch."""
-    slots[values] = np.arange(len(values))
-    once = slots[values] == np.arange(len(values))
-    return np.asarray(values[once], np.int64)
+    def sums(self, settings: KnnSettings) -> sp.csr_matrix:
+        """[B, N + 1] summed similarity, times the weight of the newest common item, of the nearest users that have an item."""
+        key = (settings.decay, settings.damping, settings.neighbours)
+        if self._sums is None or self._sums[0] != key:
+            self._sums = key, self._sums_of_nearest(settings)
+        return self._sums[1]
 
+    def _sums_of_nearest(self, settings: KnnSettings) -> sp.csr_matrix:
+        if self._similarity is None or self._similarity[0] != settings.decay:
+            tiny = np.finfo(np.float64).tiny  # no entry may vanish, so that all sums have the same users
+            self._similarity = settings.decay, self._summed(np.maximum(settings.decay**self._ages, tiny))
+        summed = self._similarity[1]
+        similar = summed.data
+        if settings.damping:
+            similar = similar * self._log.lengths[summed.indices].astype(np.float64) ** -settings.damping
+        kept = []
+        for row in range(summed.shape[0]):
+            begin, end = summed.indptr[row], summed.indptr[row + 1]
+            kept.append(begin + positions_of_best(summed.indices[begin:end], similar[begin:end], settings.neighbours))
+        nearest = np.concatenate(kept)
+        users, places = np.unique(summed.indices[nearest], return_inverse=True)
+        weights = similar[nearest] * settings.decay ** self._least_ages[nearest].astype(np.float64)
+        splits = np.concatenate([[0], np.cumsum([len(each) for each in kept])])
+        left = sp.csr_matrix((weights, places, splits), shape=(summed.shape[0], len(users)))
+        return sp.csr_matrix(left @ self._log.rows(users, np.ones(len(users))))
 
-def _positions_of_best(rows: NDArray[np.int64], scores: Floats, count: int) -> NDArray[np.int64]:
-    """Positions of the ``count`` rows of highest score, the lower row among equals."""
-    scores = np.round(scores, 12)
-    last = np.partition(scores, len(scores) - count)[len(scores) - count]
-    above, equal = np.flatnonzero(scores > last), np.flatnonzero(scores == last)
-    equal = equal[np.argsort(rows[equal])][: count - len(above)]
-    return np.sort(np.concatenate([above, equal]))
+    def _summed(self, weights: Floats) -> sp.csr_matrix:
+        """[B, U] the weights of the items that history and user have in common, summed."""
+        left = sp.csr_matrix((weights, (self._rows, self._places)), shape=(len(self.own), self._users_of_item.shape[0]))
+        return sp.csr_matrix(left @ self._users_of_item)
 
 
 def _with_own(

@@ -7,7 +7,7 @@ import numpy as np
 from data_prep.config import ConvertConfig
 from nann.dataset import load_histories, load_items, load_samples
 from nann.evaluation.metrics import recall
-from nann.evaluation.recommenders import ItemCF, KnnSettings, SessionKnn, popular_list
+from nann.evaluation.recommenders import ItemCF, KnnSettings, SessionKnn, UserItems, popular_list
 from nann.steps.convert import convert
 
 STANDARD_ERROR = {
@@ -24,7 +24,9 @@ def test_recall_on_buycartfav_is_within_three_standard_errors(shared_data: Path,
     items, train, users = load_items(dataset), load_histories(dataset), load_samples(dataset, "validate")
     num_items = len(items.item_ids) - 1
     popular = popular_list(items.train_counts, 200)
-    item_cf, knn = (method(train.item_rows, train.row_splits, num_items=num_items) for method in (ItemCF, SessionKnn))
+    log = UserItems(train.item_rows, train.row_splits, num_items=num_items)
+    item_cf, knn = ItemCF(log), SessionKnn(log)
+    assert item_cf.bounds == knn.bounds == {}
     settings = KnnSettings(neighbours=500, decay=0.9, damping=0.25, own=1.0)
     lists = {
         "popularity": np.tile(popular, (len(users.targets), 1)),

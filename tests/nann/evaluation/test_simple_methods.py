@@ -1,5 +1,6 @@
 """Every method is tuned on the users given, and sees what was known at its moment only."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from nann.dataset import Histories, Items, Samples
 from nann.evaluation import metrics as m
 from nann.evaluation import simple_methods
-from nann.evaluation.recommenders import ItemCF, RecentPopularity, popular_list
+from nann.evaluation.recommenders import ItemCF, RecentPopularity, UserItems, popular_list, session_knn
 from nann.evaluation.recommenders.tuning import Settings, SimpleMethod, TunedMethod
 from nann.evaluation.simple_methods import METHODS, Known, popularity_recent, simple_lists
 
@@ -41,30 +42,42 @@ def catalogue(train: Histories, *, categories: int = 4) -> Items:
 
 def test_parameters_are_the_best_on_the_users_given(train: Histories, samples: Samples) -> None:
     known = Known(train, catalogue(train), decays=(1.0, 0.3), hours=(1, 20, 100))
-    lists, options = simple_lists(known, samples, samples, (5, 10))
-    assert list(lists) == NAMES
-    assert set(options) == {"popularity_recent", "category_popularity", "item_cf", "vsknn", "sequential_rules"}
+    made = simple_lists(known, samples, samples, (5, 10))
+    assert list(made.lists) == NAMES
+    assert set(made.options) == {"popularity_recent", "category_popularity", "item_cf", "vsknn", "sequential_rules"}
     relevant = samples.targets[:, None]
 
     def recall(found: np.ndarray) -> float:
         return float(np.mean([m.recall(found, relevant, k).mean() for k in (5, 10)]))
 
     for decay in (1.0, 0.3):
-        found = ItemCF(train.item_rows, train.row_splits, num_items=40, decay=decay).recommend(
+        found = ItemCF(UserItems(train.item_rows, train.row_splits, num_items=40), decay=decay).recommend(
             samples.histories, 10, fill=popular_list(known.items.train_counts, 10)
         )
-        assert options["item_cf"]["tried"][f"{decay:g}"] == pytest.approx(recall(found))
-    for name, chosen in options.items():
-        assert recall(lists[name]) == pytest.approx(max(chosen["tried"].values())), name
+        assert made.options["item_cf"]["tried"][f"{decay:g}"] == pytest.approx(recall(found))
+    for name, chosen in made.options.items():
+        assert recall(made.lists[name]) == pytest.approx(max(chosen["tried"].values())), name
         assert (chosen["num_users"], chosen["ks"]) == (30, [5, 10])
         parameters = {parameter: value for parameter, value in chosen.items() if parameter not in ("tried", "ks", "num_users")}
         text = ", ".join(f"{parameter} {value:g}" for parameter, value in parameters.items())
         assert (text if len(parameters) > 1 else text.split()[1]) in chosen["tried"]
 
 
+def test_bounds_that_a_method_reaches_are_told(
+    train: Histories, samples: Samples, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert simple_lists(Known(train, catalogue(train)), samples, samples, (10,)).bounds == {}
+    monkeypatch.setattr(session_knn, "USERS_PER_ITEM", 9)
+    frequent = int((Known(train, catalogue(train)).user_items.users_of_item > 9).sum())
+    with caplog.at_level(logging.INFO):
+        made = simple_lists(Known(train, catalogue(train)), samples, samples, (10,))
+    assert made.bounds == {"vsknn": {"users_per_item": {"at_most": 9, "reached_by": frequent}}}
+    assert f"vsknn is bounded on this log: users_per_item at most 9 (reached by {frequent})" in caplog.text
+
+
 def test_lists_are_full_and_without_repeats(train: Histories, samples: Samples) -> None:
-    lists, _ = simple_lists(Known(train, catalogue(train)), samples.take(slice(0, 0)), samples, (10,))
-    for name, found in lists.items():
+    made = simple_lists(Known(train, catalogue(train)), samples.take(slice(0, 0)), samples, (10,))
+    for name, found in made.lists.items():
         assert found.shape == (30, 10), name
         assert all(len(set(row)) == 10 and 0 not in row for row in found.tolist()), name
 
@@ -80,9 +93,9 @@ def test_lists_are_made_at_the_newest_event_or_at_the_moment_of_the_split(train:
 
 def test_what_the_dataset_lacks_is_left_out(train: Histories, samples: Samples) -> None:
     plain = Histories(train.item_rows, train.row_splits, 1)
-    lists, options = simple_lists(Known(plain, catalogue(train, categories=0)), samples, samples, (10,))
-    assert list(lists) == ["popularity", "repeat_last", "item_cf", "vsknn", "sequential_rules"]
-    assert set(options) == {"item_cf", "vsknn", "sequential_rules"}
+    made = simple_lists(Known(plain, catalogue(train, categories=0)), samples, samples, (10,))
+    assert list(made.lists) == ["popularity", "repeat_last", "item_cf", "vsknn", "sequential_rules"]
+    assert set(made.options) == {"item_cf", "vsknn", "sequential_rules"}
 
 
 def test_a_further_method_is_one_more_entry(train: Histories, samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +109,7 @@ def test_a_further_method_is_one_more_entry(train: Histories, samples: Samples, 
         return TunedMethod("newest_neighbour", recommend_each, {"step": (1, 2)})
 
     monkeypatch.setattr(simple_methods, "METHODS", (*METHODS, newest_neighbour))
-    lists, options = simple_lists(Known(train, catalogue(train)), samples, samples, (3,))
-    assert list(lists) == [*NAMES, "newest_neighbour"]
-    step = options["newest_neighbour"]["step"]
-    assert lists["newest_neighbour"][0, 0] == (samples.histories[0, -1] + step - 1) % 40 + 1
+    made = simple_lists(Known(train, catalogue(train)), samples, samples, (3,))
+    assert list(made.lists) == [*NAMES, "newest_neighbour"]
+    step = made.options["newest_neighbour"]["step"]
+    assert made.lists["newest_neighbour"][0, 0] == (samples.histories[0, -1] + step - 1) % 40 + 1

@@ -62,6 +62,7 @@ def test_figures_follow_from_the_users_table(evaluated: Path, untrained_run: Any
             if name != "baselines" and figures[name] is not None:
                 assert interval[0] <= figures[name] <= interval[1], name
     options = metrics["baseline_options"]
+    assert metrics["baseline_bounds"] == {}  # the log is short
     for name, parameter in (("item_cf", "decay"), ("popularity_recent", "hours")):
         tried = options[name]["tried"]
         assert tried[f"{options[name][parameter]:g}"] == max(tried.values())

@@ -1,17 +1,16 @@
 """VSKNN against its definition, written out over Python sets, and its bounds."""
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nann.evaluation.recommenders import KnnSettings, SessionKnn, session_knn
+from nann.evaluation.recommenders import KnnSettings, SessionKnn, UserItems, session_knn
 
 
-def flatten(users: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([i for user in users for i in user], dtype=np.int32), np.cumsum([0, *map(len, users)])
+def log_of(users: list[list[int]], num_items: int) -> UserItems:
+    rows = np.array([i for user in users for i in user], dtype=np.int32)
+    return UserItems(rows, np.cumsum([0, *map(len, users)]), num_items=num_items)
 
 
 def brute_force(users: list[list[int]], history: list[int], num_items: int, chosen: KnnSettings) -> np.ndarray:
@@ -35,7 +34,7 @@ def brute_force(users: list[list[int]], history: list[int], num_items: int, chos
 
 def test_a_small_case() -> None:
     # Both users with item 1 have 2, one of them 3 too; nobody has 5.
-    knn = SessionKnn(*flatten([[1, 2], [1, 2, 3], [3, 4]]), num_items=5)
+    knn = SessionKnn(log_of([[1, 2], [1, 2, 3], [3, 4]], 5))
     plain = KnnSettings(own=0)
     assert knn.recommend(np.array([[1, 0], [4, 0], [5, 0]]), 4, plain).tolist() == [[1, 2, 3, 0], [3, 4, 0, 0], [0, 0, 0, 0]]
     nearest = KnnSettings(neighbours=1, own=0)
@@ -43,7 +42,7 @@ def test_a_small_case() -> None:
 
 
 def test_own_items_lead_by_their_bonus_and_need_no_neighbour() -> None:
-    knn = SessionKnn(*flatten([[1, 2], [1, 2, 3]]), num_items=5)
+    knn = SessionKnn(log_of([[1, 2], [1, 2, 3]], 5))
     histories = np.array([[5, 3, 1, 0]])
     assert knn.recommend(histories, 4, KnnSettings(own=0)).tolist() == [[1, 2, 3, 0]]
     assert knn.recommend(histories, 4, KnnSettings(own=3, decay=0.9)).tolist() == [[1, 3, 5, 2]]
@@ -72,7 +71,9 @@ item = st.integers(1, 7)
     k=st.integers(1, 9),
 )
 def test_against_the_formula(users: list[list[int]], histories: list[list[int]], every: list[KnnSettings], k: int) -> None:
-    found = SessionKnn(*flatten(users), num_items=7).recommend_each(np.array(histories), k, every)
+    knn = SessionKnn(log_of(users, 7))
+    found = knn.recommend_each(np.array(histories), k, every)
+    assert knn.bounds == {}
     for chosen, lists in zip(every, found, strict=True):
         for history, row in zip(histories, lists, strict=True):
             scores = np.round(brute_force(users, history, 7, chosen), 9)
@@ -81,38 +82,35 @@ def test_against_the_formula(users: list[list[int]], histories: list[list[int]],
             assert np.count_nonzero(row) == len(order) == len(set(row[row > 0].tolist()))
 
 
-def test_users_count_with_their_newest_items_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(3)
-    users = [rng.integers(1, 12, rng.integers(0, 15)).tolist() for _ in range(30)]
-    expected = []
-    for user in users:
-        newest = list(dict.fromkeys(reversed(user)))[:4]
-        expected.append(newest[::-1])
-    for at_once in (1, 20, 10_000):
-        monkeypatch.setattr(session_knn, "EVENTS_AT_ONCE", at_once)
-        items, lengths = session_knn.newest_distinct(*flatten(users), 4)
-        splits = np.cumsum([0, *lengths])
-        assert [items[a:b].tolist() for a, b in itertools.pairwise(splits)] == expected
+def test_a_history_without_items_and_one_longer_than_the_ages_that_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_knn, "OLDEST", 3)
+    users = [[1, 2], [6, 7]]
+    found = SessionKnn(log_of(users, 7)).recommend(np.array([[0] * 6, [1, 3, 4, 5, 3, 6]]), 4, KnnSettings(own=0, decay=0.5))
+    assert found.tolist() == [[0] * 4, [6, 7, 1, 2]]
 
 
-def test_an_even_sample_of_the_users_of_frequent_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 1,000 users with item 1, a tenth also has item 2 and the others item 3: a sample keeps the shares, and is the same each time."""
+def test_the_newest_items_of_a_history_are_looked_up_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [[1, 4]] * 6 + [[2, 5]] * 6 + [[3, 6]] * 6
+    histories = np.array([[1, 2, 3], [0, 0, 3]])
+    plain = KnnSettings(own=0, decay=0.9)
+    knn = SessionKnn(log_of(users, 6))
+    assert knn.recommend(histories, 6, plain).tolist() == [[3, 6, 2, 5, 1, 4], [3, 6, 0, 0, 0, 0]]
+    assert knn.bounds == {}
+    monkeypatch.setattr(session_knn, "USERS_PER_HISTORY", 7)  # the second item still begins below it, the third does not
+    assert knn.recommend(histories, 6, plain).tolist() == [[3, 6, 2, 5, 0, 0], [3, 6, 0, 0, 0, 0]]
+    assert knn.bounds == {"users_per_history": {"at_most": 7, "reached_by": 1}}
+
+
+def test_a_sample_keeps_the_shares_of_the_users_of_a_frequent_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,000 users with item 1, a tenth also has item 2 and the others item 3."""
     users = [[1, 2 if number % 10 == 0 else 3] for number in range(1000)]
-    monkeypatch.setattr(session_knn, "MAX_USERS_PER_ITEM", 200)
-    settings = KnnSettings(neighbours=1000, own=0)
-    first, again = (SessionKnn(*flatten(users), num_items=3, seed=5) for _ in range(2))
-    sampled = first._sampled_users(1)
-    assert np.array_equal(sampled, again._sampled_users(1))
-    assert len(set(sampled.tolist())) == 200
-    assert np.array_equal(sampled // 5, np.arange(200))
-    assert first.recommend(np.array([[1]]), 3, settings).tolist() == [[1, 3, 2]]
-    monkeypatch.setattr(session_knn, "MAX_USERS_PER_ITEM", 1000)
-    assert len(first._sampled_users(1)) == 1000
+    monkeypatch.setattr(session_knn, "USERS_PER_ITEM", 200)
+    knn = SessionKnn(log_of(users, 3))
+    assert knn.recommend(np.array([[1]]), 3, KnnSettings(neighbours=1000, own=0)).tolist() == [[1, 3, 2]]
+    assert knn.bounds == {"users_per_item": {"at_most": 200, "reached_by": 2}}
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match=r"1..2, found 1..3"):
-        SessionKnn(*flatten([[1, 3]]), num_items=2)
     for value, match in (({"neighbours": 0}, "neighbours is 0"), ({"decay": 1.5}, r"decay is 1\.5"), ({"own": -1}, "own is -1")):
         with pytest.raises(ValueError, match=match):
             KnnSettings(**value)

@@ -1,11 +1,13 @@
 """The search finds what is best, says what it tried, and asks for nothing twice."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from nann.dataset import Samples
+from nann.evaluation.recommenders import tuning
 from nann.evaluation.recommenders.tuning import Settings, TunedMethod
 
 USERS = 100
@@ -60,6 +62,30 @@ def test_recall_is_the_mean_over_the_list_lengths() -> None:
 
     assert TunedMethod("m", places, {"p": (1, 2)}).choose(SAMPLES, (3,))["p"] == 1
     assert TunedMethod("m", places, {"p": (1, 2)}).choose(SAMPLES, (1, 3))["tried"] == {"1": 0.2, "2": 0.3}
+
+
+def test_a_search_says_how_far_it_is_and_how_sure(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(tuning, "SECONDS_BETWEEN_REPORTS", 0)
+    with caplog.at_level(logging.INFO):
+        TunedMethod("both", Recorded({(a, b): 10 * a + b for a in (1, 2) for b in (0, 1)}), {"a": (1, 2), "b": (0, 1)}).choose(
+            SAMPLES, (1,)
+        )
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.rsplit(", at most", 1)[0] for line in lines[:-1]] == [
+        "both: a chosen, 2 settings tried",
+        "both: b chosen, 3 settings tried",
+        "both: a chosen, 4 settings tried",
+        "both: b chosen, 4 settings tried",
+    ]
+    assert lines[-2].endswith("at most 0 s left")
+    # 21 of 100 users: sqrt(0.21 * 0.79 / 99)
+    assert lines[-1] == "both: a 2, b 1, the best of 4 settings, recall 0.2100 with a standard error of 0.0409 on 100 users"
+
+
+def test_a_method_tells_its_bounds() -> None:
+    assert TunedMethod("free", Recorded({(): 1})).bounds() == {}
+    reached = {"users_per_item": {"at_most": 10, "reached_by": 2}}
+    assert TunedMethod("bounded", Recorded({(): 1}), bounds=lambda: reached).bounds() == reached
 
 
 def test_single_values_nobody_to_choose_on_and_no_parameters() -> None:
