@@ -12,6 +12,7 @@ those on the clock, since other work on the machine lengthens only the latter mu
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import platform
 import resource
@@ -92,6 +93,8 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1000, help="users to tune on, and users to answer for")
     parser.add_argument("--only", help="what to measure, names with commas; all by default")
     options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("nann").setLevel(logging.INFO)
     print(f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} processors, numpy {np.__version__}")
     print("| rows | what | seconds | of a processor | peak MiB | of it the log | |\n|---|---|---|---|---|---|---|", flush=True)
     for rows in (int(each) for each in options.rows.split(",")):
