@@ -93,7 +93,7 @@ def serve(directory: Path, items: int, form: Any) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, default=4_000_000)
-    parser.add_argument("--scorer", choices=["nann", "nann-pool", "two-sided"], default="nann")
+    parser.add_argument("--scorer", choices=["nann", "two-sided"], default="nann")
     parser.add_argument("--directory", type=Path, help="where to write; a temporary directory by default")
     parser.add_argument("--part", choices=["export", *FORMS], help=argparse.SUPPRESS)
     arguments = parser.parse_args()

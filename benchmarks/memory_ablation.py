@@ -29,7 +29,7 @@ from nann.evaluation.scan import trained_lists
 from nann.index import load_embeddings
 from nann.memory.calibration import Examples
 from nann.memory.table import Calibration, MemoryTable, load_memory
-from nann.models import load_max_length, load_model
+from nann.models import load_max_length, load_model, options_of
 from nann.retrieval import HistoryScorer
 from nann.steps.compare import compare_ranks
 from nann.steps.evaluate import USERS_SEED
@@ -85,7 +85,7 @@ class Run:
         model = directory / "model"
         artifact = open_artifact(model, step="train")
         require_same_ancestor("dataset", open_artifact(dataset, step="convert"), artifact)
-        config = TrainConfig(**artifact.params)
+        config = TrainConfig(**options_of(artifact.params, model))
         memory = load_memory(model)
         if memory is None:
             raise SystemExit(f"{model} has no memory, so there is nothing to take away; train it without --memory none")

@@ -25,7 +25,6 @@ class ExtractConfig(OpensModels):
     """Options of `nann extract`."""
 
     batch_size: int = Field(8192, ge=1, description="items per forward pass")
-    graph_samples: int = Field(8, ge=1, description="graph: samples of an item's neighbourhood, whose vectors are averaged")
 
 
 class BuildIndexConfig(StepConfig):
@@ -324,7 +323,7 @@ class ReplayConfig(StepConfig):
     gap_minutes: float = Field(60, ge=0, description="train on events at least this long after the user's previous one")
     held_out_share: float = Field(0.05, ge=0, lt=1, description="users who never train; what earlier windows asked them shows forgetting")
     held_out_questions: int = Field(500, ge=1, description="of these users asked per window")
-    scorer: Literal["nann", "nann-pool", "two-sided"] = Field("two-sided", description="model family, as for train")
+    scorer: Literal["nann", "two-sided"] = Field("two-sided", description="model family, as for train")
     emb_dim: int = Field(32, ge=1, description="as for train")
     max_length: int = Field(20, ge=1, description="as for train")
     batch_size: int = Field(512, ge=1, description="as for train")

@@ -21,8 +21,8 @@ class Family:
 FAMILIES = {
     "sequence": Family("nann.models.causal:SequenceScorer", "a causal transformer over the history, inner product"),
     "nann": Family("nann.models.attention:AttentionScorer", "attention over the history"),
-    "nann-pool": Family("nann.models.pool:PoolScorer", "a network over a weighted mean of the history"),
     "two-sided": Family("nann.models.two_sided:TwoSidedScorer", "inner product"),
-    "graph": Family("nann.models.graph:GraphScorer", "graph convolution of the items"),
     "nann-rows": Family("nann.models.attention_rows:AttentionRows", "the paper's scorer, written on rows of user and item"),
 }
+
+REMOVED = ("nann-pool", "graph")  # an earlier version had them

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field, field_validator
 
-from nann.families import FAMILIES
+from nann.families import FAMILIES, REMOVED
 from nann.option_types import OpensModels
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -57,9 +57,6 @@ class TrainConfig(OpensModels):
     loss: Literal["nce", "sampled-softmax", "bpr"] = Field(
         "sampled-softmax", description="noise-contrastive sigmoid loss, softmax over the candidates, or pairwise ranking (BPR)"
     )
-    graph_items: int = Field(8, ge=1, description="graph: item neighbours sampled per item")
-    graph_users: int = Field(4, ge=1, description="graph: user neighbours sampled per item")
-    graph_user_items: int = Field(4, ge=1, description="graph: items sampled per user neighbour, and per user similar to that one")
     adv_eps: float = Field(0.0, ge=0, description="size of the adversarial perturbation of the item vector; 0: none")
     batch_size: int = Field(
         128, ge=1, description="samples per replica and step; sequence: rows of 64 events and more, one for every 8 of it"
@@ -106,6 +103,10 @@ class TrainConfig(OpensModels):
     @field_validator("scorer")
     @classmethod
     def _known_scorer(cls, value: str) -> str:
+        if value in REMOVED:
+            raise ValueError(
+                f"this version does not have the scorer {value!r}; take one of {', '.join(FAMILIES)}, or train it with an earlier version"
+            )
         if value not in FAMILIES and not is_class_reference(value):
             raise ValueError(f"{value!r} is none of {', '.join(FAMILIES)}, nor a class as my_package.module:MyModel")
         return value

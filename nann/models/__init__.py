@@ -14,7 +14,7 @@ from nann.config import TrainConfig
 from nann.contents import opening, read_json, without_wildcards
 from nann.dataset.inputs import FeatureLists, Features, ModelInput, RequestInput
 from nann.errors import ArtifactError, ModelError
-from nann.families import FAMILIES
+from nann.families import FAMILIES, REMOVED
 from nann.forms import ModelDescription
 from nann.models.classes import load_class, require_features, require_interface, source_digest
 from nann.models.item_vectors import ItemEncoder
@@ -37,6 +37,8 @@ __all__ = [
     "save_model",
     "source_digest",
 ]
+
+_OPTIONS_OF_REMOVED = ("graph_items", "graph_users", "graph_user_items")
 
 
 def build_model(config: TrainConfig, *, num_items: int, num_categories: int, features: Features | None = None) -> Scorer:
@@ -92,12 +94,13 @@ def load_model(directory: Path, *, trainable: bool = False, allow_own: bool = Fa
         named: a class of one's own that the user named and that may be imported for this.
 
     Raises:
-        ArtifactError: the directory holds no such model, or its class was changed since it was trained.
+        ArtifactError: the directory holds no such model, its class was changed since it was trained, or its scorer was removed.
         ModelError: its class is one's own and neither allowed nor named, or cannot be imported.
     """
     description = describe_model(directory)
+    options = options_of(description["train"], directory)
     with opening(directory / "config.json", "the description of a model", step="train"):
-        config = TrainConfig(**options_of(description["train"]))
+        config = TrainConfig(**options)
     if config.scorer not in FAMILIES and not allow_own and config.scorer != named:
         raise ModelError(
             f"{directory} names the class {config.scorer}, and importing it runs its code; give --allow-own-models if you trust who "
@@ -115,9 +118,25 @@ def load_model(directory: Path, *, trainable: bool = False, allow_own: bool = Fa
     return scorer
 
 
-def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a model; one made before there were several encoders does not say how many it has."""
-    return {"encoders": 1, **options}
+def options_of(params: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """The options that a model was trained with, in terms of this version.
+
+    One made before there were several encoders does not say how many it has, and one made when there was a scorer ``graph`` has options
+    of it, whatever its own scorer.
+
+    Args:
+        params: as they were stored.
+        directory: of the model.
+
+    Raises:
+        ArtifactError: its scorer is one that this version no longer has.
+    """
+    if params.get("scorer") in REMOVED:
+        raise ArtifactError(
+            f"{directory} is a model of the scorer {params['scorer']}, which this version does not have; use it with the code that made it "
+            f"(code_version and code_digest in its manifest.json), or run `nann train` again with another --scorer: {', '.join(FAMILIES)}"
+        )
+    return {"encoders": 1, **{name: value for name, value in params.items() if name not in _OPTIONS_OF_REMOVED}}
 
 
 def _feature(num_items: int, described: dict[str, Any]) -> ModelInput:

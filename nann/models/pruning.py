@@ -94,7 +94,7 @@ def prune_score_network(scorer: Scorer, share: float, sums: np.ndarray | None = 
 
 def _prunable(scorer: Scorer) -> Prunable:
     if scorer.prunable is None:
-        raise ModelError(f"{scorer.name} has no score network to prune; leave out --prune, or train nann or nann-pool")
+        raise ModelError(f"{scorer.name} has no score network to prune; leave out --prune, or train --scorer nann")
     return scorer.prunable
 
 

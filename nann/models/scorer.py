@@ -27,7 +27,6 @@ from nann.dataset.inputs import Features, RequestInput
 from nann.models.item_embedding import ItemEmbedding
 from nann.models.layers import Dense, Mlp, Seeds
 from nann.models.score_network import Prunable
-from nann.neighborhood import NeighborhoodShape
 
 UserState = tuple[tf.Tensor, ...]
 
@@ -52,11 +51,9 @@ class Scorer(tf.Module, abc.ABC):
         item_dim: D, size of an item vector.
         seeds: of the layers' initial values, in the order the layers are made.
         compiles: whether XLA may compile its training step.
-        neighborhood: the neighbours that `embed_items` wants beside each item in training and extraction; None: none.
         causal: whether it says something after every event of a history, see `nann.models.causal.CausalScorer`.
     """
 
-    neighborhood: NeighborhoodShape | None = None
     compiles: bool = True
     causal: bool = False
 
@@ -85,11 +82,6 @@ class Scorer(tf.Module, abc.ABC):
             (self.embedded_dim, NETWORK_SIZE, NETWORK_SIZE, self.item_dim), self.seeds, batch_norm=True, name="item_network"
         )
         self.item_skip = Dense(self.embedded_dim, self.item_dim, self.seeds, use_bias=False, name="item_skip")
-
-    @classmethod
-    def neighborhood_of(cls, config: TrainConfig) -> NeighborhoodShape | None:
-        """The `neighborhood` that a scorer with these options has."""
-        return None
 
     @classmethod
     def from_config(cls, config: TrainConfig, *, num_items: int, num_categories: int, features: Features | None = None) -> Self:

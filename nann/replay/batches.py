@@ -13,7 +13,6 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from nann.config import TrainConfig
-from nann.neighborhood import NeighborSampler
 from nann.replay.log import ReplayLog, windows_before
 from nann.training.batches import Batch, parts_of
 
@@ -35,7 +34,6 @@ class TimedBatches:
     def __init__(self, log: ReplayLog, positions: npt.NDArray[np.int64], *, max_length: int, config: TrainConfig) -> None:
         self._log, self._config = log, config
         self._positions = positions
-        self.neighbors: NeighborSampler | None = None
         self.max_length = max_length
         self.num_samples = len(positions)
         self.batch_size = max(1, min(config.batch_size, self.num_samples))

@@ -12,7 +12,6 @@ from nann.config import ExtractConfig
 from nann.dataset import Dataset
 from nann.errors import ArtifactError
 from nann.models import ItemEncoder, load_model
-from nann.neighborhood import build_graph
 from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
@@ -34,11 +33,9 @@ def extract(*, model: Path, dataset: Path, embeddings: Path, config: ExtractConf
     writer = open_step("extract", locals())
     if writer.is_current:
         return writer.current()
-    scorer, opened = load_model(model, allow_own=config.allow_own_models), Dataset(dataset)
-    items = opened.items()
+    scorer, items = load_model(model, allow_own=config.allow_own_models), Dataset(dataset).items()
     rows = np.arange(1, len(items.item_ids), dtype=np.int64)
-    graph = None if scorer.neighborhood is None else build_graph(opened.histories(), num_items=len(rows))
-    encode = ItemEncoder(scorer, items.category_rows, graph, samples=config.graph_samples)
+    encode = ItemEncoder(scorer, items.category_rows)
     vectors = np.empty((len(rows), scorer.item_dim), np.float32)
     for first in range(0, len(rows), config.batch_size):
         block = rows[first : first + config.batch_size]

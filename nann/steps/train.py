@@ -17,7 +17,6 @@ from nann.evaluation.lists import chosen_users
 from nann.evaluation.verdict import training_warnings
 from nann.memory.table import MemoryTable, load_memory
 from nann.models import load_class, load_model, save_model, source_digest
-from nann.neighborhood import NeighborSampler, build_graph
 from nann.option_types import stored_params
 from nann.steps.table import TRAIN
 from nann.training.batches import BatchSource, NoiseSampler
@@ -81,7 +80,7 @@ def train(*, dataset: Path, model: Path, config: TrainConfig, warm_start: Path |
             strategy,
             directory,
             earlier=None if warm_start is None else load_earlier_model(warm_start, **trusted),
-            teacher=Teacher(config.teacher, items.category_rows, users.trained, compiled=config.xla, **trusted) if config.teacher else None,
+            teacher=Teacher(config.teacher, items.category_rows, compiled=config.xla, **trusted) if config.teacher else None,
         )
         save_model(trained.scorer, directory, config=config, max_length=data.max_length, keep_moments=config.keep_moments)
         if config.keep_moments:
@@ -199,7 +198,6 @@ def _write_memory(
         max_length=max_length,
         successors=config.memory_successors,
         seed=config.seed,
-        graph=build_graph(users.trained, num_items=len(items.item_ids) - 1) if scorer.neighborhood is not None else None,
         earlier=earlier,
     )
     table.save(directory)
@@ -234,17 +232,4 @@ def _batches(
                     "leave it out, or take --scorer nann"
                 )
         return PackedBatches(histories, max_length=max_length, sampler=sampler, config=config, replicas=replicas, inputs=inputs)
-    neighbors = _neighbor_sampler(histories, config, num_items=len(sampler.log_probability) - 1)
-    return BatchSource(
-        histories, max_length=max_length, sampler=sampler, config=config, replicas=replicas, neighbors=neighbors, inputs=inputs
-    )
-
-
-def _neighbor_sampler(histories: Histories, config: TrainConfig, *, num_items: int) -> NeighborSampler | None:
-    """Over the training users, where the scorer wants neighbours."""
-    shape = load_class(config.scorer).neighborhood_of(config)
-    if shape is None:
-        return None
-    graph = build_graph(histories, num_items=num_items)
-    logger.info("graph: %s item edges, %s events between users and items", f"{len(graph.near):,}", f"{len(graph.items):,}")
-    return NeighborSampler(graph, shape)
+    return BatchSource(histories, max_length=max_length, sampler=sampler, config=config, replicas=replicas, inputs=inputs)

@@ -17,32 +17,27 @@ import tensorflow as tf
 from nann.config import TrainConfig
 from nann.dataset import Histories
 from nann.dataset.inputs import BEHAVIOR, INPUT_PREFIX, TIME
-from nann.neighborhood import NeighborSampler
 
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
-_ORDER, _NEGATIVES, _NEIGHBORS = 0, 1, 2  # streams of random numbers
+_ORDER, _NEGATIVES = 0, 1  # streams of random numbers
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch (B samples, L history positions, S negatives, R sampled neighbours).
+    """One training batch (B samples, L history positions, S negatives).
 
     Attributes:
         histories: [B, L] int32 item rows, oldest first, zeros at the end.
         targets: [B] int32 item rows.
         negatives: [B, S] int32 item rows, or [1, S] when the batch shares them.
-        target_neighbors: [B, R] int32 item rows, drawn without the sample's own user; None for a scorer without a neighbourhood.
-        negative_neighbors: [B or 1, S, R] int32 item rows, or None.
         inputs: by name int64 [B, L] of side "history", [B, V] of side "user" (see `nann.dataset.inputs`).
     """
 
     histories: Int32Array
     targets: Int32Array
     negatives: Int32Array
-    target_neighbors: Int32Array | None = None
-    negative_neighbors: Int32Array | None = None
     inputs: Mapping[str, Int64Array] = field(default_factory=dict)
 
 
@@ -54,10 +49,8 @@ class Batches(Protocol):
         batch_size: samples of the global batch; in the mean, where they vary.
         steps: batches of the whole training.
         wanted_steps: those that the passes come to, more than `steps` where a limit cuts them short.
-        neighbors: of the items' neighbourhoods, for a scorer that has them; None: batches without.
     """
 
-    neighbors: NeighborSampler | None
     num_samples: int
     batch_size: int
     steps: int
@@ -76,11 +69,10 @@ class Batches(Protocol):
 def parts_of(batch: Batch, *, shared_by: int) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a batch by the names of `Batch`, inputs after ``INPUT_PREFIX``; what all samples share stands there once for each of
     ``shared_by`` replicas."""
-    names = ("histories", "targets", "negatives", "target_neighbors", "negative_neighbors")
-    parts = {name: part for name in names if (part := getattr(batch, name)) is not None}
-    parts |= {INPUT_PREFIX + name: values for name, values in batch.inputs.items()}
     shared = len(batch.negatives) == 1
-    return {name: np.repeat(part, shared_by, axis=0) if shared and name.startswith("negative") else part for name, part in parts.items()}
+    negatives = np.repeat(batch.negatives, shared_by, axis=0) if shared else batch.negatives
+    inputs = {INPUT_PREFIX + name: values for name, values in batch.inputs.items()}
+    return {"histories": batch.histories, "targets": batch.targets, "negatives": negatives, **inputs}
 
 
 def signature_of(batch: Batch) -> dict[str, tf.TensorSpec]:
@@ -184,7 +176,6 @@ class BatchSource:
         sampler: of the negatives.
         config: batch size, number of negatives, seed, epochs.
         replicas: the global batch is ``config.batch_size * replicas``.
-        neighbors: of the items' neighbourhoods, over the same histories; None: batches without.
         inputs: names of inputs that the histories have, for the batches.
 
     Attributes:
@@ -205,10 +196,9 @@ class BatchSource:
         sampler: NoiseSampler,
         config: TrainConfig,
         replicas: int = 1,
-        neighbors: NeighborSampler | None = None,
         inputs: Sequence[str] = (),
     ) -> None:
-        self.neighbors, self.inputs, self._replicas = neighbors, tuple(inputs), replicas
+        self.inputs, self._replicas = tuple(inputs), replicas
         self.windows = HistoryWindows(histories, max_length=max_length, inputs=inputs)
         self._item_rows = histories.item_rows
         self.max_length, self._sampler, self._config = max_length, sampler, config
@@ -255,13 +245,7 @@ class BatchSource:
         rng = np.random.default_rng([self._config.seed, _NEGATIVES, step])
         rows = 1 if self._config.negatives == "shared" else self.batch_size
         targets, negatives = self._item_rows[positions], self._sampler.sample(rng, (rows, self._config.num_neg))
-        near_targets = near_negatives = None
-        if self.neighbors is not None:
-            rng = np.random.default_rng([self._config.seed, _NEIGHBORS, step])
-            near_targets = self.neighbors.sample(rng, targets, exclude_users=self.windows.users(positions))
-            near_negatives = self.neighbors.sample(rng, negatives)
-        near = near_targets, near_negatives
-        return Batch(self.windows.items(positions), targets, negatives, *near, self.windows.input_values(positions))
+        return Batch(self.windows.items(positions), targets, negatives, self.windows.input_values(positions))
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:

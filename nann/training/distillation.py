@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from nann.dataset import Histories
 from nann.models import ItemEncoder, load_model
-from nann.neighborhood import build_graph
 
 ITEM_BLOCK = 8192
 
@@ -21,7 +19,6 @@ class Teacher:
     Args:
         model: a model directory.
         category_rows: [N + 1] int32 category row by item row.
-        histories: of the training users; a teacher whose item vectors come from neighbours takes its graph from them.
         compiled: score with XLA.
         allow_own, named: see `nann.models.load_model`.
 
@@ -36,7 +33,6 @@ class Teacher:
         self,
         model: Path,
         category_rows: npt.NDArray[np.int32],
-        histories: Histories,
         *,
         compiled: bool = False,
         allow_own: bool = False,
@@ -45,8 +41,7 @@ class Teacher:
         self._scorer = load_model(model, allow_own=allow_own, named=named)
         self.inputs = tuple(self._scorer.request_inputs)
         count = len(category_rows)
-        graph = None if self._scorer.neighborhood is None else build_graph(histories, num_items=count - 1)
-        encode = ItemEncoder(self._scorer, category_rows, graph)
+        encode = ItemEncoder(self._scorer, category_rows)
         blocks = [encode(np.arange(first, min(first + ITEM_BLOCK, count))) for first in range(1, count, ITEM_BLOCK)]
         self._vectors = tf.concat([tf.zeros([1, self._scorer.item_dim]), *blocks], axis=0)
         self._score = tf.function(self._scored, jit_compile=compiled, autograph=False)

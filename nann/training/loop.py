@@ -188,8 +188,7 @@ class _Loop:
         data = self._data
         if data.validation is None or not len(data.validation.targets) or not self._config.validations:
             return None
-        graph = None if data.batches.neighbors is None else data.batches.neighbors.graph
-        return RecallProbe(self._scorer, data.validation, categories=data.items.category_rows, max_length=data.max_length, graph=graph)
+        return RecallProbe(self._scorer, data.validation, categories=data.items.category_rows, max_length=data.max_length)
 
     def _measures_after(self, done: int) -> bool:
         """Whether recall is measured after so many steps."""

@@ -21,7 +21,6 @@ from nann.memory.rules import WINDOW, RuleOptions, SequentialRules
 from nann.memory.search import VALUES, choose_options
 from nann.memory.table import Calibration, MemoryTable
 from nann.models import Scorer
-from nann.neighborhood import InteractionGraph
 from nann.training.batches import HistoryWindows
 from nann.training.memory_examples import ExampleMaker
 from ops.pair_counts import PairCounter, PairCounts
@@ -116,7 +115,6 @@ def make_memory(
     max_length: int,
     successors: int,
     seed: int,
-    graph: InteractionGraph | None = None,
     earlier: MemoryTable | None = None,
 ) -> tuple[MemoryTable, dict[str, Any]]:
     """Counts pairs, chooses the rules' options and fits the weights.
@@ -130,7 +128,6 @@ def make_memory(
         max_length: newest history items that are looked up in the memory.
         successors: kept per item.
         seed: of what is drawn.
-        graph: of the training users, for a scorer with a neighbourhood.
         earlier: memory of the model that this training went on from: its pairs are counted too, with its options of counting.
 
     Returns:
@@ -153,7 +150,7 @@ def make_memory(
         options = searched.options
         report["rules"] = {"options": vars(options), "recall": searched.recall}
         without_them = table_of(users.trained)
-        maker = ExampleMaker(scorer, without_them, moments, items, encoder_length=encoder_length, seed=seed, graph=graph)
+        maker = ExampleMaker(scorer, without_them, moments, items, encoder_length=encoder_length, seed=seed)
         calibration, report["calibration"] = fit_to_lists(maker, start=calibration)
     elif earlier is None:
         logger.warning("there are too few users to hold some out, so the memory's weights are not fitted")

@@ -18,7 +18,6 @@ from nann.index.embeddings import Embeddings
 from nann.memory.calibration import Examples
 from nann.memory.table import Calibration, CorpusMemory, MemoryTable
 from nann.models import ItemEncoder, Scorer
-from nann.neighborhood import InteractionGraph
 from nann.retrieval import HistoryScorer
 
 logger = logging.getLogger(__name__)
@@ -39,7 +38,6 @@ class ExampleMaker:
         items: the catalogue.
         encoder_length: newest history items the scorer reads.
         seed: of what is drawn.
-        graph: of the training users, for a scorer with a neighbourhood.
     """
 
     def __init__(
@@ -51,7 +49,6 @@ class ExampleMaker:
         *,
         encoder_length: int,
         seed: int,
-        graph: InteractionGraph | None = None,
     ) -> None:
         self.table = table
         self._moments, self._items = moments, items
@@ -60,7 +57,7 @@ class ExampleMaker:
         self._by_category = table.category_score(moments.histories, items.category_rows, items.num_categories)
         pool = _pool(self._num_items, len(moments.targets), seed)
         logger.info("memory: scoring %s items for %s held-out events", f"{len(pool):,}", f"{len(moments.targets):,}")
-        self._encode = ItemEncoder(scorer, items.category_rows, graph)
+        self._encode = ItemEncoder(scorer, items.category_rows)
         vectors = np.concatenate([self._encode(pool[first : first + 8192]).numpy() for first in range(0, len(pool), 8192)])
         self._pool = Embeddings(pool.astype(np.int64), vectors)
         self._frozen = FrozenScorer(freeze_scorer(HistoryScorer(scorer, max_length=encoder_length)))

@@ -16,7 +16,6 @@ import tensorflow as tf
 from nann.config import TrainConfig
 from nann.dataset import Histories
 from nann.dataset.inputs import BEHAVIOR, INPUT_PREFIX, TIME
-from nann.neighborhood import NeighborSampler
 from nann.training.batches import HistoryWindows, NoiseSampler
 
 Int64Array = npt.NDArray[np.int64]
@@ -50,8 +49,6 @@ class PackedBatches:
     Raises:
         ValueError: no user has an event at or after ``first_target``.
     """
-
-    neighbors: NeighborSampler | None = None
 
     def __init__(
         self,

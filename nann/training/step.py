@@ -61,8 +61,7 @@ class TrainingStep:
 
         Args:
             batch: by name as `nann.training.batches.parts_of` gives it, ``histories`` [B, L], ``targets`` [B], ``negatives`` [B, S] or
-                [1, S] when shared, and where the scorer has a neighbourhood ``target_neighbors`` [B, R] and ``negative_neighbors``
-                [B or 1, S, R]; or as `nann.training.packing.PackedBatches.parts` does.
+                [1, S] when shared; or as `nann.training.packing.PackedBatches.parts` does.
             learning_rate: scalar float32.
 
         Returns:
@@ -93,7 +92,6 @@ class TrainingStep:
     def _train(self, parts: dict[str, tf.Tensor], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         scorer, embedding = self._scorer, self._scorer.item_embedding
         histories, targets, negatives = parts["histories"], parts["targets"], parts["negatives"]
-        near_targets, near_negatives = parts.get("target_neighbors"), parts.get("negative_neighbors")
         inputs = {name.removeprefix(INPUT_PREFIX): part for name, part in parts.items() if name.startswith(INPUT_PREFIX)}
         segments, weights = parts.get("segments"), None
         if segments is not None:  # a target at every position of the rows
@@ -105,7 +103,6 @@ class TrainingStep:
             everyone, own = self._of_all(targets), tf.range(batch)
             if self._replicas > 1:
                 own += tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32) * batch
-                near_targets = None if near_targets is None else self._of_all(near_targets)
             candidates = tf.concat([everyone, negatives[0]], axis=0)[tf.newaxis, :]
             is_target = tf.one_hot(own, tf.size(everyone) + sampled, on_value=True, off_value=False, dtype=tf.bool)
             expected = tf.math.count_nonzero(everyone, dtype=tf.int32) - 1 + sampled
@@ -125,10 +122,6 @@ class TrainingStep:
             drawn = tf.random.stateless_uniform(tf.shape(histories), self._seed())
             histories = tf.where(drawn < self._config.id_dropout, tf.zeros_like(histories), histories)
         taught = None if self._teacher is None else self._teacher.logits(histories, history_categories, candidates, **inputs)
-        if near_targets is not None:
-            # each candidate, then its neighbours
-            near_targets = near_targets[tf.newaxis] if self._config.negatives == "shared" else near_targets[:, tf.newaxis]
-            candidates = tf.concat([candidates[..., tf.newaxis], tf.concat([near_targets, near_negatives], axis=1)], axis=-1)
         candidate_categories = tf.gather(self._categories, candidates)
         with tf.GradientTape(watch_accessed_variables=False) as feature_tape:
             feature_tape.watch(embedding.small_tables)

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from nann.dataset import Samples
 from nann.models import ItemEncoder, Scorer
-from nann.neighborhood import InteractionGraph
 
 ITEM_BLOCK = 8192
 USER_BLOCK = 16
@@ -24,18 +23,9 @@ class RecallProbe:
         samples: held-out samples with the inputs that the scorer reads; histories are cut to the newest ``max_length`` items.
         categories: [N + 1] int32 category row by item row.
         max_length: history items the model reads.
-        graph: of the training users, for a scorer with a neighbourhood.
     """
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        samples: Samples,
-        *,
-        categories: npt.NDArray[np.int32],
-        max_length: int,
-        graph: InteractionGraph | None = None,
-    ) -> None:
+    def __init__(self, scorer: Scorer, samples: Samples, *, categories: npt.NDArray[np.int32], max_length: int) -> None:
         self._scorer, self._targets = scorer, samples.targets
         self._histories = newest(samples.histories, samples.histories, max_length).astype(np.int32)
         self._inputs = {
@@ -47,7 +37,7 @@ class RecallProbe:
         self._encode_user = tf.function(
             lambda rows, cates, inputs: scorer.encode_user(*scorer.history(rows, cates, **inputs)), autograph=False, reduce_retracing=True
         )
-        self._encode_items = ItemEncoder(scorer, categories, graph)
+        self._encode_items = ItemEncoder(scorer, categories)
 
     def recall(self, ks: Sequence[int]) -> dict[str, float]:
         """``recall_all@K`` for each K: the share of users whose target has fewer than K items above it."""

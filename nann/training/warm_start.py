@@ -78,7 +78,7 @@ def require_continuation(model: Artifact, dataset: Artifact, config: TrainConfig
         config: of the new training.
 
     Raises:
-        ArtifactError: they do not go together.
+        ArtifactError: they do not go together, or the model's scorer was removed.
     """
     own, base = model.lineage.get("dataset", "none"), dataset.manifest["inputs"].get("base_dataset", "none")
     if own not in (dataset.digest, base):
@@ -87,7 +87,7 @@ def require_continuation(model: Artifact, dataset: Artifact, config: TrainConfig
             f"{own[:12]} and {dataset.path} is {dataset.digest[:12]}, converted on the base {base[:12]}; "
             "run `nann convert` again with --base the model's dataset, or train without --warm-start"
         )
-    made_with = options_of(model.params)
+    made_with = options_of(model.params, model.path)
     for name in ARCHITECTURE:
         earlier, wanted = made_with.get(name), config.model_dump(mode="json")[name]
         if earlier != wanted and (config.scorer == "sequence" or name not in OF_SEQUENCE):

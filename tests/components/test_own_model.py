@@ -119,13 +119,13 @@ def test_shapes_that_do_not_fit_are_refused_before_training(elsewhere: Path, sma
 
 
 def test_usage(elsewhere: Path) -> None:
-    both = nann("train", "--model", "a.b:C", "--scorer", "graph", "--output-root", elsewhere)
+    both = nann("train", "--model", "a.b:C", "--scorer", "nann", "--output-root", elsewhere)
     assert (both.exit_code, "give one of them" in both.output) == (2, True)
     no_root = nann("train", "--model", "a.b:C", "--dataset", elsewhere)
     assert (no_root.exit_code, "Missing option '--model'; give it, or --output-root" in no_root.output) == (2, True)
     unknown = nann("train", "--scorer", "deep", "--output-root", elsewhere)
     assert unknown.exit_code != 0
-    assert "'deep' is none of sequence, nann, nann-pool, two-sided, graph" in unknown.output
+    assert "'deep' is none of sequence, nann, two-sided, nann-rows, nor a class" in unknown.output
 
 
 MARKED = """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from nann.families import REMOVED
 from pipelines.cli import main
 
 ARCHIVES = sorted((Path(__file__).parents[1] / "artifacts").glob("*.tar.xz"))
@@ -73,6 +76,53 @@ def test_a_training_goes_on_from_a_model(earlier: Path, name: str, options: list
     old, new = (np.load(tmp_path / directory / "item_embs.npy") for directory in ("embeddings", "carried"))
     np.testing.assert_array_equal(new, old)
     nann("train", *same, *options, "--warm-start", earlier / name, "--max-steps", 3, "--model", tmp_path / "trained")
+
+
+def with_scorer(model: Path, scorer: str, copy: Path) -> Path:
+    """A copy of a model whose files say that it is one of another scorer."""
+    shutil.copytree(model, copy)
+    config, manifest = (json.loads((copy / name).read_text()) for name in ("config.json", "manifest.json"))
+    config["train"]["scorer"] = manifest["params"]["scorer"] = scorer
+    text = json.dumps(config)
+    (copy / "config.json").write_text(text)
+    manifest["files"]["config.json"] = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "size_bytes": len(text)}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    return copy
+
+
+@pytest.mark.parametrize("scorer", REMOVED)
+def test_a_model_of_a_scorer_that_was_removed_is_refused_in_one_line(earlier: Path, scorer: str, tmp_path: Path) -> None:
+    model = with_scorer(earlier / "model", scorer, tmp_path / "removed")
+    dataset, new = ["--dataset", earlier / "dataset"], ["--model", tmp_path / "model"]
+    wanted = f"error: {model} is a model of the scorer {scorer}, which this version does not have; use it with the code that made it "
+    for command in (
+        ["extract", *dataset, "--model", model, "--embeddings", tmp_path / "embeddings"],
+        ["train", *dataset, *new, "--warm-start", model],
+        ["train", *dataset, *new, "--warm-start", model, "--scorer", "two-sided"],
+        ["train", *dataset, *new, "--scorer", "two-sided", "--teacher", model],
+    ):
+        result = CliRunner().invoke(main, [*map(str, command), "--quiet"])
+        assert result.exit_code == 1, result.output
+        assert result.stderr.startswith(wanted)
+        assert result.stderr.endswith("or run `nann train` again with another --scorer: sequence, nann, two-sided, nann-rows\n")
+        assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("scorer", REMOVED)
+def test_a_scorer_that_was_removed_cannot_be_trained(earlier: Path, scorer: str, tmp_path: Path) -> None:
+    command = ["train", "--dataset", str(earlier / "dataset"), "--model", str(tmp_path / "model"), "--scorer", scorer]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code != 0
+    assert f"this version does not have the scorer '{scorer}'; take one of sequence, nann, two-sided, nann-rows, or" in result.stderr
+
+
+@pytest.mark.parametrize(("step", "option"), [("train", "graph_items"), ("extract", "graph_samples")])
+def test_options_of_a_scorer_that_was_removed_are_named(step: str, option: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"{step}:\n  {option}: 4\n")
+    result = CliRunner().invoke(main, [step, "--config", str(tmp_path / "config.yaml"), "--output-root", str(tmp_path)])
+    assert result.exit_code != 0
+    assert f"{step} has no option '{option}'" in result.stderr
 
 
 def test_a_dataset_is_the_base_of_a_conversion(earlier: Path, tmp_path: Path) -> None:

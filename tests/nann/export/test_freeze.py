@@ -16,7 +16,7 @@ from nann.models import build_model
 from nann.retrieval import HistoryScorer
 
 
-@pytest.mark.parametrize("name", ["nann", "nann-pool", "two-sided"])
+@pytest.mark.parametrize("name", ["nann", "two-sided"])
 def test_equals_the_model(name: str) -> None:
     model = build_model(TrainConfig(scorer=name, emb_dim=4), num_items=50, num_categories=5)
     scorer = FrozenScorer(freeze_scorer(HistoryScorer(model, max_length=8)))

@@ -11,7 +11,7 @@ from nann.models import build_model, load_model, save_model
 from nann.models.classes import require_features
 from ops.lookup import stock_ops
 
-SCORERS = ["nann", "nann-pool", "two-sided", "graph"]
+SCORERS = ["nann", "two-sided"]
 
 
 def make_features(seed=0, num_items=30):

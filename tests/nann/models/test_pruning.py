@@ -22,10 +22,9 @@ def scores(scorer):
     return scorer.score(scorer.encode_user(*scorer.history(rows, rows % 5 + 1)), items[tf.newaxis]).numpy()
 
 
-@pytest.mark.parametrize("kind", ["nann", "nann-pool"])
-def test_units_that_say_nothing_go_first_and_change_nothing(kind):
+def test_units_that_say_nothing_go_first_and_change_nothing():
     """A quarter of each layer's units get no way out: they are the ones that go, and no score moves."""
-    scorer = make(kind)
+    scorer = make("nann")
     rng = np.random.default_rng(0)
     network = scorer.score_network
     for dense in (network.second, network.third, network.last):
@@ -37,14 +36,14 @@ def test_units_that_say_nothing_go_first_and_change_nothing(kind):
     assert report["units"] == [96, 48, 24]
     assert network.second.kernel.shape == (96, 48)
     np.testing.assert_allclose(scores(scorer), before, rtol=1e-5, atol=1e-5)
-    inputs = scorer.embedded_dim + 64 if kind == "nann" else 128
+    inputs = scorer.embedded_dim + scorer.item_dim
     assert report["weights"] == [inputs * 128 + 128 * 64 + 64 * 32 + 32, inputs * 96 + 96 * 48 + 48 * 24 + 24]
 
 
 def test_the_weight_of_a_unit_is_what_comes_in_times_what_goes_out():
-    scorer = make("nann-pool")
+    scorer = make("nann")
     network = scorer.score_network
-    into = np.concatenate([scorer.user_first.kernel.numpy(), scorer.item_first.kernel.numpy()])
+    into = np.concatenate([scorer.value_first.kernel.numpy(), scorer.item_first.kernel.numpy()])
     alpha = network.activation[0].alpha.numpy()
     weight = np.linalg.norm(into, axis=0) * np.linalg.norm(network.second.kernel.numpy(), axis=1)
     prune_score_network(scorer, 0.5)
@@ -74,20 +73,22 @@ def sums_of(scorer, users=24):
 
 
 def test_the_sums_are_what_the_network_is_given():
-    scorer = make("nann-pool")
+    scorer = make("nann")
     rows = np.random.default_rng(1).integers(1, 30, (24, 6))
     items = scorer.encode_item(tf.constant(np.arange(1, 29)), tf.constant(np.arange(1, 29) % 5 + 1))
-    _, user_first = scorer.encode_user(*scorer.history(rows, rows % 5 + 1))
-    expected = user_first.numpy()[:, np.newaxis] + (items.numpy() @ scorer.item_first.kernel.numpy())[np.newaxis]
+    keys, bias, values, *_ = (each.numpy() for each in scorer.encode_user(*scorer.history(rows, rows % 5 + 1)))
+    query = scorer.query_activation(scorer.query_first(items)).numpy()
+    weights = np.exp(np.einsum("nk,blk->bnl", query, keys) + bias[:, np.newaxis, :])
+    attended = np.einsum("bnl,blf->bnf", weights / weights.sum(axis=-1, keepdims=True), values)
+    expected = attended + (items.numpy() @ scorer.item_first.kernel.numpy())[np.newaxis]
     np.testing.assert_allclose(sums_of(scorer), expected.reshape(-1, 128), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["nann", "nann-pool"])
-def test_a_fitted_network_comes_nearer_to_what_it_was(kind):
+def test_a_fitted_network_comes_nearer_to_what_it_was():
     """The last layer has no bias, so scores are compared up to a shift."""
     errors = {}
     for fitted in (False, True):
-        scorer = make(kind)
+        scorer = make("nann")
         sums = sums_of(scorer)
         before = scorer.score_network(sums[np.newaxis], False).numpy()
         report = prune_score_network(scorer, 0.5, sums if fitted else None)
@@ -106,7 +107,7 @@ def test_fitting_changes_nothing_where_nothing_went():
 
 def test_the_fit_is_least_squares():
     """Against numpy's own solver, with inputs of one scale, so that what draws to the old weights is next to nothing."""
-    scorer = make("nann-pool")
+    scorer = make("nann")
     dense = scorer.score_network.second
     rng = np.random.default_rng(5)
     inputs, wanted = rng.normal(size=(20_000, 128)), rng.normal(size=(20_000, 64))

@@ -17,7 +17,7 @@ from nann.models.layers import Seeds
 from nann.models.request_inputs import EVENT_DIM, SPANS, RequestEmbedding, span_rows
 from ops.lookup import stock_ops
 
-SCORERS = ["nann", "nann-pool", "two-sided", "graph"]
+SCORERS = ["nann", "two-sided"]
 INPUTS = {
     "behavior": RequestInput("history", 3),
     "time": RequestInput("history"),

@@ -7,7 +7,7 @@ from nann.dataset.inputs import RequestInput
 from nann.errors import ArtifactError
 from nann.models import build_model, load_model, save_model
 
-SCORERS = ["nann", "nann-pool", "two-sided", "graph"]
+SCORERS = ["nann", "two-sided"]
 
 
 def make(kind, seed=1, **kwargs):

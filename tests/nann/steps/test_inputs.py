@@ -107,7 +107,7 @@ def dataset_of(tmp_path_factory):
     ("signal", "scorer"),
     [
         *((signal, "two-sided") for signal in ("tags", "behavior", "time")),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("behavior", "nann"), ("time", "nann-pool"))),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("behavior", "nann"), ("time", "nann"))),
     ],
 )
 def test_what_an_input_says_is_learned(signal, scorer, dataset_of, tmp_path):

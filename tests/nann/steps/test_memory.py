@@ -187,7 +187,7 @@ def test_a_warm_start_on_the_same_events_counts_them_once(remembering, small_dat
     np.testing.assert_array_equal(after.item_counts, before.item_counts)
 
 
-@pytest.mark.parametrize("scorer", ["two-sided", pytest.param("nann-pool", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("scorer", ["two-sided", pytest.param("nann", marks=pytest.mark.slow)])
 def test_other_families_remember_too(small_dataset, tmp_path, scorer) -> None:
     run_steps(tmp_path, small_dataset, "--scorer", scorer, "--max-steps", "40")
     assert load_corpus_memory(tmp_path / "converted_model" / "0.meta") is not None

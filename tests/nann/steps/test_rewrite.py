@@ -93,7 +93,7 @@ def test_two_runs_give_equal_bytes(untrained_run: Any, tmp_path: Path) -> None:
 def test_another_scorer_goes_the_same_way(untrained_run: Any, tmp_path: Path) -> None:
     dataset = untrained_run.artifacts["dataset"]
     items = load_items(dataset)
-    config = TrainConfig(scorer="nann-pool", emb_dim=4)
+    config = TrainConfig(scorer="two-sided", emb_dim=4)
     model = build_model(config, num_items=len(items.item_ids) - 1, num_categories=items.num_categories)
     inputs = {"dataset": open_artifact(dataset, step="convert")}
     with ArtifactWriter(tmp_path / "model", step="train", params=config.model_dump(), inputs=inputs) as directory:

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from nann.config import TrainConfig
 from nann.dataset import Histories
 from nann.dataset.inputs import FeatureLists
-from nann.neighborhood import NeighborhoodShape, NeighborSampler, build_graph
 from nann.training.batches import BatchSource, NoiseSampler
 
 
@@ -81,33 +80,6 @@ def test_nothing_to_train_on_is_refused():
         make_source([1, 1], batch_size=2)
     with pytest.raises(ValueError, match="at least one training event"):
         NoiseSampler(np.zeros(4, int))
-
-
-@pytest.mark.parametrize("negatives", ["shared", "per-sample"])
-def test_neighbours_come_with_the_batch_without_the_samples_own_user(negatives):
-    """User 0 alone has items 1..5: its own samples see nothing of them, shared negatives do."""
-    lengths = [5, 20, 20]
-    rng = np.random.default_rng(0)
-    rows = np.concatenate([np.arange(1, 6), rng.integers(6, 20, size=40)]).astype(np.int32)
-    histories = Histories(rows, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), 1)
-    shape = NeighborhoodShape(items=2, users=2, user_items=3)
-    neighbors = NeighborSampler(build_graph(histories, num_items=19), shape)
-    config = TrainConfig(num_neg=5, batch_size=16, negatives=negatives)
-    sampler = NoiseSampler(np.bincount(rows, minlength=20))
-    source = BatchSource(histories, max_length=4, sampler=sampler, config=config, neighbors=neighbors)
-    again = BatchSource(histories, max_length=4, sampler=sampler, config=config, neighbors=neighbors)
-    plain = BatchSource(histories, max_length=4, sampler=sampler, config=config)
-    for step in range(5):
-        batch = source.batch(step)
-        np.testing.assert_array_equal(batch.target_neighbors, again.batch(step).target_neighbors)
-        np.testing.assert_array_equal(batch.negatives, plain.batch(step).negatives)
-        assert batch.target_neighbors.shape == (16, shape.size)
-        assert batch.negative_neighbors.shape == (*batch.negatives.shape, shape.size)
-        assert not batch.target_neighbors[batch.targets < 6].any()
-        assert batch.target_neighbors[batch.targets >= 6].any()
-        seen = batch.negative_neighbors[batch.negatives < 6]
-        assert not len(seen) or seen.any()
-    assert plain.batch(0).target_neighbors is None
 
 
 def test_weighted_targets_occur_in_proportion():

@@ -7,7 +7,7 @@ import tensorflow as tf
 from data_prep.config import ConvertConfig
 from nann.artifacts import open_artifact
 from nann.config import TrainConfig
-from nann.dataset import load_histories, load_items, load_samples
+from nann.dataset import load_items, load_samples
 from nann.errors import ArtifactError
 from nann.models import load_model
 from nann.steps.convert import convert
@@ -40,33 +40,28 @@ def test_the_loss_is_the_divergence_from_the_teacher_over_what_is_not_ignored():
 
 
 @pytest.fixture(scope="module")
-def teachers(small_dataset, tmp_path_factory):
-    paths = {kind: tmp_path_factory.mktemp("teacher") / kind for kind in ("nann", "graph")}
-    for kind, path in paths.items():
-        train(dataset=small_dataset, model=path, config=TrainConfig(scorer=kind, max_steps=300 if kind == "nann" else 5, **SMALL))
-    return paths
+def teacher(small_dataset, tmp_path_factory):
+    path = tmp_path_factory.mktemp("teacher") / "model"
+    train(dataset=small_dataset, model=path, config=TrainConfig(scorer="nann", max_steps=300, **SMALL))
+    return path
 
 
-@pytest.mark.parametrize("kind", ["nann", "graph"])
-def test_a_teacher_scores_as_its_model_does(small_dataset, teachers, kind):
-    items, teacher = load_items(small_dataset), teachers[kind]
-    scorer = load_model(teacher)
+def test_a_teacher_scores_as_its_model_does(small_dataset, teacher):
+    items, scorer = load_items(small_dataset), load_model(teacher)
     rows = load_samples(small_dataset, "validate").histories[:4, :10]
     candidates = np.arange(1, 9)[np.newaxis]
-    logits = Teacher(teacher, items.category_rows, load_histories(small_dataset)).logits(
+    logits = Teacher(teacher, items.category_rows).logits(
         tf.constant(rows), tf.constant(items.category_rows[rows]), tf.constant(candidates)
     )
     assert logits.shape == (4, 8)
-    if scorer.neighborhood is None:
-        vectors = scorer.encode_item(candidates[0], items.category_rows[candidates[0]].astype(np.int64))
-        expected = scorer.score(scorer.encode_user(*scorer.history(rows, items.category_rows[rows])), vectors[tf.newaxis])
-        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    vectors = scorer.encode_item(candidates[0], items.category_rows[candidates[0]].astype(np.int64))
+    expected = scorer.score(scorer.encode_user(*scorer.history(rows, items.category_rows[rows])), vectors[tf.newaxis])
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_student_ranks_more_like_its_teacher_than_without(small_dataset, teachers, tmp_path):
+def test_a_student_ranks_more_like_its_teacher_than_without(small_dataset, teacher, tmp_path):
     """Correlation of the logits of all items with the teacher's, mean over users, of students that saw the same batches."""
-    teacher = teachers["nann"]
-    items, histories = load_items(small_dataset), load_histories(small_dataset)
+    items = load_items(small_dataset)
     rows = load_samples(small_dataset, "validate").histories[:50, :10]
     categories, everything = items.category_rows[rows], np.arange(1, len(items.item_ids))[np.newaxis]
     correlation, logits = {}, {}
@@ -74,7 +69,7 @@ def test_a_student_ranks_more_like_its_teacher_than_without(small_dataset, teach
         config = TrainConfig(scorer="two-sided", max_steps=400, teacher=teacher, teacher_weight=weight, **SMALL)
         train(dataset=small_dataset, model=tmp_path / str(weight), config=config)
     for path in (teacher, tmp_path / "0.0", tmp_path / "1.0"):
-        scores = Teacher(path, items.category_rows, histories)
+        scores = Teacher(path, items.category_rows)
         logits[path.name] = scores.logits(tf.constant(rows), tf.constant(categories), tf.constant(everything)).numpy()
     for name in ("0.0", "1.0"):
         correlation[name] = np.mean([np.corrcoef(*pair)[0, 1] for pair in zip(logits[name], logits[teacher.name], strict=True)])
@@ -84,7 +79,7 @@ def test_a_student_ranks_more_like_its_teacher_than_without(small_dataset, teach
     assert str(tmp_path.parent) not in json.dumps(model.manifest) + (tmp_path / "1.0" / "config.json").read_text()
 
 
-def test_a_teacher_of_another_dataset_is_refused(small_log, tmp_path, teachers):
+def test_a_teacher_of_another_dataset_is_refused(small_log, tmp_path, teacher):
     convert(inputs=[small_log], dataset=tmp_path / "other", config=ConvertConfig(shards=1, max_length=20, seed=9))
     with pytest.raises(ArtifactError, match="belongs to dataset"):
-        train(dataset=tmp_path / "other", model=tmp_path / "model", config=TrainConfig(teacher=teachers["nann"], max_steps=2, **SMALL))
+        train(dataset=tmp_path / "other", model=tmp_path / "model", config=TrainConfig(teacher=teacher, max_steps=2, **SMALL))
