@@ -125,7 +125,7 @@ def test_a_missing_input_is_named():
 
 def test_without_inputs_a_sequence_is_what_items_are():
     scorer = build_model(TrainConfig(emb_dim=4), num_items=30, num_categories=5)
-    assert scorer.history_dim == scorer.embedded_dim == 8
+    assert scorer.history_dim == scorer.embedded_dim == 2 * 8  # of two encoders
     assert not scorer.request_inputs
     assert not scorer.item_embedding.small_tables
     mixed = build_model(

@@ -81,8 +81,8 @@ def test_gradients_match_finite_differences(kind, loss):
     scorer = build_model(config, num_items=10, num_categories=3)
     rng = np.random.default_rng(4)
     _, log_expected, is_target, ignored = inputs(5, batch=3, count=5)
-    sequence = rng.normal(size=(3, 4, 8)).astype(np.float32)
-    embedded = rng.normal(size=(1, 5, 8)).astype(np.float32)
+    sequence = rng.normal(size=(3, 4, scorer.history_dim)).astype(np.float32)
+    embedded = rng.normal(size=(1, 5, scorer.embedded_dim)).astype(np.float32)
     mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], bool)
 
     def run(sequence, embedded):
@@ -125,9 +125,9 @@ def test_the_adversarial_part_adds_a_divergence_and_grows_with_epsilon():
                     scorer,
                     config,
                     encode=lambda scorer, sequence, mask: scorer.encode_user(sequence, mask),
-                    sequence=tf.constant(np.random.default_rng(8).normal(size=(3, 4, 8)).astype(np.float32)),
+                    sequence=tf.constant(np.random.default_rng(8).normal(size=(3, 4, scorer.history_dim)).astype(np.float32)),
                     context={"mask": tf.ones([3, 4], tf.bool)},
-                    embedded=tf.constant(np.random.default_rng(9).normal(size=(1, 5, 8)).astype(np.float32)),
+                    embedded=tf.constant(np.random.default_rng(9).normal(size=(1, 5, scorer.embedded_dim)).astype(np.float32)),
                     log_expected=tf.constant(log_expected),
                     is_target=tf.constant(is_target),
                     ignored=tf.constant(ignored),
