@@ -37,7 +37,10 @@ class StepCommand(click.Command):
         except click.NoSuchOption as error:
             flags = {str(option.name): option.opts[0] for option in self.params}
             meant = [flags[name] for name in names_meant(error.option_name.lstrip("-").replace("-", "_"), flags)]
-            raise click.NoSuchOption(error.option_name, possibilities=meant, ctx=ctx) from None
+            if not meant:
+                raise
+            told = f"No such option {error.option_name!r}; did you mean {' or '.join(map(repr, meant))}?"
+            raise click.NoSuchOption(error.option_name, told, ctx=ctx) from None
 
 
 def step_commands() -> list[click.Command]:

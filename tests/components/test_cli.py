@@ -65,11 +65,10 @@ def test_a_hint_names_the_option_that_is_meant(tmp_path: Path) -> None:
         assert refused.exit_code == 1
         assert refused.stderr.endswith(f"; did you mean {meant}?\n")
     assert not (tmp_path / "run").exists()
-    for words, meant in (("train --lr 1", "--learning-rate"), ("benchmark --seconds 1", "--duration-seconds', '--warmup-seconds")):
+    for words, meant in (("train --lr 1", "'--learning-rate'"), ("benchmark --seconds 1", "'--warmup-seconds' or '--duration-seconds'")):
         refused = nann(*words.split())
         assert refused.exit_code == 2
-        assert f"'{meant}'" in refused.stderr
-        assert "'--help'" not in refused.stderr
+        assert refused.stderr.endswith(f"; did you mean {meant}?\n")
 
 
 @pytest.mark.parametrize("step", [step for step in TRAINING_STEPS if step.reads], ids=lambda step: step.name)
