@@ -78,15 +78,16 @@ def filtered_search(
     exact = _filtered_scan(score, users_of(scanning), tables, prior, search.top_k, walk)
     shape = tf.stack([tf.size(passing.counts, tf.int64), search.top_k])
 
-    def joined(empty: tf.Tensor, walked: tf.Tensor, scanned: tf.Tensor) -> tf.Tensor:
-        first = tf.tensor_scatter_nd_update(empty, walking[:, tf.newaxis], walked)
-        return tf.tensor_scatter_nd_update(first, scanning[:, tf.newaxis], scanned)
+    def joined(empty: tf.Tensor, of_walk: tf.Tensor, of_scan: tf.Tensor) -> tf.Tensor:
+        first = tf.tensor_scatter_nd_update(empty, walking[:, tf.newaxis], of_walk)
+        return tf.tensor_scatter_nd_update(first, scanning[:, tf.newaxis], of_scan)
 
-    scored = tf.tensor_scatter_nd_add(tf.zeros_like(passing.counts), walking[:, tf.newaxis], found.items_scored)
+    size = tf.shape(passing.counts, tf.int64)
+    walked = tf.scatter_nd(walking[:, tf.newaxis], found.items_scored, size)
     return Found(
         positions=joined(tf.fill(shape, tf.constant(-1, tf.int64)), found.positions, exact.positions),
         scores=joined(tf.fill(shape, NEGATIVE_INFINITY), found.scores, exact.scores),
-        items_scored=tf.tensor_scatter_nd_add(scored, scanning[:, tf.newaxis], exact.items_scored),
+        items_scored=walked + tf.scatter_nd(scanning[:, tf.newaxis], exact.items_scored, size),
     )
 
 

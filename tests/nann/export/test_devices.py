@@ -9,8 +9,11 @@ from ops import native
 LOADING = {"RestoreV2", "SaveV2"}
 ON_THE_HOST = {
     "portable": {"RaggedGather", "RaggedTensorToTensor"},
-    "native": {"Nann>ExpandFrontier", "Nann>GatherCandidates", "Nann>MergeTopEf", "Nann>StartWalk"},
-    "fused": {"Nann>BeamSearch"},
+    "native": {
+        *("Nann>ExpandFrontier", "Nann>FilterItems", "Nann>GatherCandidates", "Nann>ListItems", "Nann>MergeFiltered", "Nann>MergeTopEf"),
+        *("Nann>StartWalk", "RaggedTensorToTensor"),
+    },
+    "fused": {"Nann>BeamSearch", "Nann>FilterItems", "Nann>FilteredSearch"},
 }
 
 
