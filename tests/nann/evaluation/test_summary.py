@@ -134,11 +134,12 @@ def test_users_table() -> None:
             "rank_popularity": popular,
             "items_scored": scored,
             "coverage@3": pytest.approx(coverage),
+            "history": history,
             "exact": exact,
             "retrieved": retrieved,
         }
-        for user, target, item, events, length, seen, rank, popular, scored, coverage, exact, retrieved in (
-            ("u", 3, "c", 0, 2, True, 0, 0, 4, 2 / 3, [1, 2, 3], [2, 1, 7]),
-            ("v", 6, "f", 7, 1, False, 1, 2, 2, 1 / 3, [4, 5, 6], [6]),
+        for user, target, item, events, length, seen, rank, popular, scored, coverage, history, exact, retrieved in (
+            ("u", 3, "c", 0, 2, True, 0, 0, 4, 2 / 3, [5, 3], [1, 2, 3], [2, 1, 7]),
+            ("v", 6, "f", 7, 1, False, 1, 2, 2, 1 / 3, [1], [4, 5, 6], [6]),
         )
     ]
