@@ -118,15 +118,10 @@ class OpenedModel:
         """
         if not self.retrieval.input_types(SET_TABLES):
             raise ArtifactError(f"{self.place.path} was exported without filters, by an earlier version; run `nann rewrite` again")
-        ids: NDArray[Any] = tables.item_ids
-        if self.id_type == tf.string:
-            ids = np.array([str(item_id).encode() for item_id in ids.tolist()], object)
-        elif ids.dtype != np.int64:
-            raise ArtifactError(f"the catalogue's ids are 64-bit integers, but the table of items names {str(ids[0])!r}; give integers")
+        ids = tables.ids_as(integers=self.id_type != tf.string)
         rows = self.retrieval.run("catalogue_rows", item_ids=ids[np.newaxis])["item_rows"][0]
         known = rows > 0
-        if len(ids) and not known.any():
-            raise ArtifactError(f"the table of items names no item of {self.place.path}, the first is {ids[0]!r}; give catalogue ids")
+        tables.require_known(known, self.place.path)
         available, prior = np.ones(self.num_items + 1, bool), np.zeros(self.num_items + 1, np.float32)
         available[rows[known]], prior[rows[known]] = tables.available[known], tables.prior[known]
         self.retrieval.run(SET_TABLES, available=available, prior=prior)

@@ -102,13 +102,16 @@ class Retriever:
             unknown: what becomes of ids that are not in the catalogue: refused, or left out with a warning.
             exclude: catalogue ids that are not returned; ids that are not in the catalogue exclude nothing.
             exclude_history: do not return items of the history.
-            categories: catalogue ids of categories of which one has to be the item's; none: all items. An unknown one has no items.
+            categories: catalogue ids of categories of which one has to be the item's; none: all items. An unknown one has no items; 0, or
+                text of no length, stands for no category and filters nothing.
 
         Raises:
+            TypeError: ``exclude`` or ``categories`` is a text, not a list, or ``exclude_history`` is not True or False.
             NannError: no id is known, or one is not where ``unknown`` is "fail"; ids are no integers where the catalogue's are; or values
                 are not as `rows_of_text` wants them.
             ArtifactError: more items are asked for than were exported.
         """
+        _require_filters(exclude, exclude_history, categories)
         inputs = rows_of_text(self._inputs, values or {}, len(history))
         ids = ids_of_type(history, self._retrieval.id_type)[np.newaxis]
         known = self._retrieval.run("catalogue_rows", item_ids=ids)["item_rows"][0] > 0
@@ -186,6 +189,14 @@ class Retriever:
             Recommended([plain(item) for item in ids[user, :count].tolist()], scores[user, :count].tolist())
             for user, count in enumerate(found.tolist())
         ]
+
+
+def _require_filters(exclude: object, exclude_history: object, categories: object) -> None:
+    for name, given in (("exclude", exclude), ("categories", categories)):
+        if isinstance(given, (str, bytes)):
+            raise TypeError(f"{name} is the text {given!r}; give a list of ids")
+    if not isinstance(exclude_history, (bool, np.bool_)):
+        raise TypeError(f"exclude_history is {exclude_history!r}; give True or False")
 
 
 def plain(item_id: Any) -> int | str:

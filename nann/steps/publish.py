@@ -6,13 +6,17 @@ import logging
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from data_prep.json_text import write_json
 from nann.artifacts import StepResult
 from nann.config import PublishConfig
 from nann.contents import read_json
+from nann.export import load_table
 from nann.forms import Verdict
-from nann.item_tables import read_item_tables
+from nann.item_tables import ItemTables, read_item_tables
 from nann.service.shelf import Shelf
+from nann.serving.places import version_in_service
 from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
@@ -77,12 +81,26 @@ def publish_item_tables(*, service: str, item_tables: Path, config: PublishConfi
         A sentence about what was done.
 
     Raises:
-        ArtifactError: there is no service, the file is no such table, or another process is publishing.
+        ArtifactError: there is no service, the file is no such table, it names no item of the version in service, or another process is
+            publishing.
     """
     shelf, tables = Shelf(service).require(create=config.create), read_item_tables(item_tables)
+    _require_items_of_the_service(tables, shelf, service)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "item_tables.parquet"
         tables.write(path)
         number = shelf.publish_item_tables(path, keep=config.keep)
     blocked = int((~tables.available).sum())
     return f"tables {number} of {len(tables.item_ids):,} items, {blocked:,} of them not available, are in service in {service}"
+
+
+def _require_items_of_the_service(tables: ItemTables, shelf: Shelf, service: str) -> None:
+    """Refuses tables that no server of the version in service could use; a service that is no directory here is not looked at."""
+    if shelf.pointer() is None or not Path(service).is_dir():
+        logger.warning("the tables were not compared with a catalogue: no version is in service, or %s is no directory here", service)
+        return
+    converted = version_in_service(Path(service)).path
+    catalogue = load_table(converted / "0", "catalogue_item_ids_by_row")[1:]
+    ids = tables.ids_as(integers=catalogue.dtype.kind == "i")
+    in_catalogue = set(catalogue.tolist())
+    tables.require_known(np.array([item_id in in_catalogue for item_id in ids.tolist()], bool), converted)

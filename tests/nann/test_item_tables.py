@@ -18,6 +18,10 @@ from nann.item_tables import read_item_tables
         ("item_id,available\n7,1\n9,0\n", [7, 9], [True, False], [0.0, 0.0]),
         ("prior,item_id\n2,tea\n3,books\n", ["tea", "books"], [True, True], [2.0, 3.0]),
         ("item_id\n5\n", [5], [True], [0.0]),
+        ("item_id,available\n007,1\n12,0\n1e5,1\n", ["007", "12", "1e5"], [True, False, True], [0.0, 0.0, 0.0]),
+        ("item_id\n99999999999999999999\n", ["99999999999999999999"], [True], [0.0]),
+        ("item_id,prior\n", [], [], []),
+        ("item_id,available,prior\n", [], [], []),
     ],
 )
 def test_files_of_both_kinds(tmp_path: Path, text: str, ids: list, available: list, prior: list) -> None:
@@ -46,6 +50,12 @@ def test_files_of_both_kinds(tmp_path: Path, text: str, ids: list, available: li
         ("item_id,prior\n7,1\n8,-inf\n", "the prior of item 8 is not finite"),
         ("item_id,prior\n7,1e39\n", "the prior of item 7 is not finite"),
         ("", "is not a table of items"),
+        ("item_id,available\n7,2\n", "another number than 1 or 0"),
+        ("item_id,available\n7,0.5\n", "available true or false"),
+        ("item_id,prior\n7,2020-01-01\n", "prior numbers"),
+        ("item_id,available\n7,2020-01-01 00:00:00\n", "available true or false"),
+        ("item_id,item_id,prior\n7,7,1\n", "it has item_id, item_id, prior"),
+        ("item_id,prior\n,1\n7,1\n", "an item_id is empty"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, problem: str) -> None:
@@ -60,5 +70,8 @@ def test_a_file_that_is_not_there_or_no_parquet(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 and more")
     with pytest.raises(ArtifactError, match="is not a table of items"):
         read_item_tables(tmp_path / "bad.parquet")
+    pq.write_table(pa.table({"item_id": [1], "prior": [[1.0]]}), tmp_path / "lists.parquet")
+    with pytest.raises(ArtifactError, match="prior numbers"):
+        read_item_tables(tmp_path / "lists.parquet")
     pq.write_table(pa.table({"item_id": pa.array([True, False])}), tmp_path / "bools.parquet")
     assert read_item_tables(tmp_path / "bools.parquet").item_ids.tolist() == ["true", "false"]

@@ -82,6 +82,32 @@ def test_what_cannot_be_used_leaves_what_there_was(service: Path) -> None:
 
 
 def test_only_the_newest_tables_are_kept(service: Path) -> None:
+    model = OpenedModel(find_model(service))
+    (known,) = found_ids(model, [1])
     for number in range(1, 8):
-        assert publish(service, f"item_id,prior\n1,{number}\n").exit_code == 0
+        assert publish(service, f"item_id,prior\n{known},{number}\n").exit_code == 0
     assert Shelf(service).store.names("item_tables") == [f"{number:06d}.parquet" for number in range(3, 8)]
+
+
+@pytest.mark.parametrize(("text", "problem"), [("-5,false", "names no item of"), ("2943.0,false", "ids are 64-bit integers")])
+def test_tables_that_no_server_could_use_are_not_published(service: Path, text: str, problem: str) -> None:
+    refused = publish(service, f"item_id,available\n{text}\n")
+    assert refused.exit_code == 1
+    assert problem in refused.output
+    assert Shelf(service).item_tables() is None
+
+
+def test_tables_of_no_items_end_what_others_said(service: Path) -> None:
+    model = nann.Retriever.load(service)
+    first = model.recommend(found_ids(model._model, [1, 2]), k=5).ids[0]
+    assert publish(service, f"item_id,available\n{first},false\n").exit_code == 0
+    assert first not in nann.Retriever.load(service).recommend(found_ids(model._model, [1, 2]), k=5).ids
+    assert publish(service, "item_id,available,prior\n").exit_code == 0
+    assert first in nann.Retriever.load(service).recommend(found_ids(model._model, [1, 2]), k=5).ids
+
+
+@pytest.mark.parametrize("filters", [{"exclude": "33"}, {"categories": "tea"}, {"exclude_history": "false"}, {"exclude_history": [True]}])
+def test_filters_of_another_type_are_refused(service: Path, filters: dict[str, Any]) -> None:
+    retriever = nann.Retriever.load(service)
+    with pytest.raises(TypeError, match="give"):
+        retriever.recommend(found_ids(retriever._model, [1, 2]), k=5, **filters)
