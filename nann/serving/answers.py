@@ -50,8 +50,8 @@ def metadata(model: OpenedModel, name: str) -> dict[str, Any]:
 
 
 def status(version: int, failed: tuple[int, str] | None) -> dict[str, Any]:
-    """What ``GET /v1/models/NAME`` answers: the version that is served, and one that could not be loaded."""
-    found = [_state(version, "AVAILABLE", "OK", "")]
+    """What ``GET /v1/models/NAME`` answers: the version that is served, and one that did not load, or why its tables are not used."""
+    found = [_state(version, "AVAILABLE", "OK", failed[1] if failed is not None and failed[0] == version else "")]
     if failed is not None and failed[0] != version:
         found.insert(0, _state(failed[0], "END", "INTERNAL", failed[1]))
     return {"model_version_status": found}

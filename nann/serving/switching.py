@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
 
+from nann.errors import NannError
 from nann.export import unknown_inputs
 from nann.serving.metrics import ServerMetrics
 from nann.serving.opened import OpenedModel
@@ -43,6 +45,7 @@ class VersionInService:
     ) -> None:
         self._find, self._load, self._metrics, self._users = find, load, metrics, users
         self.failed: tuple[int, str] | None = None
+        self._refused: ModelPlace | None = None
         self.model = self._opened(find())
         metrics.version.set(self.model.place.version)
         self._end = threading.Event()
@@ -59,25 +62,29 @@ class VersionInService:
 
     def look(self) -> bool:
         """Serves the version that is in service; False where it could not be loaded, or its number not be read."""
-        version = self.model.place.version
+        served, found = self.model.place.version, None
         try:
-            place = self._find()
-            version = place.version
+            place = found = self._find()
             if place == self.model.place:
-                self.failed = None
+                self.failed = self._refused = None
                 return True
             if self.model.follow(place):
                 logger.info("the tables %s of items are used", place.item_tables)
-                self.failed = None
+                self.failed = self._refused = None
                 return True
             model = self._opened(place)
         except Exception as error:  # whatever is wrong with another version, this one goes on
             self._metrics.load_failures.inc()
-            self.failed = (version, " ".join(str(error).split()))
-            logger.error("version %d is not served, version %d stays: %s", version, self.model.place.version, self.failed[1])
+            version = served if found is None else found.version
+            self.failed, self._refused = (version, " ".join(str(error).split())), found
+            what = f"version {version} is not served, version {served} stays"
+            if found is not None and version == served and found.item_tables is not None:
+                what = f"the tables {found.item_tables} of items are not used, version {served} stays as it is"
+            logger.error("%s: %s", what, self.failed[1])
             return False
-        logger.info("version %d is served instead of %d, form %s", version, self.model.place.version, model.form)
-        self.model, self.failed = model, None
+        version = place.version
+        logger.info("version %d is served instead of %d, form %s", version, served, model.form)
+        self.model, self.failed, self._refused = model, None, None
         self._metrics.version.set(version)
         self._metrics.switches.inc()
         gc.collect()  # a loaded model is full of circles; without this some 15 MB and its tables stay per switch for a long time
@@ -96,6 +103,16 @@ class VersionInService:
         return model
 
     def _watch(self, seconds: float) -> None:
-        pause = seconds
-        while not self._end.wait(pause):
+        pause, again = seconds, 0.0
+        while not self._end.wait(seconds):
+            if time.monotonic() < again and not self._is_another():
+                continue
             pause = seconds if self.look() else min(2 * pause, max(seconds, LONGEST_PAUSE))
+            again = time.monotonic() + pause
+
+    def _is_another(self) -> bool:
+        """Whether something else is in service now than what was refused."""
+        try:
+            return self._find() != self._refused
+        except NannError:
+            return False
