@@ -46,7 +46,9 @@ def _facts(artifacts: Artifacts, options: Options, meta: Mapping[str, Any] | Non
         yield "data", data_text(dataset, load_meta(dataset.path) if meta is None else meta)
     if model := artifacts.get("model"):
         memory = f", memory of {number_text(model.metrics['memory_entries'])} pairs" if "memory_entries" in model.metrics else ""
-        yield "model", f"{model.params.get('scorer')}, {model.params.get('emb_dim')} dimensions{memory} (model {model.digest[:12]})"
+        encoders = model.params.get("encoders", 1) if model.params.get("scorer") == "sequence" else 1
+        size = f"embeddings of {model.params.get('emb_dim')}" + (f" in each of {encoders} encoders" if encoders > 1 else "")
+        yield "model", f"{model.params.get('scorer')}, {size}{memory} (model {model.digest[:12]})"
     elif converted := artifacts.get("converted_model"):
         yield "model", f"converted model {converted.digest[:12]} of model {converted.lineage.get('model', 'unknown')[:12]}"
     yield "options", changed_options(options) or "the defaults of every step"

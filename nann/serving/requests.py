@@ -191,7 +191,7 @@ def _row(name: str, user: int, values: Any, dtype: int, limits: Limits) -> NDArr
     if not isinstance(values, list):
         _refuse(f"{name} of user {user} must be a list, got {_shown(values)}")
     if len(values) > limits.history:
-        _refuse(f"{name} of user {user} has {len(values)} values, at most {limits.history} are read; send the newest")
+        _refuse(f"{name} of user {user} has {len(values)} values, at most {limits.history} are read; send fewer")
     if tf.as_dtype(dtype) == tf.string:
         return np.array([_text(name, value) for value in values], dtype=object)
     if not set(map(type, values)) <= {int}:  # bool, float, text and null are no ids
