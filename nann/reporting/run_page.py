@@ -15,11 +15,11 @@ from nann.artifacts import Artifact
 from nann.evaluation.verdict import verdict
 from nann.reporting import figures
 from nann.reporting.benchmark_page import latency_cards, latency_section
+from nann.reporting.evaluation_page import evaluation_sections
 from nann.reporting.examples_section import examples_section
 from nann.reporting.frame import IN_FACTS, framed
 from nann.reporting.page import Card, Page, PageTable, Section
-from nann.reporting.quality_sections import groups_section, ranking_section
-from nann.reporting.recall_sections import curve_section, recall_cards, recall_section, search_section
+from nann.reporting.recall_sections import recall_cards
 from nann.reporting.text import bytes_text, number_text, seconds_text
 
 _BY_USERS = (
@@ -76,11 +76,9 @@ class RunNumbers:
 
 def run_page(run: RunNumbers) -> Page:
     """The page of one run."""
-    sections = [recall_section(run.metrics), ranking_section(run.metrics), groups_section(run.metrics), search_section(run.metrics)]
+    sections = evaluation_sections(run.metrics, run.curve)
     if run.examples:
         sections.insert(1, examples_section(run.examples, run.name, titled=run.titled))
-    if run.curve is not None:
-        sections.append(curve_section(run.curve))
     sections += [latency_section(run.latency, run.latency_ms), _training_section(run), _data_section(run.meta)]
     sections.append(_cost_section(run))
     logs = sorted(name.removeprefix("log:") for name in run.artifacts["dataset"].manifest["inputs"] if name.startswith("log:"))

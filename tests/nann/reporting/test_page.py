@@ -13,6 +13,7 @@ from nann.reporting.benchmark_page import benchmark_page
 from nann.reporting.evaluation_page import evaluation_page
 from nann.reporting.page import Card, Page, PageTable, Section, render
 from nann.reporting.run_page import RunNumbers, run_page
+from nann.reporting.text import list_lengths
 
 Reader = Callable[[str], Any]
 QUALITY = (
@@ -110,3 +111,16 @@ def test_run_page_shows_config_lineage_drops_and_time(run: RunNumbers, reader: R
     assert "leave training altogether" in found.text
     by_time = dataclasses.replace(run, meta={**run.meta, "split_time": 1507852800})
     assert "Split by time" in reader(render(run_page(by_time))).text
+
+
+def test_the_run_page_shows_what_was_found_without_the_history(run: RunNumbers) -> None:
+    """As the evaluation's own page does."""
+    names = ("coverage", "history_share", "recall_all", "recall_retrieval", "recall_unfiltered")
+    values = {f"{name}@{k}": 0.4321 for name in names for k in list_lengths(run.metrics)}
+    measured = {**run.metrics, "without_history": {"num_users": 31, "items_scored_mean": 250.0, **values}}
+    for page in (run_page(dataclasses.replace(run, metrics=measured)), evaluation_page(measured, None)):
+        html = render(page)
+        assert "Without the items of the history" in html
+        assert "31 of" in html
+        assert "0.4321" in html
+    assert "Without the items of the history" not in render(run_page(run))
