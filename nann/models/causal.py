@@ -180,8 +180,7 @@ class SequenceScorer(CausalScorer):
         self._dim, self._blocks = emb_dim, self.parts.item // (emb_dim * encoders)
         shape = self._blocks * emb_dim, self._blocks * emb_dim + self.parts.total - self.parts.item
         self.encoder = Encoder(*shape, NETWORK_SIZE, self.seeds)
-        if encoders > 1:
-            self.further = [Encoder(*shape, NETWORK_SIZE, self.seeds) for _ in range(encoders - 1)]
+        self.further = [Encoder(*shape, NETWORK_SIZE, self.seeds) for _ in range(encoders - 1)]
         self.item_dim = NETWORK_SIZE * encoders
         for table in (self.item_embedding.item_table, self.item_embedding.category_table):
             table.scale(INITIAL_SPREAD * encoders**0.5)
@@ -198,7 +197,7 @@ class SequenceScorer(CausalScorer):
     @property
     def encoders(self) -> list[Encoder]:
         """All of them."""
-        return [self.encoder, *getattr(self, "further", [])]
+        return [self.encoder, *self.further]
 
     def item_network(self, embedded: tf.Tensor, training: bool = False) -> tf.Tensor:
         """See `Scorer`."""
