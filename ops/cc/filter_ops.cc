@@ -1,6 +1,7 @@
 // The ops of retrieval of some of the items, with shapes and documentation; their kernels: filter_kernels.cc,
 // filtered_search_kernel.cc.
 
+#include "ops/cc/shape_checks.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -11,15 +12,6 @@ namespace {
 using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
-
-absl::Status RequireRanks(InferenceContext* context, std::initializer_list<int> ranks) {
-  int input = 0;
-  for (const int rank : ranks) {
-    ShapeHandle shape;
-    TF_RETURN_IF_ERROR(context->WithRank(context->input(input++), rank, &shape));
-  }
-  return absl::OkStatus();
-}
 
 REGISTER_OP("Nann>FilterItems")
     .Input("excluded: int64")

@@ -1,5 +1,6 @@
 // The ops of the walk of beam retrieval, with shapes and documentation; their kernels are in retrieval_kernels.cc.
 
+#include "ops/cc/shape_checks.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -10,15 +11,6 @@ namespace {
 using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
-
-absl::Status RequireRanks(InferenceContext* context, std::initializer_list<int> ranks) {
-  int input = 0;
-  for (const int rank : ranks) {
-    ShapeHandle shape;
-    TF_RETURN_IF_ERROR(context->WithRank(context->input(input++), rank, &shape));
-  }
-  return absl::OkStatus();
-}
 
 void SetRagged(InferenceContext* context, int output) {
   context->set_output(output, context->Vector(context->UnknownDim()));
