@@ -32,7 +32,9 @@ class BuildIndexConfig(StepConfig):
 
     m: int = Field(32, ge=2, description="HNSW degree M")
     ef_construction: int = Field(200, ge=1, description="HNSW candidate list size while building")
-    threads: int = Field(1, ge=1, description="build threads; only 1 gives byte-identical indexes")
+    threads: int = Field(
+        0, ge=0, description="build threads; only 1 gives byte-identical indexes; 0: 1 for up to 100,000 items, every core for more"
+    )
     seed: int = Field(1, description="seed of the level assignment")
     start_level: int = Field(2, ge=0, description="entry points are all nodes of this level and above")
 
@@ -168,7 +170,7 @@ class TuneConfig(OpensModels):
     graphs: tuple[str, ...] = Field(
         (), description="further graphs to build and try, as M:EF_CONSTRUCTION with M at least 2, such as 16:200,48:400"
     )
-    threads: int = Field(1, ge=1, description="threads that build further graphs")
+    threads: int = Field(0, ge=0, description="threads that build further graphs; 0: as build-index")
     users: int = Field(500, ge=1, description="validation users")
     latency_users: int = Field(30, ge=1, description="calls with one user each, whose median is the latency")
     batch_size: int = Field(16, ge=1, description="users per call when quality is measured")

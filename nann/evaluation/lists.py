@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-logger = logging.getLogger(__name__)
-SECONDS_BETWEEN_REPORTS = 5.0
+from nann.progress import CountProgress
 
 # [B, L] int64 item rows and category rows, and by name what else the model reads -> [B, K] item rows (0 pads) and [B] items scored.
 Retrieve = Callable[..., tuple[NDArray[np.int64], NDArray[np.int64]]]
@@ -28,30 +25,6 @@ class Lists:
 
     item_rows: NDArray[np.int64]
     items_scored: NDArray[np.int64]
-
-
-class UserProgress:
-    """A line of progress with speed and time left every few seconds.
-
-    Args:
-        label: what runs, for the log.
-        count: users in all.
-        of: what is counted, where it is not users.
-        last: also says when all are done.
-    """
-
-    def __init__(self, label: str, count: int, *, of: str = "users", last: bool = False) -> None:
-        self._label, self._count, self._of, self._last = label, count, of, last
-        self._began = self._reported = time.perf_counter()
-
-    def update(self, done: int) -> None:
-        """Takes notice that so many of them are done."""
-        now = time.perf_counter()
-        if now - self._reported < SECONDS_BETWEEN_REPORTS and not (self._last and done == self._count):
-            return
-        self._reported, rate = now, done / max(now - self._began, 1e-9)
-        left, speed = (self._count - done) / max(rate, 1e-9), f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
-        logger.info("%s: %d of %d %s, %s %s/s, %.0f s left", self._label, done, self._count, self._of, speed, self._of, left)
 
 
 def chosen_users(count: int, most: int, *, seed: int) -> NDArray[np.int64]:
@@ -82,7 +55,7 @@ def collect_lists(
     """
     count = len(histories)
     rows, scored = np.zeros((count, width), np.int64), np.zeros(count, np.int64)
-    progress = UserProgress(label, count, last=True)
+    progress = CountProgress(label, count, last=True)
     for first in range(0, count, batch_size):
         batch = np.asarray(histories[first : first + batch_size], np.int64)
         more = {name: np.asarray(values[first : first + batch_size], np.int64) for name, values in (inputs or {}).items()}

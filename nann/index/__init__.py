@@ -1,6 +1,6 @@
 """The graph over the item vectors: built with hnswlib, decoded into row-split neighbour lists, stored as plain numpy files."""
 
-from nann.index.build import build_hnsw, save_hnsw
+from nann.index.build import build_hnsw, build_threads, save_hnsw
 from nann.index.decode import decode_hnsw
 from nann.index.embeddings import Embeddings, load_embeddings
 from nann.index.entries import enter_at_untrained
@@ -12,6 +12,7 @@ __all__ = [
     "Graph",
     "NeighborLists",
     "build_hnsw",
+    "build_threads",
     "decode_hnsw",
     "describe_graph",
     "enter_at_untrained",

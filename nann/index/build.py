@@ -7,6 +7,17 @@ from pathlib import Path
 import hnswlib
 import numpy as np
 
+from data_prep.cores import available_cores
+from nann.progress import CountProgress
+
+BYTE_IDENTICAL_ITEMS = 100_000  # up to here one thread takes a minute or two
+ITEMS_AT_ONCE = 5000  # between two looks at the clock
+
+
+def build_threads(threads: int, items: int) -> int:
+    """Threads to build with: as asked, or with 0 one for `BYTE_IDENTICAL_ITEMS` items and fewer, and every core above."""
+    return threads or (1 if items <= BYTE_IDENTICAL_ITEMS else available_cores())
+
 
 def build_hnsw(vectors: np.ndarray, *, m: int, ef_construction: int, threads: int = 1, seed: int = 1) -> hnswlib.Index:
     """An hnswlib index whose labels are the positions 0..N-1 of the vectors.
@@ -31,7 +42,11 @@ def build_hnsw(vectors: np.ndarray, *, m: int, ef_construction: int, threads: in
     count, dim = vectors.shape
     index = hnswlib.Index("l2", dim)
     index.init_index(max_elements=count, M=m, ef_construction=ef_construction, random_seed=seed)
-    index.add_items(vectors, np.arange(count, dtype=np.uint64), num_threads=threads)
+    progress = CountProgress("index", count, of="items")
+    for begin in range(0, count, ITEMS_AT_ONCE):
+        added = vectors[begin : begin + ITEMS_AT_ONCE]
+        index.add_items(added, np.arange(begin, begin + len(added), dtype=np.uint64), num_threads=threads)
+        progress.update(begin + len(added))
     return index
 
 

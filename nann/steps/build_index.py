@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nann.artifacts import StepResult
 from nann.config import BuildIndexConfig
-from nann.index import build_hnsw, decode_hnsw, describe_graph, load_embeddings, save_graph, save_hnsw
+from nann.index import build_hnsw, build_threads, decode_hnsw, describe_graph, load_embeddings, save_graph, save_hnsw
 from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
@@ -32,17 +32,16 @@ def build_index(*, embeddings: Path, index: Path, config: BuildIndexConfig, over
         return writer.current()
     vectors = load_embeddings(embeddings).vectors
     with writer as directory:
-        started = time.monotonic()
-        hnsw = build_hnsw(vectors, m=config.m, ef_construction=config.ef_construction, threads=config.threads, seed=config.seed)
+        started, threads = time.monotonic(), build_threads(config.threads, len(vectors))
+        hnsw = build_hnsw(vectors, m=config.m, ef_construction=config.ef_construction, threads=threads, seed=config.seed)
         built = time.monotonic()
         graph = decode_hnsw(hnsw, start_level=config.start_level)
         save_hnsw(hnsw, directory / "hnsw.bin")
         save_graph(graph, directory)
         description = describe_graph(graph)
         writer.metrics.update(description)
-        logger.info(
-            "built in %.1f s with %d thread(s), decoded and saved in %.1f s", built - started, config.threads, time.monotonic() - built
-        )
+        writer.metrics["threads"] = threads
+        logger.info("built in %.1f s with %d thread(s), decoded and saved in %.1f s", built - started, threads, time.monotonic() - built)
     logger.info(
         "%s items on %d levels, %d entry points, mean degree %.1f at level 0, %.2f %% of the items can be reached",
         f"{description['num_items']:,}",

@@ -18,7 +18,7 @@ from nann.evaluation import metrics as m
 from nann.evaluation.lists import collect_lists
 from nann.evaluation.scan import exact_scan
 from nann.export import ConvertedModel
-from nann.index import Embeddings, Graph, build_hnsw, decode_hnsw, enter_at_untrained
+from nann.index import Embeddings, Graph, build_hnsw, build_threads, decode_hnsw, enter_at_untrained
 from nann.option_types import stored_params
 from nann.reporting.frame import write_page
 from nann.reporting.tuning_page import tuning_page
@@ -106,8 +106,9 @@ def tune(*, converted_model: Path, dataset: Path, tuning: Path, config: TuneConf
 def _graphs(embeddings: Embeddings, items: Items, settings: list[GraphSettings], config: TuneConfig) -> dict[str, Graph]:
     """Graphs over the item vectors, by the text of their settings."""
     graphs, rows = {}, embeddings.item_rows
+    threads = build_threads(config.threads, len(rows))
     for setting in settings:
-        hnsw = build_hnsw(embeddings.vectors, m=setting.m, ef_construction=setting.ef_construction, threads=config.threads)
+        hnsw = build_hnsw(embeddings.vectors, m=setting.m, ef_construction=setting.ef_construction, threads=threads)
         built = decode_hnsw(hnsw, start_level=2)
         built = enter_at_untrained(built, items.train_counts[rows], items.category_rows[rows])
         graphs[f"{setting.m}:{setting.ef_construction}"] = built

@@ -26,9 +26,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from nann.evaluation.lists import UserProgress
 from nann.evaluation.recommenders.order import Bounds, Rows, best_scored, filled, largest_of_rows
 from nann.evaluation.recommenders.user_items import UserItems
+from nann.progress import CountProgress
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class ItemCF:
         items = np.unique(histories[histories > 0])
         similarities = self._similarities(items)
         every = [np.zeros((len(histories), k), dtype=np.int64) for _ in decays]
-        progress = UserProgress("item CF, lists", len(histories))
+        progress = CountProgress("item CF, lists", len(histories))
         for first in range(0, len(histories), HISTORIES_AT_ONCE):
             block = histories[first : first + HISTORIES_AT_ONCE]
             for lists, decay in zip(every, decays, strict=True):
@@ -106,7 +106,7 @@ class ItemCF:
         users_per_item = self._users_per_item(items)
         parts, entries, most = [sp.csr_matrix((0, self._log.num_items + 1))], 0, self._log.num_items
         users_before = np.concatenate([[0], np.cumsum(np.minimum(self._log.users_of_item[items], users_per_item))])
-        progress = UserProgress("item CF, similarities", int(users_before[-1]), of="users of items")
+        progress = CountProgress("item CF, similarities", int(users_before[-1]), of="users of items")
         for first, last in _blocks(users_before):
             part = largest_of_rows(self._similarities_at_once(items[first:last], users_per_item), most)
             parts, entries = [*parts, part], entries + part.nnz

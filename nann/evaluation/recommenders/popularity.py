@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nann.evaluation.lists import UserProgress
 from nann.evaluation.recommenders.order import Rows, filled, most_counted
+from nann.progress import CountProgress
 
 
 def popular_list(train_counts: NDArray[np.integer], k: int) -> Rows:
@@ -79,7 +79,7 @@ class RecentPopularity:
         begins = np.searchsorted(self._times, np.asarray(moments) - 3600 * hours, side="right")
         ends = np.searchsorted(self._times, moments, side="right")
         counts, first, last, guess = np.zeros(self._num_items + 1, np.int32), 0, 0, 0
-        progress = UserProgress(f"popularity of {hours:g} hours", len(moments))
+        progress = CountProgress(f"popularity of {hours:g} hours", len(moments))
         for done, user in enumerate(np.argsort(moments, kind="stable")):  # in order of time the window only moves forward
             np.add.at(counts, self._item_rows[last : ends[user]], 1)
             np.subtract.at(counts, self._item_rows[first : begins[user]], 1)

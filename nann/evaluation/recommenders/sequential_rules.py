@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from data_prep.parallel import worker_count
 from nann.dataset import Histories, Items
-from nann.evaluation.lists import UserProgress
 from nann.evaluation.recommenders.order import Bounds, Rows, best_scored, filled
 from nann.memory.rules import WINDOW, RuleOptions, SequentialRules
+from nann.progress import CountProgress
 from ops.pair_counts import PairCounter, PairCounts
 
 SUCCESSORS = 512
@@ -62,7 +62,7 @@ class RuleLists:
             self._sources, self._counts = sources, {}
         first: dict[float, RuleOptions] = {}
         every = []
-        progress = UserProgress("sequential rules", len(options), of="settings")
+        progress = CountProgress("sequential rules", len(options), of="settings")
         for each in options:
             every.append(self._lists(histories, k, self._count(first.setdefault(each.activity, each)), each, fill))
             progress.update(len(every))

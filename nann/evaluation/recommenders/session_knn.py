@@ -27,9 +27,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from nann.evaluation.lists import UserProgress
 from nann.evaluation.recommenders.order import Bounds, Rows, best_scored, filled, positions_of_best
 from nann.evaluation.recommenders.user_items import Floats, UserItems
+from nann.progress import CountProgress
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class SessionKnn:
         """The lists of `recommend` with each of several settings; neighbouring settings share what is equal in them."""
         histories = np.asarray(histories)
         every = [np.zeros((len(histories), k), np.int64) for _ in settings]
-        progress, self._shortened = UserProgress("nearest users", len(histories)), 0
+        progress, self._shortened = CountProgress("nearest users", len(histories)), 0
         for first in range(0, len(histories), HISTORIES_AT_ONCE):
             asked = _Asked(self._log, histories[first : first + HISTORIES_AT_ONCE])
             self._shortened += asked.shortened

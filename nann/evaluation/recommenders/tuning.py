@@ -11,8 +11,8 @@ import numpy as np
 
 from nann.dataset import Samples
 from nann.evaluation import metrics as m
-from nann.evaluation.lists import SECONDS_BETWEEN_REPORTS
 from nann.evaluation.recommenders.order import Bounds, Rows
+from nann.progress import SECONDS_BETWEEN_REPORTS
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_prep.cores import available_cores
+from nann.index import build as builder
 from nann.index import build_hnsw, decode_hnsw
 from nann.index.graph import Graph
 
@@ -87,6 +89,21 @@ def test_decoded_lists_equal_the_saved_file(tmp_path: Path, count: int, threads:
     assert len(parsed) == len(graph.levels)
     for lists, expected in zip(graph.levels, parsed, strict=True):
         assert [lists.of(position).tolist() for position in range(count)] == expected
+
+
+def test_items_inserted_piece_by_piece_make_the_index_of_one_insertion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = random_vectors(700)
+    build(vectors)[0].save_index(str(tmp_path / "whole.bin"))
+    monkeypatch.setattr(builder, "ITEMS_AT_ONCE", 97)
+    build(vectors)[0].save_index(str(tmp_path / "pieces.bin"))
+    assert (tmp_path / "pieces.bin").read_bytes() == (tmp_path / "whole.bin").read_bytes()
+
+
+def test_threads_follow_the_number_of_items() -> None:
+    cores = available_cores()
+    assert [builder.build_threads(0, items) for items in (1, builder.BYTE_IDENTICAL_ITEMS)] == [1, 1]
+    assert builder.build_threads(0, builder.BYTE_IDENTICAL_ITEMS + 1) == cores
+    assert [builder.build_threads(3, items) for items in (1, 10**6)] == [3, 3]
 
 
 def test_search_over_decoded_lists_equals_hnswlib() -> None:
