@@ -123,7 +123,7 @@ def test_refusals():
         feature_column.embedding_column(dimension=3)
     with pytest.raises(ValueError, match="'a' is not among"):
         feature_column.input_layer({}, [feature_column.embedding_column(column, 3)])
-    with pytest.raises(ValueError, match="must be of dtype int64, got int32"):
-        feature_column.input_layer({"a": tf.ragged.constant([[1]])}, [feature_column.embedding_column(column, 3)])
+    with pytest.raises(ValueError, match="must be of dtype int64, got string"):
+        feature_column.input_layer({"a": tf.ragged.constant([["1"]])}, [feature_column.embedding_column(column, 3)])
     with pytest.raises(ValueError, match="distinct names"):
         feature_column.input_layer({}, [feature_column.embedding_column(column, 3)] * 2)
