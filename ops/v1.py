@@ -28,18 +28,8 @@ class _Overlay(ModuleType):
         return getattr(self._below, name)
 
 
-_COLUMNS = {
-    name: getattr(feature_column, name)
-    for name in (
-        "categorical_column_with_adaptive_embedding",
-        "categorical_column_with_embedding",
-        "embedding_column",
-        "input_layer",
-        "sparse_column_with_embedding",
-        "weighted_categorical_column",
-    )
-}
 _v1 = _tensorflow.compat.v1
+_COLUMNS = {name: getattr(feature_column, name) for name in feature_column.__all__}
 feature_column_ops = SimpleNamespace(input_from_feature_columns=feature_column.input_from_feature_columns)
 tf = _Overlay("tf", _v1, feature_column=_Overlay("tf.feature_column", _v1.feature_column, **_COLUMNS))
 

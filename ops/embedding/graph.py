@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from ops import native
 from ops.embedding import composite, positions
 from ops.embedding.features import Group, handle_of
 from ops.embedding.grouped import LOOKUP, LOOKUP_RESOURCE
@@ -74,6 +75,7 @@ def defuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
 
 
 def _defuse(graph_def: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    native.load_library()  # without which TensorFlow does not know the ops to be replaced
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
     result = with_nodes(graph_def, ())
