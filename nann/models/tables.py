@@ -132,11 +132,11 @@ class GrowingTable(Table):
         """Counts ids [n] and gives rows to those met often enough: copies of their shared rows, or random ones that the step decides."""
         wide = tf.cast(ids, tf.int64)
 
-        def start(positions: tf.Tensor) -> tf.Tensor:
+        def start(keys: tf.Tensor) -> tf.Tensor:
             if self._shared is not None:
-                return tf.gather(self._shared.levels[0], self._shared_row(tf.gather(wide, positions)))
+                return tf.gather(self._shared.levels[0], self._shared_row(keys))
             seed = tf.stack([tf.constant(hash(self._seed) % 2**31, tf.int64), tf.convert_to_tensor(self._step)])
-            return tf.random.stateless_normal(tf.stack([tf.size(positions), self._dim]), seed, stddev=self._deviation)
+            return tf.random.stateless_normal(tf.stack([tf.size(keys), self._dim]), seed, stddev=self._deviation)
 
         self.own.rows_of(wide, mask=tf.cast(wide > 0, tf.int32), start=start)
 

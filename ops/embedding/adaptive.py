@@ -71,13 +71,14 @@ def adaptive_feature(
         raise ValueError(f"combiner must be one of {', '.join(COMBINERS)}, got {combiner!r}")
     ragged = isinstance(ids, tf.RaggedTensor)
     values = ids.flat_values if ragged else ids.values
-    buckets = bucket_of(values, int(static_table.shape[0]))
+    num_buckets = int(static_table.shape[0])
+    buckets = bucket_of(values, num_buckets)
     own = variable.rows_of(
         values,
         insert=training,
         prune=True,
         mask=mask,
-        start=lambda positions: tf.gather(static_table, tf.gather(buckets, positions)),
+        start=lambda keys: tf.gather(static_table, bucket_of(keys, num_buckets)),
     )
     kept = tf.ones_like(own, tf.bool) if values.dtype == tf.string else values >= 0
     given = None

@@ -6,8 +6,14 @@ A gather and unsorted segment sums; shapes depend on shapes alone, so it compile
 from __future__ import annotations
 
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
 from ops.embedding.features import Group
+
+
+def inside_xla() -> bool:
+    """Whether what is being traced will be compiled by XLA, which knows stock ops alone."""
+    return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
 def lookup(group: Group) -> list[tf.Tensor]:
@@ -33,8 +39,10 @@ def _pool(group: Group, feature: int) -> tf.Tensor:
     num_ids = tf.shape(ids, out_type=tf.int64)[0]
     rows, num_rows = row_numbers(group.segments[feature], group.dense_shapes[feature], num_ids)
     keep = tf.ones_like(ids, dtype=tf.bool)
+    if inside_xla():  # a program of XLA cannot fail: an id outside the table adds nothing, as on a GPU
+        keep = tf.logical_and(ids >= 0, ids < tf.cast(sum(tf.shape(part)[0] for part in group.parts(feature)), ids.dtype))
     if group.prune[feature]:
-        keep = ids >= 0
+        keep = tf.logical_and(keep, ids >= 0)
         if weights is not None and combiner != "sum":
             keep = tf.logical_and(keep, weights > 0)
     vectors = _rows_of(group, feature, tf.where(keep, ids, tf.zeros_like(ids)), wide)

@@ -73,6 +73,8 @@ def _warn_of_gpu() -> None:
 
 def native_library(tables: Sequence[Any]) -> Any:
     """The native ops if they can serve these tables where they are, else None."""
+    if composite.inside_xla():
+        return None
     if any("GPU" in (getattr(table, "device", "") or "").upper() for table in tables) and not has_gpu_kernels():
         _warn_of_gpu()
         return None

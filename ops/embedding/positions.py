@@ -31,6 +31,11 @@ def stock_ops() -> Iterator[None]:
         _stock_only.reset(token)
 
 
+def stock_only() -> bool:
+    """Whether this is within `stock_ops`."""
+    return _stock_only.get()
+
+
 def lookup_positions(tables: Sequence[tf.Variable], ids: Sequence[tf.Tensor]) -> tf.Tensor:
     """Looks up one row per id in each table and concatenates the results along the last axis.
 

@@ -214,7 +214,7 @@ def test_rows_of_mixed_sources_combine(combiner, weighted, fused):
     static = tf.Variable(start([7, 3], tf.float32))
     own = EmbeddingVariable(3)
     flat, flat_mask = tf.constant(list(chain(*ids))), tf.constant(list(chain(*mask)))
-    own.rows_of(tf.constant([3, 8, 11]), start=lambda positions: tf.random.stateless_normal([3, 3], [1, 2]))
+    own.rows_of(tf.constant([3, 8, 11]), start=lambda _: tf.random.stateless_normal([3, 3], [1, 2]))
     trained = dict(zip([3, 8, 11], own.export().values, strict=True))
     ragged = tf.RaggedTensor.from_row_lengths(flat, [len(row) for row in ids])
     given = ragged.with_flat_values(tf.constant(list(chain(*weights)), tf.float32)) if weighted else None

@@ -167,8 +167,7 @@ class EmbeddingVariable(tf.Module):
             insert: a training lookup, which counts its ids and gives a row to those the filter admits; otherwise nothing changes.
             prune: negative ids have no row, as in the fused lookup; otherwise they are keys like others.
             mask: int32 0 or 1 per id; ids with 0 are neither counted nor looked up.
-            start: called with the positions [m] of new keys in the flattened ids, for their start values [m, dim]; default: the
-                initializer.
+            start: called with the new keys [m], of the ids' dtype, for their start values [m, dim]; default: the initializer.
 
         Returns:
             The ids' shape, int64; -1 where there is no row.
@@ -183,7 +182,7 @@ class EmbeddingVariable(tf.Module):
         if start is None:
             values = self._initializer(tf.stack([tf.size(new_rows), self.dim]), self.dtype)
         else:
-            values = tf.stop_gradient(start(positions))
+            values = tf.stop_gradient(tf.cast(start(tf.gather(tf.reshape(ids, [-1]), positions)), self.dtype))
         return self._index.start(new_rows, values, rows)
 
     def _step(self) -> tf.Tensor:

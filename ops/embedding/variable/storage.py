@@ -119,6 +119,19 @@ class Storage(tf.Module):
             assign(slot, self.share_of(part, tf.constant(self.pending_slots[kind]), slot))
 
     @no_automatic_dependency_tracking
+    def detach_slot(self, slot: tf.Variable) -> None:
+        """Lets go of a slot whose optimizer is gone."""
+        self.slots = [(part, known) for part, known in self.slots if known is not slot]
+
+    def fit_slots(self) -> None:
+        """Makes slots as long as their tables, after those were given other values; in eager mode."""
+        for part, slot in self.slots:
+            rows, held = tf.shape(self.tables[part])[0], tf.convert_to_tensor(slot)
+            if rows != tf.shape(held)[0]:
+                more = tf.repeat(held[:1], tf.maximum(rows - tf.shape(held)[0], 0), axis=0)
+                assign(slot, tf.concat([held[:rows], more], axis=0))
+
+    @no_automatic_dependency_tracking
     def forget_slots(self) -> None:
         """Checkpoints from now on hold no slots."""
         self.slots, self.pending_slots = [], None
