@@ -32,7 +32,7 @@ class AdaptiveFeature:
     def pool(self, static: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
         """[B, dim] of the outputs [B, dim] of the two features; empty rows are zeros."""
         total = static + own
-        return total if self.divisor is None else tf.math.divide_no_nan(total, self.divisor)
+        return total if self.divisor is None else tf.math.divide_no_nan(total, tf.cast(self.divisor, total.dtype))
 
 
 def adaptive_lookup(variable: EmbeddingVariable, static_table: tf.Variable, ids: Any, *, fused: bool = True, **options: Any) -> tf.Tensor:

@@ -5,6 +5,8 @@ A gather and unsorted segment sums; shapes depend on shapes alone, so it compile
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
@@ -71,10 +73,20 @@ def _pool(group: Group, feature: int) -> tf.Tensor:
 def _rows_of(group: Group, feature: int, ids: tf.Tensor, wide: tf.DType) -> tf.Tensor:
     parts = group.parts(feature)
     if len(parts) == 1:
-        rows = tf.gather(parts[0], ids)
+        rows = _gather_densely(tf.convert_to_tensor(parts[0]), ids) if inside_xla() else tf.gather(parts[0], ids)
     else:
         strategy = group.strategies[group.tables_of[feature]]
         rows = tf.compat.v1.nn.embedding_lookup(parts, ids, partition_strategy=strategy)
     rows = tf.cast(rows, wide)
     max_norm = group.max_norms[feature]
     return rows if max_norm < 0 else tf.clip_by_norm(rows, max_norm, axes=[1])
+
+
+@tf.custom_gradient
+def _gather_densely(table: tf.Tensor, ids: tf.Tensor) -> Any:
+    """Rows of a table, whose gradient is a dense tensor: XLA cannot find the distinct rows, and optimizers that square want them summed."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        return tf.math.unsorted_segment_sum(upstream, ids, tf.shape(table)[0]), None
+
+    return tf.gather(table, ids), gradient

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ops.embedding.variable import options
 
-_CLASSES = {
+_CLASSES: dict[str, Any] = {
     name: value for name, value in vars(options).items() if dataclasses.is_dataclass(value) and value.__module__ == options.__name__
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -17,8 +17,7 @@ from ops.embedding.positions import stock_only
 from ops.embedding.start_values import normal_by_key, uniform_by_key
 from ops.embedding.variable import EmbeddingVariable, EmbeddingVariableOption
 
-Ids = tf.SparseTensor | tf.RaggedTensor
-_LARGEST_SEED = 2**31 - 1
+Ids: TypeAlias = tf.SparseTensor | tf.RaggedTensor
 
 
 class TableLayer(tf.keras.layers.Layer):
@@ -57,7 +56,7 @@ class TableLayer(tf.keras.layers.Layer):
         self.embeddings: Any = None
         self.embedding_variable: EmbeddingVariable | None = None
         self._check()
-        self.supports_jit = not self.grows
+        self.supports_jit, self.built = not self.grows, False
 
     @property
     def grows(self) -> bool:
@@ -114,14 +113,13 @@ class TableLayer(tf.keras.layers.Layer):
             return tf.cast(grouped_lookup([feature], fused=fused)[0], self.compute_dtype)
         if composite.inside_xla():
             raise ValueError(f"{self.name} has a table that grows, which XLA cannot compile; call it outside of jit_compile=True")
-        options = {"start": self._start()} if training else {}
         if self.shared_rows:
             shared = self.embeddings.value
             pooled = adaptive_lookup(
                 self.embedding_variable, shared, ids, weights=weights, combiner=combiner, max_norm=max_norm, training=training, fused=fused
             )
         else:
-            rows = self.embedding_variable.rows_like(ids, insert=training, **options)
+            rows = self.embedding_variable.rows_like(ids, insert=training, start=self._start())
             feature = Feature(
                 self.embedding_variable.table, rows, weights=weights, combiner=combiner, max_norm=max_norm, partition_strategy="mod"
             )
@@ -158,20 +156,20 @@ class TableLayer(tf.keras.layers.Layer):
     def save_own_variables(self, store: Any) -> None:
         """Everything a `.keras` file keeps of the table."""
         if self.embedding_variable is None:
-            return super().save_own_variables(store)
+            super().save_own_variables(store)
+            return
         saving.save(self.embedding_variable.storage, store)
         if self.shared_rows:
             store["shared"] = self.embeddings.numpy()
-        return None
 
     def load_own_variables(self, store: Any) -> None:
         """What `save_own_variables` wrote, into a table of any capacity."""
         if self.embedding_variable is None:
-            return super().load_own_variables(store)
+            super().load_own_variables(store)
+            return
         saving.load(self.embedding_variable.storage, store)
         if self.shared_rows:
             self.embeddings.assign(store["shared"])
-        return None
 
     def get_config(self) -> dict[str, Any]:
         """The arguments it was made with."""

@@ -22,7 +22,7 @@ class _Rows(tf.TensorShape):
 
     def __eq__(self, other: object) -> bool:
         dims = tf.TensorShape(other).as_list()
-        return len(dims) == self.rank and dims[1:] == self.as_list()[1:]
+        return bool(len(dims) == self.rank and dims[1:] == self.as_list()[1:])
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -67,11 +67,8 @@ class GrownWeight(tf.keras.Variable):
             self._storage.fit_slots()
         return value
 
-    def _serialize_to_tensors(self) -> dict[str, tf.Tensor]:
-        return {}  # a `tf.train.Checkpoint` has what the owner saves
-
     def _restore_from_tensors(self, restored_tensors: dict[str, tf.Tensor]) -> Any:
-        return self._value
+        return self._value  # a `tf.train.Checkpoint` has what the owner saves, which fits any capacity; an exported model needs the values
 
 
 def _growing_slots(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,12 +11,12 @@ KINDS = ("static", "growing", "adaptive")
 ROWS, DIM, LENGTH = 50, 4, 6
 
 
-def make(kind, layer=EmbeddingBag, *, promote_after=2, **options):
+def make(kind, layer=EmbeddingBag, *, promote_after=2, seed=3, **options):
     """A layer over a table of the kind; ids are below ROWS, negative ones are padding."""
     if kind == "static":
-        return layer(ROWS, DIM, **options)
+        return layer(ROWS, DIM, seed=seed, **options)
     option = EmbeddingVariableOption(filter_option=CounterFilter(promote_after))
-    return layer(None, DIM, option=option, initial_capacity=4, shared_rows=8 if kind == "adaptive" else None, **options)
+    return layer(None, DIM, option=option, seed=seed, initial_capacity=4, shared_rows=8 if kind == "adaptive" else None, **options)
 
 
 def model_of(layer, dtype="int64"):
