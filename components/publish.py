@@ -10,6 +10,7 @@ def publish(
     gate: dsl.Input[dsl.Artifact],
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
+    index: dsl.Input[dsl.Artifact],
     converted_model: dsl.Input[dsl.Model],
     publication: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],

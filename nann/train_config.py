@@ -78,6 +78,13 @@ class TrainConfig(OpensModels):
     id_dropout: float = Field(
         0.1, ge=0, lt=1, description="sequence: share of a history's items that training knows by their category alone"
     )
+    candidate_id_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="sequence: share of the candidates, targets among them, that training knows by their category and features alone, as "
+        "items that `nann add-items` adds",
+    )
     mixed_precision: bool = Field(False, description="compute the networks in bfloat16 (GPU and recent CPUs)")
     xla: bool = Field(True, description="compile the networks' part of the step with XLA")
     fused: bool = Field(True, description="look up and update embedding rows with the fused native ops; otherwise with stock ops")

@@ -11,6 +11,7 @@ from typing import IO, Any
 import click
 
 import nann
+from components.add_items_command import add_items_command
 from components.cli import step_commands
 from components.compare_command import compare_command
 from components.errors import operator_message
@@ -76,7 +77,16 @@ def pipeline_group() -> None:
 
 for _command in (run, compile_file, submit, status, wait, logs, list_runs, schedule, unschedule, pause, resume, upload, doctor):
     pipeline_group.add_command(_command)
-for _command in (*step_commands(), serve_command, explain_command, show_group, compare_command, inspect_command, pipeline_group):
+for _command in (
+    *step_commands(),
+    add_items_command,
+    serve_command,
+    explain_command,
+    show_group,
+    compare_command,
+    inspect_command,
+    pipeline_group,
+):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import hnswlib
 import numpy as np
 
 from data_prep.cores import available_cores
+from nann.contents import opening
 from nann.progress import CountProgress
 
 BYTE_IDENTICAL_ITEMS = 100_000  # up to here one thread takes a minute or two
@@ -48,6 +50,37 @@ def build_hnsw(vectors: np.ndarray, *, m: int, ef_construction: int, threads: in
         index.add_items(added, np.arange(begin, begin + len(added), dtype=np.uint64), num_threads=threads)
         progress.update(begin + len(added))
     return index
+
+
+def load_hnsw(path: Path, *, more: int = 0) -> hnswlib.Index:
+    """An index that `save_hnsw` wrote, with the m and ef_construction it was built with.
+
+    Args:
+        path: of the file.
+        more: vectors to make room for.
+
+    Raises:
+        ArtifactError: the file is missing or damaged, or its labels are not 0..N-1.
+    """
+    with opening(path, "an index of hnswlib", step="build-index"):
+        with path.open("rb") as file:  # hnswlib itself does not compare the size of the vectors
+            _, _, count, _, label_offset, vector_offset = struct.unpack("<6Q", file.read(48))
+        index = hnswlib.Index("l2", (label_offset - vector_offset) // 4)
+        index.load_index(str(path), max_elements=count + more)
+        if not np.array_equal(np.sort(index.get_ids_list()), np.arange(count)):
+            raise ValueError(f"its labels must be 0..{count - 1}, each once")
+    return index
+
+
+def vectors_of(index: hnswlib.Index) -> np.ndarray:
+    """[N, D] float32 vectors of an index by label 0..N-1."""
+    return np.asarray(index.get_items(np.arange(index.get_current_count()), return_type="numpy"), np.float32)
+
+
+def insert_vectors(index: hnswlib.Index, vectors: np.ndarray, *, threads: int = 1) -> None:
+    """Adds vectors [n, D] float32 to an index of N that has room for them, with the labels N, N + 1, ..."""
+    count = index.get_current_count()
+    index.add_items(np.ascontiguousarray(vectors, np.float32), np.arange(count, count + len(vectors), dtype=np.uint64), num_threads=threads)
 
 
 def save_hnsw(index: hnswlib.Index, path: Path) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "Scorer",
     "UserState",
     "build_model",
+    "describe_model",
     "first_layer_sums",
     "load_class",
     "load_model",

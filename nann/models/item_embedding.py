@@ -62,9 +62,13 @@ class ItemEmbedding(tf.Module):
         self.request = RequestEmbedding(of_request, emb_dim, seeds, causal=causal)
         self.parts = SequenceParts((2 + len(of_items)) * emb_dim, self.request.event_dim, self.request.user_dim)
 
-    def items(self, item_rows: tf.Tensor, cate_rows: tf.Tensor) -> tf.Tensor:
-        """Embeddings [..., E] of item rows and category rows [...]; zeros where a row is 0."""
-        levels = zip(self.item_table.levels, self.category_table.levels, self._rows_of(item_rows, cate_rows), strict=True)
+    def items(self, item_rows: tf.Tensor, cate_rows: tf.Tensor, *, id_rows: tf.Tensor | None = None) -> tf.Tensor:
+        """Embeddings [..., E] of item rows and category rows [...]; zeros where a row is 0.
+
+        With ``id_rows`` [...], the item rows or 0, the items' own rows are looked up by these, and their features alone by ``item_rows``.
+        """
+        of_ids = self._rows_of(item_rows if id_rows is None else id_rows, cate_rows)
+        levels = zip(self.item_table.levels, self.category_table.levels, of_ids, strict=True)
         embedded = functools.reduce(tf.add, [lookup_positions((items, categories), rows) for items, categories, rows in levels])
         return tf.concat([embedded, *(feature(item_rows) for feature in self.features)], axis=-1) if self.features else embedded
 

@@ -28,6 +28,7 @@ def publish(
     gate: Path,
     dataset: Path,
     model: Path,
+    index: Path,
     converted_model: Path,
     publication: Path,
     config: PublishConfig,
@@ -40,6 +41,7 @@ def publish(
         gate: artifact of `gate`, about ``converted_model``.
         dataset: the artifact of `convert` the model was trained on.
         model: artifact of `train`.
+        index: artifact of `build-index`, which `add-items` inserts into.
         converted_model: artifact of `rewrite`.
         publication: directory to write: ``publication.json`` (``published``, ``version`` or the directory of the ``refused``).
         config: the options.
@@ -61,7 +63,7 @@ def publish(
             found["version"] = shelf.publish(artifacts, expected=verdict["version_in_service"], keep=config.keep)
             logger.info("version %s is in service", found["version"])
         else:
-            kept = {name: artifact for name, artifact in artifacts.items() if name != "dataset"}
+            kept = {name: artifact for name, artifact in artifacts.items() if name not in ("dataset", "index")}
             found["refused"] = shelf.refuse(kept, keep=config.keep)
             logger.warning("the candidate did not pass the gate; it is kept in %s", shelf.store.place(str(found["refused"])))
         write_json(directory / "publication.json", found)

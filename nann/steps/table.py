@@ -275,7 +275,7 @@ PUBLISH = Step(
     "publish",
     "Put a candidate that passed the gate in service; keep one that did not, with its report.",
     config="nann.config:PublishConfig",
-    reads=("gate", "dataset", "model", "converted_model"),
+    reads=("gate", "dataset", "model", "index", "converted_model"),
     writes="publication",
     options=(SERVICE,),
     instead=Option(
@@ -339,6 +339,7 @@ def nearest_makers(step: Step) -> list[str]:
 CONFIGS: dict[str, str] = {
     "generate": "data_prep.config:GenerateConfig",
     **{step.name: step.config for step in (*RETRAINING_STEPS, *STEPS) if step.config},
+    "add-items": "nann.add_items_config:AddItemsConfig",
     "infer": "nann.config:InferConfig",
     "compare": "nann.config:CompareConfig",
     "serve": "nann.serve_config:ServeConfig",

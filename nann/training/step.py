@@ -89,6 +89,15 @@ class TrainingStep:
             return value
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, value)
 
+    def _embedded(self, candidates: tf.Tensor, categories: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Embeddings [..., E] of candidates, and their rows [...], 0 for those that are known by their category and features alone."""
+        share = self._config.candidate_id_dropout
+        if not (share and self._scorer.causal):
+            return self._scorer.embed_items(candidates, categories), candidates
+        drawn = tf.random.stateless_uniform(tf.shape(candidates), self._seed() - tf.constant([1, 0], tf.int32))
+        known = tf.where(drawn < share, tf.zeros_like(candidates), candidates)
+        return self._scorer.item_embedding.items(candidates, categories, id_rows=known), known
+
     def _train(self, parts: dict[str, tf.Tensor], learning_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         scorer, embedding = self._scorer, self._scorer.item_embedding
         histories, targets, negatives = parts["histories"], parts["targets"], parts["negatives"]
@@ -131,7 +140,7 @@ class TrainingStep:
             else:
                 context = {"segments": parts["segments"], "seed": self._seed()}
                 sequence, _ = embedding.history(histories, history_categories, segments=parts["segments"], **inputs)
-            embedded = scorer.embed_items(candidates, candidate_categories)
+            embedded, known = self._embedded(candidates, candidate_categories)
         loss, divergence, network_gradients, sequence_gradient, embedded_gradient = self._differentiate(
             scorer,
             self._config,
@@ -147,7 +156,7 @@ class TrainingStep:
             teacher_logits=taught,
         )
         gradients = [sequence_gradient, embedded_gradient]
-        rows = [(histories, history_categories), (candidates, candidate_categories)]
+        rows = [(histories, history_categories), (known, candidate_categories)]
         table_gradients: list[tf.Tensor | tf.IndexedSlices] = [*embedding.id_gradients(rows, gradients)]
         if embedding.small_tables:
             table_gradients += feature_tape.gradient([sequence, embedded], embedding.small_tables, output_gradients=gradients)

@@ -98,13 +98,13 @@ def require_continuation(model: Artifact, dataset: Artifact, config: TrainConfig
             )
 
 
-def carry_over(earlier: EarlierModel, scorer: Scorer, optimizer: LazyAdamW) -> dict[str, int]:
+def carry_over(earlier: EarlierModel, scorer: Scorer, optimizer: LazyAdamW | None) -> dict[str, int]:
     """Puts the earlier weights, and moments where there are any, into a new model of at least as many rows.
 
     Args:
         earlier: to take from; unchanged.
         scorer: the new scorer, of the same architecture.
-        optimizer: the new optimizer, over `trained_variables(scorer)`.
+        optimizer: the new optimizer, over `trained_variables(scorer)`; None: the moments are not taken over.
 
     Returns:
         ``items_added`` and ``categories_added``: rows that the earlier model did not have, and ``earlier_steps``.
@@ -114,7 +114,7 @@ def carry_over(earlier: EarlierModel, scorer: Scorer, optimizer: LazyAdamW) -> d
     """
     scorer.item_embedding.take_over(earlier.scorer.item_embedding)
     _assign_first_rows(_of_fixed_size(earlier.scorer), _of_fixed_size(scorer))
-    if earlier.optimizer is not None:
+    if earlier.optimizer is not None and optimizer is not None:
         _assign_first_rows(earlier.optimizer.slots, optimizer.slots)
     return {
         "items_added": scorer.num_items - earlier.scorer.num_items,
