@@ -105,10 +105,13 @@ def _require_columns(path: Path, table: pa.Table, features: Sequence[str], neede
         )
     missing = [name for name in (ITEM, *((CATEGORY,) if has_categories else ()), *needed) if name not in names]
     unknown = [name for name in names if name not in (ITEM, CATEGORY, *features)]
-    if missing or len(set(names)) < len(names):
-        what = f"has no column {missing[0]}" if missing else "has two columns of one name"
-        told = ", which the model reads; add it, empty where nothing is known" if missing and missing[0] in needed else "; name them so"
-        raise ArtifactError(f"{path} {what}, it has {', '.join(names)}{told}")
+    if missing:
+        read, remedy = (
+            ("", "; name one so") if missing[0] not in needed else (", which the model reads", "; add it, empty where it is unknown")
+        )
+        raise ArtifactError(f"{path} has no column {missing[0]}{read}, it has {', '.join(names)}{remedy}")
+    if len(set(names)) < len(names):
+        raise ArtifactError(f"{path} has two columns of one name, {', '.join(names)}; leave one out")
     if unknown:
         there = f"the features {', '.join(features)}" if features else "no features"
         raise ArtifactError(f"{path} has a column {unknown[0]!r}, but the dataset has {there} of items; leave it out, or name it as there")

@@ -162,9 +162,11 @@ def test_a_version_with_them_takes_the_place_of_the_one_in_service(base: Run, sm
     run("in-service", "--service", service, "--in-service", tmp_path / "in_service")
     log = tmp_path / "log.csv"
     log.write_text("".join(f"{7 + n % 3},{NEW[n % 2]},{base.categories[0]},pv,{1600000000 + n}\n" for n in range(30)))
+    every = tmp_path / "items.csv"
+    every.write_text((base.root / "items.csv").read_text() + base.file(tmp_path).read_text().partition("\n")[2])
     places = ["--dataset", tmp_path / "dataset"]
-    run("convert", "--input", log, "--base", tmp_path / "in_service" / "dataset", "--items", base.root / "items.csv", *places,
-        "--item-features", "tags=tags", "--test-users", 0, "--validate-users", 0)  # fmt: skip
+    earlier = ["--base", tmp_path / "in_service" / "dataset", "--items", every, "--item-features", "tags=tags"]
+    run("convert", "--input", log, *places, *earlier, "--test-users", 0, "--validate-users", 0)
     assert load_items(tmp_path / "dataset").train_counts[-3:].tolist() == [15, 15, 0]
     model = ["--model", tmp_path / "model", "--warm-start", tmp_path / "in_service" / "model"]
     run("train", *places, *model, *shlex.split(TRAIN), "--memory-users", 0)
@@ -220,7 +222,19 @@ def test_parquet_and_ids_of_text(untrained_string_run: Run, tmp_path: Path) -> N
     run("add-items", "--items", tmp_path / "new.parquet", "--base", root, "--output-root", tmp_path / "run")
     assert load_items(tmp_path / "run" / "dataset").item_ids[-2:].tolist() == ["007", "tea \u2615"]
     assert json.loads((tmp_path / "run" / "dataset" / "meta.json").read_text())["num_items"] == len(items.item_ids) + 1
-    listed = run("infer", "--output-root", tmp_path / "run", "--item-ids", "007", "--category", items.category_ids[2], "--top-k", 100)
+    listed = run(
+        "infer",
+        "--output-root",
+        tmp_path / "run",
+        "--item-ids",
+        "007",
+        "--category",
+        items.category_ids[2],
+        "--top-k",
+        20,
+        "--exclude",
+        ",".join(items.item_ids[1:]),
+    )
     assert "tea \u2615" in listed
 
 
