@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +19,11 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_files(paths: Sequence[Path]) -> list[str]:
-    """`sha256_file` of each, as many at a time as there are cores."""
-    return list(ordered_map(sha256_file, paths, worker_count(0)))
+    """`sha256_file` of each, as many at a time as there are cores; links to one file are read once."""
+    files = [(found.st_dev, found.st_ino) for found in map(os.stat, paths)]
+    distinct = dict(zip(files, paths, strict=True))
+    digests = dict(zip(distinct, ordered_map(sha256_file, list(distinct.values()), worker_count(0)), strict=True))
+    return [digests[file] for file in files]
 
 
 @functools.cache

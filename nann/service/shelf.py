@@ -4,7 +4,7 @@
 
     SERVICE/service.json             {"schema_version": 1}: says that this is a service
     SERVICE/current.json             {"version": 7, "before": [6, 4], "last": 7}: the pointer, replaced as a whole
-    SERVICE/versions/000007/         dataset/, model/, converted_model/, gate/, and version.json, written last
+    SERVICE/versions/000007/         dataset/, model/, index/, converted_model/, gate/, and version.json, written last
     SERVICE/item_tables.json         {"version": 3}: the tables of items that count now, replaced as a whole
     SERVICE/item_tables/000003.parquet
     SERVICE/refused/DIGEST/          model/, converted_model/, gate/ of a candidate that did not pass, and version.json

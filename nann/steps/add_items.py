@@ -96,6 +96,18 @@ class _Publishing:
                     f"{str(described.get(name))[:12]}; go back to a whole version with `nann rollback`"
                 )
 
+    def publish(self, artifacts: Mapping[str, Artifact], *, keep: int) -> int:
+        """Puts a version in service; returns its number."""
+        pointer = self.shelf.pointer()
+        if pointer is None or pointer.version != self.version:
+            raise ArtifactError(
+                f"items were added to version {self.version}, but {'none' if pointer is None else pointer.version} is in service in "
+                f"{self.shelf.store.root} now; give the command again with --overwrite, which adds them to that one"
+            )
+        number = self.shelf.publish(artifacts, expected=self.version, keep=keep)
+        logger.info("version %d is in service", number)
+        return number
+
 
 def add_items(
     *, items: Path, output_root: Path, config: AddItemsConfig, base: Path | None = None, service: str | None = None, overwrite: bool = False
@@ -137,21 +149,23 @@ def add_items(
     written = _write_artifacts(output_root, items, added, found, config, overwrite=overwrite)
     metrics = {"items_added": len(added), "num_items": int(data.meta["num_items"]) + len(added)}
     if publishing is not None:
-        metrics["version"] = publishing.shelf.publish(written, expected=publishing.version, keep=config.keep)
-        logger.info("version %d is in service", metrics["version"])
+        metrics["version"] = publishing.publish(written, keep=config.keep)
     logger.info("%s items added to %s in %.1f s", f"{len(added):,}", f"{metrics['num_items']:,}", time.monotonic() - began)
     return StepResult(path=output_root / "converted_model", metrics=metrics)
 
 
 def _base_of(root: Path, config: AddItemsConfig) -> Base:
     artifacts = {part: open_artifact(root / part, step=MAKER_OF[part]) for part in PARTS}
-    converted = root / "converted_model"
-    manifest = read_manifest(converted, step="rewrite")
-    digest = sha256_files([converted / MANIFEST_NAME])[0]
-    require_one_lineage({**artifacts, "converted_model": Artifact(converted, manifest, digest)})
-    with opening(converted / MANIFEST_NAME, "a manifest with the options of a search", step="rewrite"):
-        search = RewriteConfig(**manifest["params"], allow_own_models=config.allow_own_models)
+    converted = _unread(root / "converted_model", step="rewrite")  # its tables are not read
+    require_one_lineage({**artifacts, "converted_model": converted})
+    with opening(converted.path / MANIFEST_NAME, "a manifest with the options of a search", step="rewrite"):
+        search = RewriteConfig(**converted.params, allow_own_models=config.allow_own_models)
     return Base(artifacts, search)
+
+
+def _unread(path: Path, *, step: str) -> Artifact:
+    """An artifact by its manifest; its files are not compared with it."""
+    return Artifact(path, read_manifest(path, step=step), sha256_files([path / MANIFEST_NAME])[0])
 
 
 def _write_artifacts(
@@ -165,7 +179,7 @@ def _write_artifacts(
         name: artifact.path for name, artifact in (("dataset", dataset), ("model", model), ("embeddings", embeddings), ("index", index))
     }
     rewrite(**paths, converted_model=root / "converted_model", config=base.search, overwrite=overwrite)
-    converted = open_artifact(root / "converted_model", step="rewrite")
+    converted = _unread(root / "converted_model", step="rewrite")
     return {"dataset": dataset, "model": model, "index": index, "converted_model": converted}
 
 
@@ -178,7 +192,7 @@ def _write_dataset(path: Path, items: Path, added: AddedItems, base: Base, *, ov
             write_dataset(Dataset(earlier.path), added, directory)
             _link_others(earlier, directory, writer)
             writer.metrics.update({**earlier.metrics, "num_items": earlier.metrics["num_items"] + len(added), "items_added": len(added)})
-    return open_artifact(path, step="convert")
+    return _unread(path, step="convert")
 
 
 def _write_model(path: Path, dataset: Artifact, base: Base, config: AddItemsConfig, *, overwrite: bool) -> Artifact:
@@ -190,7 +204,7 @@ def _write_model(path: Path, dataset: Artifact, base: Base, config: AddItemsConf
             write_model(earlier.path, Dataset(dataset.path), directory, allow_own=config.allow_own_models)
             _link_others(earlier, directory, writer, but=CHANGED)
             writer.metrics.update(earlier.metrics)
-    return open_artifact(path, step="train")
+    return _unread(path, step="train")
 
 
 def _write_index(
@@ -213,7 +227,7 @@ def _write_index(
             np.save(directory / "item_ids.npy", np.arange(1, num_items + 1, dtype=np.int64))
             np.save(directory / "item_embs.npy", np.concatenate([vectors_of(hnsw), new]))
             extracted.metrics.update({"num_items": num_items, "item_dim": hnsw.dim})
-    embeddings = open_artifact(root / "embeddings", step="extract")
+    embeddings = _unread(root / "embeddings", step="extract")
     built = ArtifactWriter(
         root / "index", step="build-index", params=earlier.params, inputs={"embeddings": embeddings}, overwrite=overwrite
     )
@@ -224,7 +238,7 @@ def _write_index(
             save_hnsw(hnsw, directory / "hnsw.bin")
             save_graph(graph, directory)
             built.metrics.update(describe_graph(graph))
-    return embeddings, open_artifact(root / "index", step="build-index")
+    return embeddings, _unread(root / "index", step="build-index")
 
 
 def _origins(artifact: Artifact) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """What a step may replace: its own artifacts, and nothing else, with or without --overwrite."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from nann import digests
 from nann.artifacts import ArtifactWriter
 from nann.errors import ArtifactError
 from nann.service.store import Store
@@ -88,3 +90,16 @@ def test_what_a_killed_run_left_is_kept_when_a_default_is_written_out(tmp_path):
             (directory / "checkpoint").write_text("here")
             raise KeyboardInterrupt
     assert left == ["checkpoint"]
+
+
+def test_links_to_one_file_are_read_once(tmp_path, monkeypatch):
+    """The tables of all exported forms are one file."""
+    (tmp_path / "a").write_bytes(b"tables")
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    (tmp_path / "c").write_bytes(b"tables")
+    read, digest = [], digests.sha256_file
+    monkeypatch.setattr(digests, "sha256_file", lambda path: read.append(path.name) or digest(path))
+    found = digests.sha256_files([tmp_path / name for name in "abcb"])
+    assert found == [hashlib.sha256(b"tables").hexdigest()] * 4
+    assert len(read) == 2
+    assert "c" in read

@@ -5,6 +5,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from nann.index import load_embeddings
 from nann.memory.table import load_memory
 from nann.models import load_model
 from nann.service.shelf import Shelf
+from nann.steps import add_items
 from ops import retrieval, scoring
 from pipelines.cli import main
 
@@ -170,6 +172,30 @@ def test_a_version_with_them_takes_the_place_of_the_one_in_service(base: Run, sm
     assert load_items(tmp_path / "dataset").train_counts[-3:].tolist() == [15, 15, 0]
     model = ["--model", tmp_path / "model", "--warm-start", tmp_path / "in_service" / "model"]
     run("train", *places, *model, *shlex.split(TRAIN), "--memory-users", 0)
+
+
+def test_what_was_published_in_the_meantime_stays(base: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process adds items between the beginning of this one and its end."""
+    service, first, second = tmp_path / "service", tmp_path / "first", tmp_path / "second"
+    publish(base, service)
+    first.mkdir()
+    second.mkdir()
+    other = base.file(second, f"item_id,category_id,tags\n90009,{base.categories[0]},\n")
+    rewriting, arguments = add_items.rewrite, ["--service", service, "--output-root"]
+
+    def rewrite_while_another_publishes(**given: Any) -> Any:
+        monkeypatch.setattr(add_items, "rewrite", rewriting)
+        run("add-items", "--items", other, *arguments, second)
+        return rewriting(**given)
+
+    monkeypatch.setattr(add_items, "rewrite", rewrite_while_another_publishes)
+    refused = command("add-items", "--items", base.file(first), *arguments, first)
+    assert refused.exit_code == 1
+    assert "items were added to version 1, but 2 is in service" in refused.output
+    assert Shelf(service).pointer().version == 2
+    told = run("add-items", "--items", base.file(first), *arguments, first, "--overwrite")
+    assert "version      3" in told
+    assert load_items(service / "versions" / "000003" / "dataset").item_ids[-4:].tolist() == [90009, *NEW]
 
 
 def test_a_version_of_before_is_told_what_it_lacks(base: Run, tmp_path: Path) -> None:
