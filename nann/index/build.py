@@ -44,11 +44,7 @@ def build_hnsw(vectors: np.ndarray, *, m: int, ef_construction: int, threads: in
     count, dim = vectors.shape
     index = hnswlib.Index("l2", dim)
     index.init_index(max_elements=count, M=m, ef_construction=ef_construction, random_seed=seed)
-    progress = CountProgress("index", count, of="items")
-    for begin in range(0, count, ITEMS_AT_ONCE):
-        added = vectors[begin : begin + ITEMS_AT_ONCE]
-        index.add_items(added, np.arange(begin, begin + len(added), dtype=np.uint64), num_threads=threads)
-        progress.update(begin + len(added))
+    insert_vectors(index, vectors, threads=threads)
     return index
 
 
@@ -79,8 +75,12 @@ def vectors_of(index: hnswlib.Index) -> np.ndarray:
 
 def insert_vectors(index: hnswlib.Index, vectors: np.ndarray, *, threads: int = 1) -> None:
     """Adds vectors [n, D] float32 to an index of N that has room for them, with the labels N, N + 1, ..."""
-    count = index.get_current_count()
-    index.add_items(np.ascontiguousarray(vectors, np.float32), np.arange(count, count + len(vectors), dtype=np.uint64), num_threads=threads)
+    vectors, first = np.ascontiguousarray(vectors, np.float32), index.get_current_count()
+    progress = CountProgress("index", len(vectors), of="items")
+    for begin in range(0, len(vectors), ITEMS_AT_ONCE):
+        added = vectors[begin : begin + ITEMS_AT_ONCE]
+        index.add_items(added, np.arange(first + begin, first + begin + len(added), dtype=np.uint64), num_threads=threads)
+        progress.update(begin + len(added))
 
 
 def save_hnsw(index: hnswlib.Index, path: Path) -> None:
