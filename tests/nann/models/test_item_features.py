@@ -94,3 +94,12 @@ def test_a_class_that_takes_none_is_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModelError, match="cannot be made with the arguments num_items, num_categories, emb_dim, seed, features"):
         require_features("scorer_without_features:Own")
+
+
+def test_without_an_id_the_features_stay():
+    _, scorer = make("sequence", encoders=1)
+    rows, categories = np.array([3, 7, 12]), np.array([1, 5, 2])
+    found = scorer.item_embedding.items(rows, categories, id_rows=np.array([0, 7, 0])).numpy()
+    expected = np.stack([embedded_by_loop(scorer, *pair) for pair in zip(rows, categories, strict=True)])
+    expected[[0, 2], :4] = 0
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nann.artifacts import open_artifact
-from nann.models import load_model
+from nann.models import build_model, load_model
 from nann.training.schedule import PLAN
+from nann.training.more_items import config_of
 from pipelines.cli import main
 
 SMALL = shlex.split(
@@ -49,3 +50,18 @@ def test_a_limit_of_time_is_one_of_steps_that_gives_the_same_model(small_dataset
 def test_a_limit_that_is_far_away_changes_nothing(small_dataset: Path, tmp_path: Path) -> None:
     assert train(small_dataset, tmp_path / "model", "--max-minutes", 1000, "--max-steps", 60, "--epochs", 50).exit_code == 0
     assert open_artifact(tmp_path / "model", step="train").metrics["steps"] == 60
+
+
+def test_what_candidates_teach_without_their_ids(small_dataset: Path, tmp_path: Path) -> None:
+    """Where ids are left out, of histories and of candidates, the rows of items stay as they were drawn and those of categories learn."""
+    moved = {}
+    for share in (0.0, 0.99):
+        model = tmp_path / str(share)
+        assert train(small_dataset, model, "--max-steps", 8, "--id-dropout", 0.99, "--candidate-id-dropout", share).exit_code == 0
+        trained = load_model(model).item_embedding
+        first = build_model(config_of(model), num_items=500, num_categories=20).item_embedding
+        for name in ("item_table", "category_table"):
+            before, after = (getattr(embedding, name).levels[0].numpy()[1:] for embedding in (first, trained))
+            moved[name, share] = (before != after).any(axis=1).mean()
+    assert moved["item_table", 0.99] < 0.1 * moved["item_table", 0.0]
+    assert moved["category_table", 0.99] == moved["category_table", 0.0] == 1
