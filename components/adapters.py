@@ -125,14 +125,15 @@ def _arguments(step: Step, given: Mapping[str, Any]) -> tuple[dict[str, Any], di
             value = given[option.argument]
             arguments[option.argument] = [Path(place) for place in value] if option.many else value
     if step.continues and given.get(IN_SERVICE.writes) is not None:
-        from nann.steps.in_service import read_version
+        from nann.steps.in_service import taken_parts
 
-        in_service = Path(given[IN_SERVICE.writes].path)
-        for name, part in step.continues if read_version(in_service) is not None else ():
-            if step.takes(name):
-                arguments[name] = in_service / part
-            else:
-                config[name] = str(in_service / part)
+        parts = taken_parts(Path(given[IN_SERVICE.writes].path))
+        many = {option.argument for option in step.options if option.many}
+        for name, part in step.continues:
+            if part in parts and step.takes(name):
+                arguments[name] = [parts[part]] if name in many else parts[part]
+            elif part in parts:
+                config[name] = str(parts[part])
     return arguments, config
 
 

@@ -8,6 +8,7 @@ from components.image import image
 @dsl.component(base_image=image(), install_kfp_package=False)
 def publish(
     gate: dsl.Input[dsl.Artifact],
+    data_check: dsl.Input[dsl.Artifact],
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     index: dsl.Input[dsl.Artifact],

@@ -130,8 +130,14 @@ def _facts(log: SpooledLog, counts: Counts, bad: BadRows, categories: Categories
         filtered_rows=filtered | counts.filtered,
         duplicates_dropped=dropped,
         items_with_changed_category=categories.changed,
-        notes=categories.notes | ({} if items_of_base is None else {"items_kept_from_base": items_of_base}),
+        notes=categories.notes | ({} if items_of_base is None else _notes_of_base(items_of_base, counts, categories)),
     )
+
+
+def _notes_of_base(num_items: int, counts: Counts, categories: Categories) -> dict[str, int]:
+    """What the catalogue does not tell any more: items keep the category that they had where the new events have none."""
+    without = int(counts.item_counts[categories.code_of_item < 0].sum())
+    return {"items_kept_from_base": num_items, "events_without_category": without}
 
 
 def side_tables(config: ConvertConfig) -> list[Path]:

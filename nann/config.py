@@ -1,8 +1,9 @@
 """Configuration of the steps: frozen pydantic models, one per step, from which the command line, the config file and the DAG take
 names, types, defaults and help texts.
 
-Those of `train` are in `nann.train_config`, those of `convert` and `generate` in `data_prep.config`. A config file is YAML with one section
-per step (``train:``, ``build-index:`` ...); flags override the file, the file overrides the defaults.
+Those of `train` are in `nann.train_config`, of the gates and of services in `nann.retraining_config`, those of `convert` and `generate` in
+`data_prep.config`. A config file is YAML with one section per step (``train:``, ``build-index:`` ...); flags override the file, the file
+overrides the defaults.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from nann.families import FAMILIES as FAMILIES
-from nann.option_types import Count, Hours, NotNegative, OpensModels, Share
+from nann.option_types import GRAPH_FORMS, Count, Hours, NotNegative, OpensModels, Share
+from nann.option_types import GraphForm as GraphForm
 from nann.option_types import StepConfig as StepConfig
+from nann.retraining_config import CheckDataConfig as CheckDataConfig
+from nann.retraining_config import GateConfig as GateConfig
+from nann.retraining_config import InServiceConfig as InServiceConfig
+from nann.retraining_config import PublishConfig as PublishConfig
 from nann.train_config import TrainConfig as TrainConfig
 from nann.train_config import is_class_reference as is_class_reference
 from ops.precisions import Precision
@@ -37,13 +43,6 @@ class BuildIndexConfig(StepConfig):
     )
     seed: int = Field(1, description="seed of the level assignment")
     start_level: int = Field(2, ge=0, description="entry points are all nodes of this level and above")
-
-
-GraphForm = Literal["native", "fused", "portable", "meta"]
-GRAPH_FORMS = "native, fused or portable, the SavedModels, or meta: 0.meta with frozen_graph.pb linked in"
-
-
-_CREATE = "make the service where there is none; it changes nothing where there is one"
 
 
 class RewriteConfig(OpensModels):
@@ -216,82 +215,6 @@ class BenchmarkConfig(OpensModels):
             if not (name.strip() and equals and directory.strip()):
                 raise ValueError(f"{value!r} is no list of NAME=DIRECTORY; give --others NAME=DIRECTORY,NAME=DIRECTORY")
         return {name.strip(): directory.strip() for name, _, directory in pairs}
-
-
-class GateConfig(OpensModels):
-    """Options of `nann gate`."""
-
-    k: int = Field(200, ge=1, description="list length K of recall and coverage")
-    split: Literal["test", "validate"] = Field("test", description="users both models answer for")
-    max_users: int = Field(1000, ge=1, description="at most this many of them")
-    graph: GraphForm = Field("portable", description=f"exported form to ask: {GRAPH_FORMS}")
-    batch_size: int = Field(16, ge=1, description="users per call when quality is measured")
-    latency_requests: int = Field(200, ge=1, description="calls with one user each per model, taken in turns, whose median is the latency")
-    min_recall: float = Field(0, ge=0, le=1, description="least recall@K of the candidate")
-    min_coverage: float = Field(0.9, ge=0, le=1, description="least share of the exact top K that the candidate's graph finds")
-    max_latency_ms: float = Field(0, ge=0, description="most median latency of the candidate; 0: no limit")
-    max_recall_loss: float = Field(
-        0.02, ge=-1, le=1, description="most of the recall in service that may be lost, as a share of it; below 0: a gain is asked for"
-    )
-    max_coverage_loss: float = Field(0.01, ge=0, le=1, description="most that coverage may be below that in service")
-    max_latency_ratio: float = Field(1.5, ge=0, description="most median latency as a multiple of that in service; 0: no limit")
-
-
-class CheckDataConfig(StepConfig):
-    """Options of `nann check-data`."""
-
-    min_windows: int = Field(2, ge=1, description="earlier windows needed to compare with; with fewer only absolute bounds hold")
-    keep: int = Field(30, ge=1, description="windows to keep for the next check, this one among them")
-    accept: tuple[str, ...] = Field((), description="figures that may be out of range this time, because it is known why")
-    min_rows: int = Field(100, ge=0, description="least rows of a window")
-    min_users: int = Field(10, ge=0, description="least users of a window")
-    min_items: int = Field(10, ge=0, description="least items of a window")
-    max_ratio: float = Field(
-        2.0, ge=1, description="numbers of rows, users, items, and events per user: between the past's least / this and its most x this"
-    )
-    max_span_ratio: float = Field(1.3, ge=1, description="hours from the first event to the last: as max_ratio")
-    max_gap_hours: float = Field(10, gt=0, description="most hours without any event")
-    max_gap_share: float = Field(0.4, gt=0, le=1, description="most hours without any event as a share of the usual window")
-    max_shift_hours: float = Field(
-        2, ge=0, description="hours from the end of the window before to the first event: most outside of the past's range"
-    )
-    max_bad_share: float = Field(0.05, ge=0, le=1, description="most rows that could not be used, as a share of all")
-    max_equal_rows_share: float = Field(0.3, ge=0, le=1, description="most rows that repeat user, item and time of another one, as a share")
-    max_busiest_share: float = Field(0.2, gt=0, le=1, description="largest share of the events of one user")
-    max_share_rise: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="shares (rows that are bad, equal, or without category; changed categories): most above the past median",
-    )
-    max_busiest_ratio: float = Field(5.0, ge=1, description="share of the busiest user: most as a multiple of the past's most")
-    max_new_rise: float = Field(0.35, ge=0, le=1, description="shares of new items, categories and users: most above the past median")
-    max_new_share: float = Field(0.97, ge=0, le=1, description="largest share of new items, categories or users")
-    min_correlation_ratio: float = Field(
-        0.4,
-        ge=0,
-        le=1,
-        description="rank correlation of the items' events with those of the window before: least as a multiple of the past's least",
-    )
-    max_hour_distance: float = Field(0.3, ge=0, le=1, description="Jensen-Shannon distance of the hours of the day from the past; 1: any")
-    max_kind_distance: float = Field(0.25, ge=0, le=1, description="the same of kinds of events")
-    max_category_distance: float = Field(0.5, ge=0, le=1, description="the same of categories")
-    max_popularity_distance: float = Field(0.2, ge=0, le=1, description="the same of events by the rank of their item")
-    max_activity_distance: float = Field(0.2, ge=0, le=1, description="the same of users by their number of events")
-    max_distance_ratio: float = Field(2.0, ge=1, description="a distance may always be as large as the past's most x this")
-
-
-class InServiceConfig(StepConfig):
-    """Options of `nann in-service`."""
-
-    create: bool = Field(False, description=_CREATE)
-
-
-class PublishConfig(StepConfig):
-    """Options of `nann publish`."""
-
-    create: bool = Field(False, description=_CREATE)
-    keep: int = Field(5, ge=2, description="versions to keep, the one in service among them; as many refused candidates")
 
 
 class ReportConfig(StepConfig):

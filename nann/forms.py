@@ -74,6 +74,7 @@ class Version(Stored):
 
     version: Annotated[int, Field(ge=1, lt=2**53)] | None = None
     number: int | None = None
+    time: Count | None = None
     artifacts: dict[str, str]
 
 
@@ -82,6 +83,32 @@ class Verdict(Stored):
 
     passed: bool
     version_in_service: int | None
+
+
+class CheckVerdict(Stored):
+    """``verdict.json`` of a window."""
+
+    passed: bool
+    refusals: list[Text]
+
+
+class Rule(Stored):
+    """A rule in ``gate.json``."""
+
+    name: Text
+    passed: bool
+
+
+class RefusedVerdict(Verdict):
+    """``gate.json`` of a candidate that was refused."""
+
+    checks: list[Rule]
+
+
+class TimeRange(Stored):
+    """Of ``meta.json``, as far as a service is asked about it: first and last event in unix seconds; none without times."""
+
+    time_range: Annotated[list[Annotated[int, Field(gt=-(2**37), lt=2**37)]], Field(max_length=2)]
 
 
 class ServedInput(Stored):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,3 +32,6 @@ Count = Annotated[int, Field(ge=1)]  # elements of lists
 NotNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Hours = Annotated[float, Field(gt=0)]
+
+GraphForm = Literal["native", "fused", "portable", "meta"]
+GRAPH_FORMS = "native, fused or portable, the SavedModels, or meta: 0.meta with frozen_graph.pb linked in"

@@ -1,7 +1,7 @@
 """The root command `nann`: the single-step commands and the pipeline, with errors mapped to exit codes.
 
 Exit 0: done; 1: a failed step, told in one line when it is the operator's to act on, with a traceback when it is not; 2: usage;
-130: interrupted.
+3: a service that is not well (`nann health`); 130: interrupted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from components.cli import step_commands
 from components.compare_command import compare_command
 from components.errors import operator_message
 from components.explain_command import explain_command, show_group
+from components.health_command import health_command
 from components.inspect_command import inspect_command
 from components.serve_command import serve_command
 from pipelines.commands import compile_file, run
@@ -80,12 +81,7 @@ for _command in (run, compile_file, submit, status, wait, logs, list_runs, sched
 for _command in (
     *step_commands(),
     add_items_command,
-    serve_command,
-    explain_command,
-    show_group,
-    compare_command,
-    inspect_command,
-    pipeline_group,
+    *(serve_command, health_command, explain_command, show_group, compare_command, inspect_command, pipeline_group),
 ):
     main.add_command(_command)
 

@@ -141,6 +141,12 @@ def _longest_gap(window: Statistics, earlier: Sequence[Statistics], config: Chec
     return max(allowed, 2 * float(np.median(usual))) if len(usual) >= config.min_windows else allowed
 
 
+def _longer(window: Statistics, earlier: Sequence[Statistics], config: CheckDataConfig) -> float:
+    """How many usual windows a window is long, at least 1: what came in while nothing was published is in the next one."""
+    span, usual = window["figures"]["span_hours"], typical_span(earlier)
+    return min(config.max_windows, max(1.0, span / usual)) if span and usual else 1.0
+
+
 def _past(name: str, windows: Sequence[Statistics]) -> list[float]:
     values = [window["figures"].get(name) for window in windows]
     return [float(value) for value in values if value is not None]
@@ -156,14 +162,15 @@ def _past_bounds(window: Statistics, earlier: Sequence[Statistics], config: Chec
             if len(past := _past(name, windows)) >= least:
                 found[name] = (bounds(past), past)
 
-    def within(ratio: float) -> Any:
-        return lambda past: (min(past) / ratio, max(past) * ratio)
+    def within(ratio: float, most: float) -> Any:
+        return lambda past: (min(past) / ratio, max(past) * ratio * most)
 
     def rise(most: float, limit: float = 1.0) -> Any:
         return lambda past: (None, min(limit, float(np.median(past)) + most))
 
-    add(("rows", "users", "items", "events_per_user"), alike, within(config.max_ratio))
-    add(("span_hours",), earlier, within(config.max_span_ratio))
+    longer = _longer(window, earlier, config)
+    add(("rows", "users", "items", "events_per_user"), alike, within(config.max_ratio, longer))
+    add(("span_hours",), earlier, within(config.max_span_ratio, config.max_windows))
     add(("bad_share", "equal_rows_share", "no_category_share"), earlier, rise(config.max_share_rise))
     add(("busiest_share",), alike, lambda past: (None, max(past) * config.max_busiest_ratio + BUSIEST_SLACK))
     add(("changed_categories",), earlier, rise(config.max_share_rise), least=1)

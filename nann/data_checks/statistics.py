@@ -120,9 +120,15 @@ def _item_figures(window: WindowContents) -> dict[str, float | None]:
     return {
         "items": float(used.sum()),
         "categories": float((in_use > 0).sum()),
-        "no_category_share": float(counts[window.category_rows[1:] == 0].sum()) / total,
+        "no_category_share": _events_without_category(window) / total,
         "head_share": float(ordered[: max(1, len(ordered) // 100)].sum()) / total,
     }
+
+
+def _events_without_category(window: WindowContents) -> int:
+    """Of the log, where the dataset took missing categories from an earlier one."""
+    kept: int | None = window.meta["notes"].get("events_without_category")
+    return int(window.item_counts[1:][window.category_rows[1:] == 0].sum()) if kept is None else kept
 
 
 def _time_figures(window: WindowContents) -> dict[str, float | None]:

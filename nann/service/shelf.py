@@ -4,7 +4,7 @@
 
     SERVICE/service.json             {"schema_version": 1}: says that this is a service
     SERVICE/current.json             {"version": 7, "before": [6, 4], "last": 7}: the pointer, replaced as a whole
-    SERVICE/versions/000007/         dataset/, model/, index/, converted_model/, gate/, and version.json, written last
+    SERVICE/versions/000007/         dataset/, data_check/, model/, index/, converted_model/, gate/, and version.json, last
     SERVICE/item_tables.json         {"version": 3}: the tables of items that count now, replaced as a whole
     SERVICE/item_tables/000003.parquet
     SERVICE/refused/DIGEST/          model/, converted_model/, gate/ of a candidate that did not pass, and version.json
@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -243,6 +244,26 @@ class Shelf:
         logger.info("version %d is in service instead of %d", target, pointer.version)
         return found
 
+    def withdraw(self, version: int) -> int | None:
+        """Takes a version that does not work for its readers out of service and removes it.
+
+        Returns:
+            The version before, which is in service again; None: there is none, and nothing is.
+
+        Raises:
+            ArtifactError: another version is in service, or another process is publishing.
+        """
+        with self._changing():
+            pointer = self.pointer()
+            if pointer is None or pointer.version != version:
+                raise ArtifactError(f"version {version} is not in service in {self.store.root} any more; look at `nann health`")
+            if pointer.before:
+                self._switch(Pointer(pointer.before[0], pointer.before[1:], pointer.last))
+            else:
+                self.store.remove(POINTER_NAME)
+            self._remove(directory_of(version))
+        return pointer.before[0] if pointer.before else None
+
     def _refusal(self, name: str) -> int:
         place = f"refused/{name}/{VERSION_NAME}"
         text = self.store.read(place)
@@ -262,7 +283,7 @@ class Shelf:
         for part, artifact in artifacts.items():
             self.store.put_tree(artifact.path, f"{name}/{part}")
         self.store.sync(name)
-        self.store.write(f"{name}/{VERSION_NAME}", json_text(description))
+        self.store.write(f"{name}/{VERSION_NAME}", json_text({**description, "time": int(time.time())}))
         self.store.remove(f"{name}/{UNFINISHED_NAME}")
 
     def _remove(self, name: str) -> None:

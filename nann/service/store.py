@@ -138,6 +138,11 @@ class Store:
         sync_tree(target.parent)
         sync_directory(target.parent.parent)
 
+    def get_file(self, name: str, target: Path) -> None:
+        """Copies a file of the store to a local one."""
+        with _told(self.place(name)):
+            tf.io.gfile.copy(self.place(name), str(target), overwrite=True)
+
     def get_tree(self, name: str, target: Path) -> None:
         """Copies a directory of the store to a local one."""
         root = self.place(name)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nann.artifacts import open_artifact
 from nann.contents import opening
 from nann.errors import ArtifactError
-from nann.export import SavedRetrieval, load_table, served_inputs
+from nann.export import SavedRetrieval, load_table, served_inputs, unknown_inputs
 from nann.export.filter_graph import SET_TABLES
 from nann.export.load import read_saved_meta
 from nann.export.retrieval_graph import SAVED_MODELS
@@ -176,3 +176,13 @@ def form_of(directory: Path) -> str:
     if any(op.startswith(("Nann>BeamSearch", "Nann>FilteredSearch")) for op in ops):
         return "fused"
     return "native" if any(op.startswith("Nann>") for op in ops) else "portable"
+
+
+def warm_up(model: OpenedModel, users: int) -> None:
+    """Asks for so many users in one call, by ids that no item has and by rows, so that no request pays for tracing and allocation."""
+    rows = np.arange(1, min(model.num_items, 50) + 1, dtype=np.int64)
+    ids = np.full((users, len(rows)), model.no_item, object if isinstance(model.no_item, bytes) else np.int64)
+    unknown = unknown_inputs(model.inputs, ids.shape)
+    model.retrieval.run("by_catalogue_id", item_ids=ids, **unknown)
+    histories = np.tile(rows, (users, 1))
+    model.retrieval.run("serving_default", item_ids=histories, cate_ids=model.category_rows[histories], **unknown)

@@ -8,12 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from nann.errors import NannError
-from nann.export import unknown_inputs
 from nann.serving.metrics import ServerMetrics
-from nann.serving.opened import OpenedModel
+from nann.serving.opened import OpenedModel, warm_up
 from nann.serving.places import ModelPlace
 
 LONGEST_PAUSE = 300.0  # seconds between tries to load a version that failed
@@ -93,13 +90,8 @@ class VersionInService:
     def _opened(self, place: ModelPlace) -> OpenedModel:
         """A model that has answered, so that no request pays for tracing and allocation."""
         model = self._load(place)
-        rows = np.arange(1, min(model.num_items, 50) + 1, dtype=np.int64)
         for users in sorted({1, self._users}):
-            ids = np.full((users, len(rows)), model.no_item, object if isinstance(model.no_item, bytes) else np.int64)
-            unknown = unknown_inputs(model.inputs, ids.shape)
-            model.retrieval.run("by_catalogue_id", item_ids=ids, **unknown)
-            histories = np.tile(rows, (users, 1))
-            model.retrieval.run("serving_default", item_ids=histories, cate_ids=model.category_rows[histories], **unknown)
+            warm_up(model, users)
         return model
 
     def _watch(self, seconds: float) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from data_prep.json_text import write_json
 from nann.artifacts import Artifact, StepResult, open_artifact
 from nann.config import CheckDataConfig
+from nann.contents import read_json
 from nann.data_checks.compare import compared_figures
 from nann.data_checks.rules import FIGURES, check_window
 from nann.data_checks.series import SERIES_NAME, read_series, series_of
@@ -22,11 +23,13 @@ from nann.dataset import Dataset
 from nann.dataset.inputs import BEHAVIOR
 from nann.digests import sha256_files
 from nann.errors import ArtifactError
+from nann.forms import CheckVerdict
 from nann.option_types import stored_params
 from nann.reporting.data_check_page import data_check_page
 from nann.reporting.frame import write_page
 from nann.steps.opening import open_step
 
+VERDICT_NAME = "verdict.json"
 logger = logging.getLogger(__name__)
 
 
@@ -35,20 +38,20 @@ def check_data(
 ) -> StepResult:
     """Compares statistics of a window with those of the windows before it, and says whether a model may be trained on it.
 
-    A window that is out of range is no error: ``passed`` in ``verdict.json`` and in the metrics says so, and it is not taken into the
-    series that the next window is compared with.
+    ``passed`` in ``verdict.json`` and in the metrics says whether the window is in range. One that is not is not taken into the series
+    that the next window is compared with, and is an error once the artifact is written, unless ``config.on_refusal`` is "report".
 
     Args:
         dataset: artifact of `convert`, the window.
-        data_check: directory to write: ``statistics.json``, ``verdict.json`` (``passed``, ``refused``: figures out of range, ``checks``),
-            ``series.json`` (the windows for the next check), ``report.html``.
+        data_check: directory to write: ``statistics.json``, ``verdict.json`` (``passed``, ``refused``: figures out of range, ``refusals``:
+            a sentence for each, ``checks``), ``series.json`` (the windows for the next check), ``report.html``.
         config: the limits.
         earlier: what checks of earlier windows wrote, or their ``series.json``; without any only absolute bounds hold.
         overwrite: replace a differing artifact.
 
     Raises:
-        ArtifactError: the dataset or what is said to be earlier is unusable, ``config.accept`` names no figure, or ``data_check`` holds
-            something else.
+        ArtifactError: the window is refused; the dataset or what is said to be earlier is unusable, ``config.accept`` names no figure, or
+            ``data_check`` holds something else.
     """
     for name in config.accept:
         if name not in FIGURES:
@@ -56,7 +59,7 @@ def check_data(
     files = [path / SERIES_NAME if path.is_dir() else path for path in earlier]
     writer = open_step("check-data", locals(), more_inputs=_made_from(earlier))
     if writer.is_current:
-        return writer.current()
+        return _ended(writer.current(), config)
     digest = writer.artifacts["dataset"].digest
     before = read_series(files, besides=digest)
     statistics = {"dataset": digest, **window_statistics(read_window(dataset))}
@@ -66,13 +69,14 @@ def check_data(
     verdict: dict[str, Any] = {
         "passed": not refused,
         "refused": refused,
+        "refusals": [check.told() for check in checks if not check.passed and not check.accepted],
         "windows_before": len(before),
         "compared": len(before) >= config.min_windows,
         "checks": [check.as_dict() for check in checks],
     }
     with writer as directory:
         write_json(directory / "statistics.json", {name: value for name, value in statistics.items() if name != "sketches"})
-        write_json(directory / "verdict.json", verdict)
+        write_json(directory / VERDICT_NAME, verdict)
         write_json(directory / SERIES_NAME, series_of(before if refused else [*before, statistics], config.keep))
         write_page(directory, data_check_page(verdict, statistics, before), writer.artifacts, {"check-data": stored_params(config)})
         writer.metrics.update({"passed": int(not refused), "refused": ", ".join(refused), "windows_before": len(before)})
@@ -80,7 +84,19 @@ def check_data(
     for check in checks:
         if not check.passed:
             logger.warning("%s: %s", "accepted" if check.accepted else "REFUSED", check.told())
-    return writer.result()
+    return _ended(writer.result(), config)
+
+
+def _ended(result: StepResult, config: CheckDataConfig) -> StepResult:
+    """The result, unless the window is refused and that ends the step."""
+    if result.metrics["passed"] or config.on_refusal == "report":
+        return result
+    refusals = read_json(result.path / VERDICT_NAME, CheckVerdict, "a verdict", step="check-data")["refusals"]
+    raise ArtifactError(
+        f"the window is refused: {'; '.join(refusals)}; see {result.path / 'report.html'}. "
+        "What is known and meant to be so passes with --accept and the names in brackets (in a pipeline with --overwrite and "
+        "--set check-data.accept=NAME,...)"
+    )
 
 
 def _made_from(earlier: Sequence[Path]) -> dict[str, Artifact | str]:

@@ -1,10 +1,10 @@
-"""Step `gate`: a candidate against the model in service, on the same users."""
+"""Step `gate`: a candidate against the models that are and were in service and the simple methods, on the same users."""
 
 from __future__ import annotations
 
 import logging
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +13,39 @@ from numpy.typing import NDArray
 
 from data_prep.json_text import write_json
 from nann.artifacts import StepResult, open_artifact
-from nann.config import GateConfig
+from nann.config import EvaluateConfig, GateConfig
 from nann.dataset import Dataset, Samples, load_items
 from nann.errors import ArtifactError
 from nann.evaluation import metrics as m
+from nann.evaluation.best_baseline import best_names
+from nann.evaluation.contestants import USERS_SEED, Contestant, contestant, measure
 from nann.evaluation.gate import check_candidate
-from nann.evaluation.lists import chosen_users, collect_lists
-from nann.evaluation.scan import exact_scan, exported_graph
-from nann.export import ConvertedModel, ExportedRetrieval
+from nann.evaluation.simple_methods import Known, simple_lists
+from nann.export import ConvertedModel, ExportedRetrieval, load_table
+from nann.export.retrieval_graph import SAVED_MODELS
 from nann.option_types import stored_params
 from nann.reporting.frame import write_page
 from nann.reporting.gate_page import gate_page
-from nann.steps.in_service import read_version
+from nann.serving.opened import OpenedModel
+from nann.serving.places import ModelPlace
+from nann.steps.in_service import earlier_versions, read_version
 from nann.steps.opening import open_step
 
 logger = logging.getLogger(__name__)
-USERS_SEED = 1
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """An exported model and the users as it sees them.
-
-    Attributes:
-        model: of `rewrite`.
-        histories: [S, L] int64 item rows; those the model does not know are left out.
-        category_rows: [N + 1] int32 category row by item row.
-        inputs: by name [S, *] int64 what else the model reads, of the history moved as its items.
-    """
-
-    model: ConvertedModel
-    histories: NDArray[np.int64]
-    category_rows: NDArray[np.int32]
-    inputs: dict[str, NDArray[np.int64]]
+SPLIT = "validate"  # test users choose nothing
 
 
 def gate(*, converted_model: Path, dataset: Path, in_service: Path, gate: Path, config: GateConfig, overwrite: bool = False) -> StepResult:
-    """Measures a candidate and the model in service on the same users and says whether the candidate may take its place.
+    """Measures a candidate, what is in service and the versions before it on the same users; says whether the candidate may take its place.
 
-    Both answer for held-out users of the candidate's dataset. The model in service does not know items that are new in it: they are left
-    out of the histories it is asked with, and targets among them it misses, as it does in service. Latencies are taken in turns.
+    All answer for validation users of the candidate's dataset. Earlier models do not know items that are new in it: they are left out of
+    the histories these are asked with, and targets among them they miss, as they do in service. Latencies are taken in turns.
 
     Args:
         converted_model: artifact of `rewrite`, the candidate.
         dataset: the artifact of `convert` the candidate was trained on; converted with ``--base`` of the one in service.
         in_service: artifact of `in-service`.
-        gate: directory to write: ``gate.json`` (``passed``, ``checks``, the figures of both, ``version_in_service``), ``report.html``.
+        gate: directory to write: ``gate.json`` (``passed``, ``checks``, figures of all models, ``version_in_service``), ``report.html``.
         config: the bounds.
         overwrite: replace a differing artifact.
 
@@ -72,38 +59,43 @@ def gate(*, converted_model: Path, dataset: Path, in_service: Path, gate: Path, 
     if version is not None:
         _require_continuation(in_service / "dataset", dataset)
         models["in_service"] = in_service / "converted_model"
-    for model in models.values():
-        if (top_k := int(open_artifact(model, step="rewrite").params["top_k"])) < config.k:
-            raise ArtifactError(f"{model} returns {top_k} items, but the gate asks for K = {config.k}; give --k up to {top_k}")
+        models |= {f"version {number}": path for number, path in earlier_versions(in_service).items()}
+    for name, model in models.items():
+        with _remedy_of_earlier(name):
+            _require_width(model, config.k)
     if writer.is_current:
         return writer.current()
+    data = Dataset(dataset)
     exported = {name: ConvertedModel(model, allow_own_models=config.allow_own_models) for name, model in models.items()}
-    asked = tuple(dict.fromkeys(name for model in exported.values() for name in model.inputs))
-    samples = Dataset(dataset).samples(config.split, inputs=asked)
+    samples = data.samples(SPLIT, inputs=tuple(dict.fromkeys(name for model in exported.values() for name in model.inputs)))
     if not len(samples.targets):
-        raise ArtifactError(f"{dataset} has no {config.split} users to compare on; convert a longer window, or with --test-users")
-    samples = samples.take(chosen_users(len(samples.targets), config.max_users, seed=USERS_SEED))
-    contestants = {
-        name: _contestant(model, samples, dataset if name == "candidate" else in_service / "dataset") for name, model in exported.items()
-    }
+        raise ArtifactError(f"{dataset} has no validation users to compare on; convert a longer window, or with --validate-users")
+    samples = samples.draw(config.max_users, seed=USERS_SEED)
     with writer as directory:
-        figures = {name: _quality(name, contestant, samples.targets, config) for name, contestant in contestants.items()}
-        for name, latency in _latencies(contestants, config).items():
-            figures[name]["latency_ms"] = latency
-        checks = [check.as_dict() for check in check_candidate(figures["candidate"], figures.get("in_service"), config)]
+        contestants = {name: _contestant(name, model, samples, config) for name, model in exported.items()}
+        asked: dict[str, Any] = {"k": config.k, "batch_size": config.batch_size, "exact_users": config.exact_users}
+        measured = measure(contestants, samples.targets, **asked, requests=config.latency_requests)
+        baseline = _best_baseline(data, samples, config) if config.min_baseline_ratio else None
+        published = {name: found for name, found in measured.items() if name != "candidate"}
+        checks = [check.as_dict() for check in check_candidate(measured["candidate"], published, baseline, config)]
         result: dict[str, Any] = {
             "passed": all(check["passed"] for check in checks),
             "version_in_service": version,
+            "split": SPLIT,
             "users": len(samples.targets),
             "k": config.k,
+            "error": config.error,
             "checks": checks,
-            "figures": figures,
+            "figures": {name: found.figures() for name, found in measured.items()},
+            "best_baseline": None if baseline is None else {"name": baseline[0], "recall": float(baseline[1].mean())},
         }
         write_json(directory / "gate.json", result)
         write_page(directory, gate_page(result), writer.artifacts, {"gate": stored_params(config)})
-        writer.metrics.update({"passed": int(result["passed"]), "users": result["users"], **figures})
+        writer.metrics.update({"passed": int(result["passed"]), "users": result["users"], **result["figures"]})
     for check in checks:
-        logger.info("%s %.4g, bound %.4g: %s", check["name"], check["candidate"], check["bound"], "kept" if check["passed"] else "BROKEN")
+        against = f" against {check['against']}" if check["against"] else ""
+        told = f"{check['name']}{against} {check['candidate']:.4g}, bound {check['bound']:.4g}: {check['outcome']}"
+        (logger.info if check["passed"] else logger.warning)("%s%s", told, f", {check['detail']}" if check["detail"] else "")
     return writer.result()
 
 
@@ -117,42 +109,49 @@ def _require_continuation(earlier: Path, dataset: Path) -> None:
         )
 
 
-def _contestant(model: ConvertedModel, samples: Samples, dataset: Path) -> Contestant:
-    category_rows = load_items(dataset).category_rows
-    known = np.where(samples.histories < len(category_rows), samples.histories, 0)
-    # Zeros pad at the end only, so what is left moves up, in its order.
-    order = np.argsort(known == 0, axis=1, kind="stable")
-    inputs = {
-        name: np.take_along_axis(samples.inputs[name], order, axis=1) if entry["side"] == "history" else samples.inputs[name]
-        for name, entry in model.inputs.items()
-    }
-    return Contestant(model, np.take_along_axis(known, order, axis=1).astype(np.int64), category_rows, inputs)
+def _require_width(model: Path, k: int) -> None:
+    if (top_k := int(open_artifact(model, step="rewrite").params["top_k"])) < k:
+        raise ArtifactError(f"{model} returns {top_k} items, but the gate asks for K = {k}; give --k up to {top_k}")
 
 
-def _quality(name: str, contestant: Contestant, targets: NDArray[np.int32], config: GateConfig) -> dict[str, float]:
-    model = contestant.model
-    scan = exact_scan(model.scorer, model.corpus[0], top_k=config.k, memory=model.memory)
-    common: dict[str, Any] = {"width": config.k, "batch_size": config.batch_size, "inputs": contestant.inputs}
-    users = (contestant.histories, contestant.category_rows)
-    found = collect_lists(exported_graph(model.open(config.graph)), *users, **common, label=f"{name}, exported graph")
-    exact = collect_lists(scan, *users, **common, label=f"{name}, exact scan")
-    recall = m.recall(found.item_rows, targets[:, np.newaxis], config.k)
-    coverage = m.coverage(found.item_rows, exact.item_rows, config.k)
-    return {"recall": float(recall.mean()), "recall_standard_error": m.standard_error(recall), "coverage": float(coverage.mean())}
+@contextmanager
+def _remedy_of_earlier(name: str) -> Iterator[None]:
+    """Says what to do about a version that was in service before and cannot be compared with."""
+    try:
+        yield
+    except ArtifactError as error:
+        if name in ("candidate", "in_service"):
+            raise
+        raise ArtifactError(
+            f"{name}, which was in service before, cannot be compared with: {error}. Or leave earlier versions out with `nann in-service "
+            "--earlier 0` (in a pipeline --overwrite --set in-service.earlier=0)"
+        ) from error
 
 
-def _latencies(contestants: dict[str, Contestant], config: GateConfig) -> dict[str, float]:
-    """Median milliseconds of one user's call, the models taking turns so that both meet the same machine."""
-    graphs: dict[str, ExportedRetrieval] = {name: one.model.open(config.graph) for name, one in contestants.items()}
-    taken: dict[str, list[float]] = {name: [] for name in graphs}
-    for number in range(-1, config.latency_requests):  # the first call of a graph prepares it and is not counted
-        for name, graph in graphs.items():
-            one = contestants[name]
-            user = [number % len(one.histories)]
-            history, inputs = one.histories[user], {key: values[user] for key, values in one.inputs.items()}
-            categories = one.category_rows[history].astype(np.int64)
-            begin = time.perf_counter()
-            graph.run("serving_default", item_ids=history, cate_ids=categories, **inputs)
-            if number >= 0:
-                taken[name].append(1000 * (time.perf_counter() - begin))
-    return {name: float(np.median(values)) for name, values in taken.items()}
+def _contestant(name: str, model: ConvertedModel, samples: Samples, config: GateConfig) -> Contestant:
+    with _remedy_of_earlier(name):
+        graph, size_bytes = _open_graph(model, config)
+        return contestant(model, graph, size_bytes, samples, load_table(model.path / "0", "item_categories"))
+
+
+def _open_graph(model: ConvertedModel, config: GateConfig) -> tuple[ExportedRetrieval, int]:
+    """The form to ask and its size in bytes."""
+    if config.graph == "served":
+        opened = OpenedModel(ModelPlace(model.path), allow_own_models=config.allow_own_models)
+        return opened.retrieval, _bytes_below(opened.directory)
+    place = model.path / SAVED_MODELS[config.graph] if config.graph in SAVED_MODELS else model.path
+    return model.open(config.graph), _bytes_below(place)
+
+
+def _bytes_below(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def _best_baseline(data: Dataset, samples: Samples, config: GateConfig) -> tuple[str, NDArray[np.float64]] | None:
+    """Name of the simple method of the highest recall on these users, which flatters it, and its hits."""
+    defaults = EvaluateConfig.model_validate({})
+    known = Known.of(data, data.items(), defaults)
+    lists = simple_lists(known, samples.draw(defaults.tune_users, seed=USERS_SEED), samples, [config.k]).lists
+    hits = {name: m.recall(rows, samples.targets[:, np.newaxis], config.k) for name, rows in lists.items()}
+    names = best_names({name: {f"recall@{config.k}": float(found.mean())} for name, found in hits.items()}, [config.k])
+    return (names[config.k], hits[names[config.k]]) if names else None

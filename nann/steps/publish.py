@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.json_text import write_json
-from nann.artifacts import StepResult
+from nann.artifacts import Artifact, StepResult
 from nann.config import PublishConfig
 from nann.contents import read_json
-from nann.export import load_table
+from nann.dataset import Dataset
+from nann.errors import ArtifactError
+from nann.export import ConvertedModel, load_table
 from nann.forms import Verdict
 from nann.item_tables import ItemTables, read_item_tables
+from nann.option_types import stored_params
 from nann.service.shelf import Shelf
+from nann.service.smoke import SmokeTest
 from nann.serving.places import version_in_service
 from nann.steps.opening import open_step
 
@@ -26,6 +30,7 @@ def publish(
     *,
     service: str,
     gate: Path,
+    data_check: Path,
     dataset: Path,
     model: Path,
     index: Path,
@@ -34,11 +39,13 @@ def publish(
     config: PublishConfig,
     overwrite: bool = False,
 ) -> StepResult:
-    """Switches the service to a candidate, or keeps it among the refused. Killed at any point, it ends the same when it is run again.
+    """Switches the service to a candidate and looks at it as its readers do, or keeps it among the refused. Killed at any point, it ends
+    the same when it is run again.
 
     Args:
         service: directory or URL of the service.
         gate: artifact of `gate`, about ``converted_model``.
+        data_check: artifact of `check-data`, about ``dataset``: the series of windows that the next one is compared with.
         dataset: the artifact of `convert` the model was trained on.
         model: artifact of `train`.
         index: artifact of `build-index`, which `add-items` inserts into.
@@ -49,10 +56,11 @@ def publish(
 
     Raises:
         ArtifactError: there is no service, the inputs are not of one run, another version than the one compared with is in service,
-            another process is publishing, or ``publication`` holds something else.
+            another process is publishing, the version did not work for its readers and was withdrawn, or ``publication`` holds something
+            else.
     """
     shelf = Shelf(service).require(create=config.create)
-    writer = open_step("publish", locals(), params=config.model_dump(exclude={"create"}))
+    writer = open_step("publish", locals(), params=stored_params(config, "create"))
     if writer.is_current:
         return writer.current()
     verdict = read_json(gate / "gate.json", Verdict, "the verdict of a gate", step="gate")
@@ -60,15 +68,41 @@ def publish(
     with writer as directory:
         found: dict[str, object] = {"published": verdict["passed"], "version": None, "refused": None}
         if verdict["passed"]:
-            found["version"] = shelf.publish(artifacts, expected=verdict["version_in_service"], keep=config.keep)
-            logger.info("version %s is in service", found["version"])
+            found["version"] = _publish(shelf, artifacts, verdict["version_in_service"], config)
+            logger.info("version %d is in service", found["version"])
         else:
-            kept = {name: artifact for name, artifact in artifacts.items() if name not in ("dataset", "index")}
+            kept = {name: artifact for name, artifact in artifacts.items() if name not in ("data_check", "dataset", "index")}
             found["refused"] = shelf.refuse(kept, keep=config.keep)
             logger.warning("the candidate did not pass the gate; it is kept in %s", shelf.store.place(str(found["refused"])))
         write_json(directory / "publication.json", found)
         writer.metrics.update({"published": int(verdict["passed"]), "version": found["version"] or 0})
     return writer.result()
+
+
+def _publish(shelf: Shelf, artifacts: dict[str, Artifact], expected: int | None, config: PublishConfig) -> int:
+    """The number of the version in service after it; one that does not answer its readers as the candidate did is withdrawn.
+
+    Raises:
+        ArtifactError: so it was, or as `Shelf.publish`.
+    """
+    if not config.smoke_users:
+        return shelf.publish(artifacts, expected=expected, keep=config.keep)
+    candidate, allow = artifacts["converted_model"].path, config.allow_own_models
+    asked = tuple(ConvertedModel(candidate, allow_own_models=allow).inputs)
+    samples = Dataset(artifacts["dataset"].path).samples("validate", inputs=asked).draw(config.smoke_users, seed=1)
+    test = SmokeTest(candidate, samples, allow_own_models=allow)
+    version = shelf.publish(artifacts, expected=expected, keep=config.keep)
+    try:
+        test.look_at(shelf, version)
+    except Exception as error:  # whatever a reader meets, the version must not stay
+        before = shelf.withdraw(version)
+        stays = "nothing" if before is None else f"version {before}"
+        raise ArtifactError(
+            f"version {version} was published and does not work for its readers: {' '.join(str(error).split())}. It was withdrawn, {stays} "
+            f"is in service in {shelf.store.root}; see to the storage and publish again"
+        ) from error
+    logger.info("version %d answers %d users as the candidate does", version, len(samples.targets))
+    return version
 
 
 def publish_item_tables(*, service: str, item_tables: Path, config: PublishConfig) -> str:

@@ -57,7 +57,8 @@ class Step:
         dry_run: help of the option ``--dry-run``; "": there is none. Its module then has a function ``dry_run``, which returns a text.
         instead: an option with which its command calls another function of its module, STEP_ARGUMENT, for a text; None: none.
         class_option: option of its config that may name a class as MODULE:CLASS; the option of what it writes takes this, too. "": none.
-        continues: pairs of an option, of its config or its own, and the artifact of the version in service that it gets in retraining.
+        continues: pairs of an option, of its config or its own, and the artifact of the version in service that it gets in retraining,
+            where the version has one.
         workers: several machines may share its work; the component for this is ``components/NAME_workers.py``.
         cached: its outcome depends on its inputs alone, so that kfp may take it from an earlier run.
         after: names of the steps a DAG runs before it although it reads nothing of them.
@@ -167,6 +168,8 @@ CHECK_DATA = Step(
     reads=("dataset",),
     writes="data_check",
     options=(EARLIER,),
+    continues=(("earlier", "data_check"),),
+    cached=False,  # seconds; and a version may come into service again with another series of windows
     figures=("passed", "refused", "windows_before"),
 )
 TRAIN = Step(
@@ -180,6 +183,7 @@ TRAIN = Step(
     class_option="scorer",
     continues=(("warm_start", "model"),),
     workers=True,
+    after=("check-data",),  # which fails where a window is not to be trained on
     figures=("loss", "recall_all@200", "steps", "samples"),
 )
 EXTRACT = Step(
@@ -275,7 +279,7 @@ PUBLISH = Step(
     "publish",
     "Put a candidate that passed the gate in service; keep one that did not, with its report.",
     config="nann.config:PublishConfig",
-    reads=("gate", "dataset", "model", "index", "converted_model"),
+    reads=("gate", "data_check", "dataset", "model", "index", "converted_model"),
     writes="publication",
     options=(SERVICE,),
     instead=Option(
@@ -308,7 +312,7 @@ STEPS: tuple[Step, ...] = (
 )
 # The DAGs: a step reads what steps before it write.
 TRAINING_STEPS: tuple[Step, ...] = (CONVERT, TRAIN, EXTRACT, BUILD_INDEX, REWRITE, EVALUATE, BENCHMARK, REPORT)
-RETRAINING_STEPS: tuple[Step, ...] = (IN_SERVICE, *TRAINING_STEPS[:-1], GATE, PUBLISH, REPORT)
+RETRAINING_STEPS: tuple[Step, ...] = (IN_SERVICE, CONVERT, CHECK_DATA, *TRAINING_STEPS[1:-1], GATE, PUBLISH, REPORT)
 STEPS_OF: dict[str, tuple[Step, ...]] = {"training": TRAINING_STEPS, "retraining": RETRAINING_STEPS}
 NAMES_OF: dict[str, tuple[str, ...]] = {name: tuple(step.name for step in steps) for name, steps in STEPS_OF.items()}
 

@@ -12,7 +12,7 @@ import numpy as np
 from nann.artifacts import Artifact, ArtifactWriter, open_artifact
 from nann.service.shelf import Shelf, directory_of
 
-PARTS = {"dataset": "convert", "model": "train", "converted_model": "rewrite", "gate": "gate"}
+PARTS = {"dataset": "convert", "data_check": "check-data", "model": "train", "converted_model": "rewrite", "gate": "gate"}
 
 
 def make(path: Path, step: str, files: dict[str, bytes], inputs: dict[str, Artifact] | None = None, **params: object) -> Artifact:
@@ -29,13 +29,26 @@ def make_candidate(run: Path, name: str, in_service: int | None, *, passed: bool
     files["model"]["deep/weights.bin"] = name.encode() * 1000
     files["gate"] = {"gate.json": json.dumps(verdict).encode(), "report.html": b"<html></html>"}
     dataset = make(run / "dataset", "convert", files["dataset"], name=name)
+    make(run / "data_check", "check-data", files["data_check"], {"dataset": dataset})
     model = make(run / "model", "train", files["model"], {"dataset": dataset}, name=name)
     converted = make(run / "converted_model", "rewrite", files["converted_model"], {"model": model, "dataset": dataset}, top_k=1)
     make(run / "gate", "gate", files["gate"], {"converted_model": converted, "dataset": dataset})
 
 
 def publish(root: Path, name: str, *more: str) -> list[str]:
-    return ["publish", "--service", str(root / "service"), "--output-root", str(root / name), "--keep", "2", "--quiet", *more]
+    return [
+        "publish",
+        "--service",
+        str(root / "service"),
+        "--output-root",
+        str(root / name),
+        "--keep",
+        "2",
+        "--smoke-users",
+        "0",
+        "--quiet",
+        *more,
+    ]
 
 
 def candidates(root: Path, run: Callable[[Sequence[str]], int], published: int, *, last_passes: bool = True) -> None:

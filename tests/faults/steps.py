@@ -24,11 +24,14 @@ train: {emb_dim: 4, batch_size: 64, num_neg: 8, max_steps: 4, keep: last, xla: f
 rewrite: {ef: [50, 10], rounds: [2, 1], top_k: 50}
 evaluate: {ks: [20, 50], curve_users: 0}
 benchmark: {warmup_seconds: 0, duration_seconds: 0.2}
-gate: {k: 50, max_users: 10, latency_requests: 3, min_coverage: 0}
+gate: {k: 50, max_users: 10, min_users: 5, latency_requests: 3, min_coverage: 0, min_baseline_ratio: 0}
 """
-STEPS = ("convert", "train", "extract", "build-index", "rewrite", "evaluate", "benchmark", "in-service", "gate", "publish", "report")
+STEPS = (
+    *("convert", "check-data", "train", "extract", "build-index", "rewrite", "evaluate", "benchmark"),
+    *("in-service", "gate", "publish", "report"),
+)
 OUTPUTS = {"convert": "dataset", "train": "model", "extract": "embeddings", "build-index": "index", "rewrite": "converted_model"}
-OUTPUTS |= {"evaluate": "evaluation", "in-service": "in_service", "publish": "publication"}
+OUTPUTS |= {"check-data": "data_check", "evaluate": "evaluation", "in-service": "in_service", "publish": "publication"}
 
 
 def words_of(step: str, root: Path) -> list[str]:

@@ -35,7 +35,7 @@ def test_all_commands_are_there() -> None:
         "benchmark",
         *("tune", "sweep", "seeds"),
         *("in-service", "gate", "publish", "rollback", "replay"),
-        *("infer", "report", "serve", "explain", "show", "compare", "inspect"),
+        *("infer", "report", "serve", "health", "explain", "show", "compare", "inspect"),
     ]
     assert names == [*steps, "pipeline"]
 

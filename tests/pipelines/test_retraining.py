@@ -22,7 +22,8 @@ train: {emb_dim: 4, batch_size: 64, num_neg: 8, max_steps: 12, keep: last, xla: 
 rewrite: {ef: [50, 10], rounds: [2, 1], top_k: 50}
 evaluate: {ks: [20, 50], curve_users: 0}
 benchmark: {warmup_seconds: 0, duration_seconds: 0.2}
-gate: {k: 50, max_users: 10, latency_requests: 3, min_coverage: 0, max_recall_loss: 1, max_coverage_loss: 1, max_latency_ratio: 0}
+gate: {k: 50, min_users: 5, latency_requests: 3, min_coverage: 0, min_baseline_ratio: 0, max_recall_loss: 1, max_coverage_loss: 1,
+       max_catalogue_loss: 1, max_latency_ratio: 0}
 """
 
 
@@ -34,10 +35,12 @@ def test_only_conversion_and_training_go_on_from_what_is_in_service() -> None:
     tasks = steps_dag(compiled_spec("retraining"))["tasks"]
     assert set(tasks) == {step.name for step in RETRAINING_STEPS}
     readers = {name for name, task in tasks.items() if "in_service" in task["inputs"].get("artifacts", {})}
-    assert readers == {"convert", "train", "gate"}
-    for name in ("in-service", "publish"):
+    assert readers == {"convert", "check-data", "train", "gate"}
+    for name in ("in-service", "check-data", "publish"):
         assert not tasks[name]["cachingOptions"].get("enableCache"), name
+    for name in ("in-service", "publish"):
         assert "service" in tasks[name]["inputs"]["parameters"]
+    assert "check-data" in tasks["train"]["dependentTasks"]
     assert {"evaluate", "benchmark"} <= set(tasks["gate"]["dependentTasks"])
     assert "publish" in tasks["report"]["dependentTasks"]
 
@@ -92,6 +95,10 @@ def test_two_windows_and_a_candidate_that_is_refused(tmp_path: Path) -> None:
     assert min(model.metrics[name] for name in ("items_admitted", "items_evicted")) > 0
     inputs = open_artifact(second / "dataset", step="convert").manifest["inputs"]
     assert inputs["base_dataset"] == open_artifact(first / "dataset", step="convert").digest
+    series = [json.loads((run / "data_check" / "series.json").read_text())["windows"] for run in (first, second)]
+    assert [len(windows) for windows in series] == [1, 2]
+    assert series[1][0] == series[0][0]
+    assert series[1][1]["range"][0] > series[0][0]["range"][1]
     verdict = json.loads((second / "gate" / "gate.json").read_text())
     assert verdict["version_in_service"] == 1
     assert set(verdict["figures"]) == {"candidate", "in_service"}
