@@ -88,9 +88,9 @@ def test_two_windows_and_a_candidate_that_is_refused(tmp_path: Path) -> None:
 
     second = run("second")
     model = open_artifact(second / "model", step="train")
-    assert model.metrics["earlier_steps"] == 12
-    assert model.metrics["items_added"] > 0
     before = open_artifact(first / "model", step="train").metrics
+    assert model.metrics["earlier_steps"] == before["steps"] > 0
+    assert model.metrics["items_added"] > 0
     assert model.metrics["item_rows"] == before["item_rows"] + model.metrics["items_admitted"] - model.metrics["items_evicted"]
     assert min(model.metrics[name] for name in ("items_admitted", "items_evicted")) > 0
     inputs = open_artifact(second / "dataset", step="convert").manifest["inputs"]
@@ -113,7 +113,7 @@ def test_two_windows_and_a_candidate_that_is_refused(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert Shelf(service).pointer().version == 1
     third = run("third", "gate.min_recall=1")
-    assert open_artifact(third / "model", step="train").metrics["earlier_steps"] == 12
+    assert open_artifact(third / "model", step="train").metrics["earlier_steps"] == before["steps"]
     assert Shelf(service).pointer().version == 1
     [refused] = (service / "refused").iterdir()
     assert (refused / "gate" / "report.html").is_file()
