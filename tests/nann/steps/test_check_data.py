@@ -6,6 +6,7 @@
 import itertools
 import json
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,11 @@ import pyarrow.csv
 import pytest
 from click.testing import CliRunner
 
+from nann.config import CheckDataConfig
+from nann.data_checks.compare import compared_figures
+from nann.data_checks.rules import check_window
+from nann.data_checks.statistics import WindowContents, window_statistics
+from nann.steps.check_data import read_window
 from pipelines.cli import main
 
 DAY = 86_400
@@ -390,3 +396,103 @@ def test_fifteen_days_of_clicks(shared_data, tmp_path):
         print(f"{fault.__name__:22}", ", ".join(found[fault.__name__]) or "MISSED")
     assert refused(verdicts) == [[]] * 15
     assert all(FAULTS[fault] & set(found[fault.__name__]) for fault in FAULTS)
+
+
+def contents(rows: Rows) -> WindowContents:
+    """What `read_window` finds in the dataset of a window from which no users are held out, without making one."""
+    unit = "ms" if rows.times.max() > 10**11 else "s"
+    rows = replace(rows, times=rows.times // (1000 if unit == "ms" else 1))
+    rows = rows.take(np.lexsort((rows.times, rows.users)))
+    items, place, counts = np.unique(rows.items, return_inverse=True, return_counts=True)
+    by_count = np.lexsort((items, -counts))
+    row_of = np.empty(len(items), np.int64)
+    row_of[by_count] = np.arange(1, len(items) + 1)
+    categories = np.full(len(items), -1, np.int64)
+    order = np.argsort(rows.times, kind="stable")
+    categories[place[order]] = rows.categories[order]  # the latest counts
+    used = np.unique(categories[categories >= 0])
+    category_rows = np.where(categories >= 0, np.searchsorted(used, categories) + 1, 0) if len(used) else np.zeros(len(items), int)
+    users, firsts = np.unique(rows.users, return_index=True)
+    kinds, kind_rows = np.unique(rows.kinds, return_inverse=True)
+    equal = np.unique(np.stack([rows.users, rows.items, rows.times]), axis=1).shape[1]
+    meta = {
+        **{"num_rows": len(rows.users), "num_events": len(rows.users), "num_users": len(users)},
+        **{"duplicate_events": len(rows.users) - equal, "dropped_rows": {}, "filtered_rows": {}, "notes": {}, "split_time": None},
+        **{"time_range": [int(rows.times.min()), int(rows.times.max())], "time_unit": unit, "test_min_length": 3},
+        **{"num_users_per_split": {"train": len(users)}, "user_id_type": "int64", "item_id_type": "int64", "category_id_type": "int64"},
+    }
+    return WindowContents(
+        meta=meta,
+        item_rows=row_of[place].astype(np.int32),
+        row_splits=np.append(firsts, len(rows.users)).astype(np.int64),
+        times=rows.times,
+        kinds=kind_rows.astype(np.int32) + 1,
+        kind_names=tuple(map(str, kinds)),
+        user_ids=users,
+        item_ids=np.concatenate([[0], items[by_count]]),
+        item_counts=np.concatenate([[0], counts[by_count]]),
+        category_rows=np.concatenate([[0], category_rows[by_count]]).astype(np.int32),
+        category_ids=np.concatenate([[0], np.maximum(categories[by_count], 0)]),
+    )
+
+
+def test_contents_of_rows_are_those_of_their_dataset(ordinary, tmp_path):
+    windows, _, _ = ordinary
+    log = windows[-1].write(tmp_path / "log.csv")
+    words = ["--input", log, "--output-root", tmp_path, "--shards", 1, "--behaviors", GENERATED_KINDS, "--keep-behaviors"]
+    nann("convert", *words, "--test-users", 0, "--validate-users", 0)
+    expected, found = (window_statistics(each) for each in (read_window(tmp_path / "dataset"), contents(windows[-1])))
+    assert found == expected
+
+
+SETS = 500
+
+
+def resampled(windows: list[Rows], share: float) -> tuple[Counter, dict[str, Counter]]:
+    """Verdicts on random sets of users of the windows after the third: alarms by figure without a fault, and by fault what was refused."""
+    config, rng = CheckDataConfig(), np.random.default_rng(1)
+    series: list[dict] = []
+    for rows in windows:
+        statistics = window_statistics(contents(rows))
+        statistics["figures"] |= compared_figures(statistics, series)
+        series.append(statistics)
+
+    def verdict(rows: Rows, number: int) -> set[str]:
+        statistics = window_statistics(contents(rows))
+        statistics["figures"] |= compared_figures(statistics, series[:number])
+        return {check.name for check in check_window(statistics, series[:number], config) if not check.passed}
+
+    def draw() -> tuple[Rows, int]:
+        number = int(rng.integers(3, len(windows)))
+        users = np.unique(windows[number].users)
+        return windows[number].take(np.isin(windows[number].users, users[rng.random(len(users)) < share])), number
+
+    alarms: Counter = Counter()
+    for _ in range(SETS):
+        rows, number = draw()
+        refused = verdict(rows, number)
+        alarms.update([*refused, *(["any"] if refused else [])])
+    found: dict[str, Counter] = {}
+    for fault in FAULTS:
+        found[fault.__name__] = Counter()
+        for _ in range(SETS // len(FAULTS) + 1):
+            rows, number = draw()
+            refused = verdict(fault(rows, rng), number)
+            found[fault.__name__].update([*refused, "sets", *([] if refused else ["missed"])])
+    return alarms, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("log", ["generated", "globo"])
+def test_resampled_sets_of_users(log, request, tmp_path):
+    """False alarms on 500 random sets of four fifths of a day's users, misses on as many with a fault planted, all faults alike often."""
+    windows = globo(request.getfixturevalue("shared_data")) if log == "globo" else generated(tmp_path, seed=1)
+    alarms, found = resampled(windows, share=0.8)
+    sets = sum(counts["sets"] for counts in found.values())
+    missed = sum(counts["missed"] for counts in found.values())
+    print(f"\n{log}: {alarms['any']} alarms in {SETS} sets {dict(alarms)}; {missed} of {sets} faults missed")
+    for name, counts in found.items():
+        figures = ", ".join(f"{figure} {count}" for figure, count in counts.most_common() if figure not in ("sets", "missed"))
+        print(f"| {name} | {counts['missed']} of {counts['sets']} | {figures} |")
+    assert alarms["any"] <= SETS // 20
+    assert missed <= sets // 20
