@@ -21,6 +21,7 @@ from nann.option_types import StepConfig as StepConfig
 from nann.retraining_config import CheckDataConfig as CheckDataConfig
 from nann.retraining_config import GateConfig as GateConfig
 from nann.retraining_config import InServiceConfig as InServiceConfig
+from nann.retraining_config import ItemPriorConfig as ItemPriorConfig
 from nann.retraining_config import PublishConfig as PublishConfig
 from nann.train_config import TrainConfig as TrainConfig
 from nann.train_config import is_class_reference as is_class_reference

@@ -30,6 +30,7 @@ def stored_params(config: BaseModel, *more: str) -> dict[str, Any]:
 
 Count = Annotated[int, Field(ge=1)]  # elements of lists
 NotNegative = Annotated[int, Field(ge=0)]
+NotNegativeNumber = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Hours = Annotated[float, Field(gt=0)]
 

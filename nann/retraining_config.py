@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nann.option_types import GRAPH_FORMS, OpensModels, StepConfig
+from nann.option_types import GRAPH_FORMS, NotNegativeNumber, OpensModels, StepConfig
 
 _CREATE = "make the service where there is none; it changes nothing where there is one"
 
@@ -119,3 +119,16 @@ class PublishConfig(OpensModels):
     smoke_users: int = Field(
         20, ge=0, description="users for whom the published version must answer as the candidate does, else it is withdrawn; 0: do not ask"
     )
+
+
+class ItemPriorConfig(OpensModels):
+    """Options of `nann item-prior`."""
+
+    window_hours: float = Field(24, gt=0, description="length of the window that shares are foreseen for, and learned from")
+    strengths: tuple[NotNegativeNumber, ...] = Field(
+        (0.125, 0.25, 0.5, 1.0, 2.0), min_length=1, description="multiples of the log share to choose from; 0, no prior, is always tried"
+    )
+    k: int = Field(50, ge=1, description="list length K of the recall that is chosen by")
+    max_users: int = Field(1000, ge=1, description="validation users asked at most")
+    batch_size: int = Field(16, ge=1, description="users per call")
+    error: float = Field(0.05, gt=0, lt=0.5, description="probability that a prior which helps nobody is taken")

@@ -86,6 +86,18 @@ def load_replay_log(dataset: Path) -> ReplayLog:
     return number_by_time(histories.item_rows, histories.times, np.diff(histories.row_splits), load_items(dataset).category_rows)
 
 
+def rows_by_time(
+    rows: npt.NDArray[np.integer], times: npt.NDArray[np.int64], count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Item rows [n] in the order of their first events, of those below ``count`` that have one, and the times [n] of these."""
+    never = np.iinfo(np.int64).max
+    first = np.full(count, never)
+    np.minimum.at(first, rows, times)
+    order = np.argsort(first, kind="stable")  # entry 0, which never occurs, is last, with items without any event
+    order = order[first[order] < never]
+    return order, first[order]
+
+
 def number_by_time(
     rows: npt.NDArray[np.integer], times: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], category_rows: npt.NDArray[np.int32]
 ) -> ReplayLog:
@@ -97,11 +109,7 @@ def number_by_time(
         lengths: [U] events per user.
         category_rows: [N + 1] category row by item row.
     """
-    never = np.iinfo(np.int64).max
-    first = np.full(len(category_rows), never)
-    np.minimum.at(first, rows, times)
-    order = np.argsort(first, kind="stable")  # entry 0, which never occurs, is last, with items without any event
-    order = order[first[order] < never]
+    order, first_times = rows_by_time(rows, times, len(category_rows))
     new_row = np.zeros(len(category_rows), np.int32)
     new_row[order] = np.arange(1, len(order) + 1, dtype=np.int32)
     old_categories = category_rows[order]
@@ -114,7 +122,7 @@ def number_by_time(
         times=np.asarray(times, np.int64),
         starts=np.repeat(row_splits[:-1], lengths),
         users=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
-        first_times=np.concatenate([[never], first[order]]),
+        first_times=np.concatenate([[np.iinfo(np.int64).max], first_times]),
         category_rows=np.concatenate([np.zeros(1, np.int32), new_category[old_categories]]),
     )
 

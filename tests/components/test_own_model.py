@@ -222,11 +222,11 @@ def test_a_teacher_is_imported_when_it_is_the_class_named_or_allowed(beside: Pat
 
 def test_a_training_that_names_a_class_lets_the_other_steps_of_its_command_line_open_it() -> None:
     named = resolve_configs(None, ("train.scorer=my_package.module:MyModel",))
-    steps = ("extract", "rewrite", "evaluate", "benchmark", "tune", "gate", "publish", "infer")
+    steps = ("extract", "rewrite", "evaluate", "benchmark", "tune", "gate", "publish", "item-prior", "infer")
     assert all(named[step].allow_own_models for step in steps)
     assert not any(resolve_configs(None, ())[step].allow_own_models for step in ("train", *steps))
 
 
-@pytest.mark.parametrize("step", ["train", "extract", "rewrite", "evaluate", "benchmark", "tune", "gate", "publish", "infer"])
+@pytest.mark.parametrize("step", ["train", "extract", "rewrite", "evaluate", "benchmark", "tune", "gate", "publish", "item-prior", "infer"])
 def test_every_command_that_opens_models_has_the_flag(step: str) -> None:
     assert "--allow-own-models" in nann(step, "--help").output

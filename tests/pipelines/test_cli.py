@@ -34,7 +34,7 @@ def test_all_commands_are_there() -> None:
         "evaluate",
         "benchmark",
         *("tune", "sweep", "seeds"),
-        *("in-service", "gate", "publish", "rollback", "replay"),
+        *("in-service", "gate", "publish", "item-prior", "rollback", "replay"),
         *("infer", "report", "serve", "health", "explain", "show", "compare", "inspect"),
     ]
     assert names == [*steps, "pipeline"]

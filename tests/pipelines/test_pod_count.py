@@ -15,7 +15,7 @@ from pipelines.workflow import count_pods
     ("dag", "count"),
     [
         ("training", PodCount(executors=9, drivers=9, sub_dags=2)),  # 8 steps and the exit task; the pipeline and the group of steps
-        ("retraining", PodCount(executors=13, drivers=13, sub_dags=2)),
+        ("retraining", PodCount(executors=14, drivers=14, sub_dags=2)),
     ],
 )
 def test_the_pods_of_a_run(dag: str, count: PodCount) -> None:
