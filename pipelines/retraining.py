@@ -1,8 +1,8 @@
 """The DAG of retraining: the new window goes on from what is in service, and takes its place if it is good enough.
 
-in-service, convert, check-data, train, extract, build-index, rewrite, evaluate and benchmark, gate, publish, item-prior, report. Where nothing is
-in service yet, all of the log is converted and the model trained from scratch. A window unlike those before it ends the run. Run it
-here with `nann pipeline run --pipeline retraining --service DIR`, there by a schedule (`nann pipeline schedule daily-retraining`).
+in-service, convert, check-data, train, extract, build-index, rewrite, evaluate and benchmark, gate, publish, item-prior, report. Where
+nothing is in service yet, all of the log is converted and the model trained from scratch. A window unlike those before it ends the run.
+Run it here with `nann pipeline run --pipeline retraining --service DIR`, there by a schedule (`nann pipeline schedule daily-retraining`).
 """
 
 from typing import Any
