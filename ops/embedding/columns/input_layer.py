@@ -156,7 +156,7 @@ class SequenceInput(NamedTuple):
     """What `sequence_input_layer` returns.
 
     Attributes:
-        tensor: [B, T, sum of sizes] float32, T the longest sequence.
+        tensor: [B, T, sum of sizes] float32, T the steps of the feature with most of them; zeros after an example's length.
         lengths: [B] int64.
     """
 
@@ -197,8 +197,10 @@ def sequence_input_layer(
             outputs.append(tf.reshape(tensor, tf.concat([tf.shape(tensor)[:2], [shape.num_elements()]], axis=0)))
             lengths.append(tf.cast(length, tf.int64))
         checks = [tf.debugging.assert_equal(length, lengths[0], "the columns' sequences differ in length") for length in lengths[1:]]
+        steps = tf.reduce_max([tf.shape(output)[1] for output in outputs])
+        padded = [tf.pad(output, [[0, 0], [0, steps - tf.shape(output)[1]], [0, 0]]) for output in outputs]
         with tf.control_dependencies([check for check in checks if check is not None]):
-            return SequenceInput(tf.concat(outputs, axis=2), tf.identity(lengths[0]))
+            return SequenceInput(tf.concat(padded, axis=2), tf.identity(lengths[0]))
 
 
 def _make_sequence(column: Any, call: Call) -> tuple[Any, tf.Tensor]:

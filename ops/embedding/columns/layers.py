@@ -9,12 +9,12 @@ import tensorflow as tf
 from tensorflow.python.feature_column import feature_column as fc_v1
 from tensorflow.python.trackable.base import no_automatic_dependency_tracking
 
-from ops.embedding.columns.categorical import Features
+from ops.embedding.columns.categorical import Features, growing
 from ops.embedding.columns.embedding import EmbeddingColumn, fusion_version
 from ops.embedding.columns.input_layer import check_masks, checked_columns, collections_of, dense_tensor
 from ops.embedding.columns.linear_model import Weights, linear_call, weighted_sum
 from ops.embedding.columns.lookups import Call
-from ops.embedding.columns.tables import GrowingTable, eager_outside, parts_of
+from ops.embedding.columns.tables import GrowingTable, StaticTable, eager_outside, parts_of
 
 
 class _Layer(tf.Module):
@@ -33,32 +33,33 @@ class _Layer(tf.Module):
             for number, table in enumerate(self._tables()):
                 self._track_trackable(table, name=f"table_{number}")
 
+    def _growing(self) -> list[GrowingTable]:
+        """The growing tables of the columns."""
+        columns = [column for column in self._columns if isinstance(column, EmbeddingColumn)]
+        return [column.table for column in columns if isinstance(column.table, GrowingTable)]
+
     @no_automatic_dependency_tracking
     def _set_columns(self, columns: list[Any]) -> None:
         self._columns = columns
 
     def _call(self, *arguments: Any) -> tf.Tensor:
+        self._tables()  # those that grow must not be made within a template
         # A template of eager mode keeps the scope of its second call, and in it the function that was traced then.
         self._template._variable_scope_context_manager = None
         return self._template(*arguments)
 
     def _tables(self) -> list[Any]:
-        """The tables of embedding columns in eager mode, each once: variables and `EmbeddingVariable`s."""
-        tables: dict[int, Any] = {}
-        for column in self._columns:
-            if not isinstance(column, EmbeddingColumn):
-                continue
-            found = column.table.variables() if isinstance(column.table, GrowingTable) else (column.table.variable(),)
-            tables.update({id(table): table for table in found if table is not None})
-        return list(tables.values())
+        """The tables that do not belong to the template, each once: growing ones, and in eager mode those of embedding columns."""
+        found = [table for grown in self._growing() for table in grown.variables()]
+        if eager_outside():
+            own = [column.table for column in self._columns if isinstance(column, EmbeddingColumn)]
+            found += [table.variable() for table in own if isinstance(table, StaticTable)]
+        return list({id(table): table for table in found if table is not None}.values())
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
         """All variables so far."""
-        own = list(self._template.variables)
-        if eager_outside():
-            own += [variable for table in self._tables() for variable in parts_of(table)]
-        return tuple(own)
+        return (*self._template.variables, *(variable for table in self._tables() for variable in parts_of(table)))
 
     @property
     def trainable_variables(self) -> tuple[tf.Variable, ...]:
@@ -121,6 +122,9 @@ class LinearModel(_Layer):
     ) -> None:
         columns = checked_columns(feature_columns, "LinearModel", fc_v1._DenseColumn, fc_v1._CategoricalColumn)
         self._set_weights(Weights(units, sparse_combiner, fusion_version(do_fusion) is not None))
+        for column in columns:
+            if growing(column) is not None:
+                self._weights.grow(column, f"{name}/{column.name}")
 
         def layer(features: Mapping[str, Any], masks: Mapping[str, Any] | None, training: bool) -> tf.Tensor:
             call = linear_call(columns, features, weight_collections, trainable, training, masks)
@@ -131,6 +135,9 @@ class LinearModel(_Layer):
     @no_automatic_dependency_tracking
     def _set_weights(self, weights: Weights) -> None:
         self._weights = weights
+
+    def _growing(self) -> list[GrowingTable]:
+        return [*super()._growing(), *self._weights.grown.values()]
 
     def __call__(
         self, features: Mapping[str, Any], *, adaptive_mask_tensors: Mapping[str, Any] | None = None, training: bool = True

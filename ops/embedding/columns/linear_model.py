@@ -121,11 +121,15 @@ class Weights:
         if grows is None:
             return ScopedTable((int(column._num_buckets), self.units), "weights")
         if column.name not in self.grown:
-            scope = _v1.get_variable_scope().name
-            self.grown[column.name] = GrowingTable(
-                grows, self.units, initializer=tf.zeros_initializer(), scope=scope, variable_name="weights"
-            )
+            self.grow(column, _v1.get_variable_scope().name)
         return self.grown[column.name]
+
+    def grow(self, column: Any, scope: str) -> None:
+        """Makes the weights of a column without a number of buckets; their variables come with the first use."""
+        grows = growing(column)
+        assert grows is not None
+        start = tf.zeros_initializer()
+        self.grown[column.name] = GrowingTable(grows, self.units, initializer=start, scope=scope, variable_name="weights")
 
 
 def weighted_sum(columns: Sequence[Any], call: Call, model: Weights, cols_to_vars: dict[Any, Any] | None = None) -> tf.Tensor:

@@ -100,12 +100,13 @@ class Lookup:
         self.variables = [*variable.tables, *([] if static is None else [static])]
         with call.after_earlier(variable):
             if static is None:
-                rows = variable.rows_like(ids, insert=call.training)
-                self.features = [Feature(variable.table, rows, weights, **self._options, partition_strategy="mod")]
+                found = variable.rows_like(ids, insert=call.training)
+                self.features = [Feature(variable.table, found, weights, **self._options, partition_strategy="mod")]
             else:
                 self._adaptive = self._adapt(variable, static, column, ids, weights, call)
                 self.features = list(self._adaptive.features)
-        call.note(variable, self.features[-1].ids)
+        rows = self.features[-1].ids
+        call.note(variable, rows.flat_values if isinstance(rows, tf.RaggedTensor) else rows.values)
 
     def _adapt(self, variable: Any, static: Any, column: CategoricalColumn, ids: Any, weights: Any, call: Call) -> AdaptiveFeature:
         options = {"weights": weights, "mask": call.masks.get(column.key), "training": call.training, **self._options}

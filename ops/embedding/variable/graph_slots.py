@@ -19,6 +19,9 @@ class GraphSlots:
 
     Attributes:
         names: of the slots so far.
+
+    Raises:
+        RuntimeError: within a `tf.variable_creator_scope`.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -26,7 +29,13 @@ class GraphSlots:
         self.names: list[str] = []
         self._lookups: list[Any] = []
         graph = tf.compat.v1.get_default_graph()
-        graph._variable_creator_stack = [*graph._variable_creator_stack, (0, self._create)]
+        stack = graph._variable_creator_stack
+        if any(not isinstance(getattr(creator, "__self__", None), GraphSlots) for _, creator in stack):
+            raise RuntimeError(
+                "an EmbeddingVariable of a TF1 graph cannot be made within a variable_creator_scope or a template, whose end would make it "
+                "forget its optimizer's slots; make it before: a column's by column.variable()"
+            )
+        graph._variable_creator_stack = [*stack, (0, self._create)]
 
     def grown_by(self, lookup: tf.Operation) -> None:
         """Takes note of a lookup, which grows the slots it is told of by the attribute ``slot_names``."""
