@@ -96,7 +96,7 @@ class Lookup:
         self._grow(column, table, ids, weights, call)
 
     def _grow(self, column: CategoricalColumn, table: GrowingTable, ids: Any, weights: Any, call: Call) -> None:
-        variable, static = table.variables()
+        variable, static = table.variables(tf.compat.v1.get_variable_scope().name)
         self.variables = [*variable.tables, *([] if static is None else [static])]
         with call.after_earlier(variable):
             if static is None:

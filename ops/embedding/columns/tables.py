@@ -142,19 +142,23 @@ class GrowingTable:
         variable_name: str = "embedding_weights",
     ) -> None:
         self._column, self._dimension, self._initializer = column, dimension, initializer_of(initializer)
-        self.trainable, self._name = trainable, f"{scope}/{variable_name}"
+        self.trainable, self._scope, self._name = trainable, scope, variable_name
         self._made: Any = weakref.WeakKeyDictionary()
 
-    def variables(self) -> tuple[EmbeddingVariable, tf.Variable | None]:
-        """The growing and the static table; the same for all of eager mode, and for all of one TF1 graph."""
-        with tf.init_scope():
+    def variables(self, scope: str | None = None) -> tuple[EmbeddingVariable, tf.Variable | None]:
+        """The growing and the static table; the same for all of eager mode, and for all of one TF1 graph.
+
+        Args:
+            scope: of their names where they are made now, in a TF1 graph; None: the table's.
+        """
+        with tf.init_scope(), _v1.name_scope(None):
             place = self if tf.executing_eagerly() else _v1.get_default_graph()
             if place not in self._made:
-                self._made[place] = self._make()
+                self._made[place] = self._make(f"{scope}/{self._name}" if scope and place is not self else f"{self._scope}/{self._name}")
             found: tuple[EmbeddingVariable, tf.Variable | None] = self._made[place]
             return found
 
-    def _make(self) -> tuple[EmbeddingVariable, tf.Variable | None]:
+    def _make(self, name: str) -> tuple[EmbeddingVariable, tf.Variable | None]:
         column, dim = self._column, self._dimension
         variable = EmbeddingVariable(
             dim,
@@ -163,7 +167,7 @@ class GrowingTable:
             option=column.option,
             partition_num=column.partition_num,
             trainable=self.trainable,
-            name=self._name,
+            name=name,
         )
         if column.hash_bucket_size is None:
             return variable, None
@@ -171,7 +175,7 @@ class GrowingTable:
         options = {"use_resource": True} if variable.graph_mode else {}
         make = _v1.Variable if variable.graph_mode else tf.Variable
         start = initializer(tf.TensorShape([column.hash_bucket_size, dim]), tf.float32)
-        return variable, make(start, trainable=self.trainable, name=f"{self._name}_static", **options)
+        return variable, make(start, trainable=self.trainable, name=f"{name}_static", **options)
 
 
 def parts_of(table: Any) -> list[tf.Variable]:
