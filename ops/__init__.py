@@ -15,9 +15,14 @@ _LAZY = {
     "InitializerOption": "ops.embedding.variable",
     "L2WeightEvict": "ops.embedding.variable",
     "StorageOption": "ops.embedding.variable",
+    "StorageType": "ops.embedding.variable",
+    "embedding_lookup": "ops.embedding",
+    "embedding_lookup_sparse": "ops.embedding",
     "fused_embedding_lookup_sparse": "ops.embedding",
     "fused_embedding_lookup_sparse_v2": "ops.embedding",
     "fused_safe_embedding_lookup_sparse": "ops.embedding",
+    "get_embedding_variable": "ops.embedding.variable",
+    "safe_embedding_lookup_sparse": "ops.embedding",
 }
 
 

@@ -12,6 +12,8 @@ from ops.embedding.variable import (
     InitializerOption,
     L2WeightEvict,
     StorageOption,
+    StorageType,
+    get_embedding_variable,
 )
 
 __all__ = [
@@ -24,4 +26,6 @@ __all__ = [
     "InitializerOption",
     "L2WeightEvict",
     "StorageOption",
+    "StorageType",
+    "get_embedding_variable",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ops.embedding.variable import eager_slots  # noqa: F401 (for what importing it does)
+from ops.embedding.variable.by_name import get_embedding_variable
 from ops.embedding.variable.embedding_variable import EmbeddingVariable, Export
 from ops.embedding.variable.options import (
     CBFFilter,
@@ -11,6 +13,7 @@ from ops.embedding.variable.options import (
     InitializerOption,
     L2WeightEvict,
     StorageOption,
+    StorageType,
 )
 
 __all__ = [
@@ -23,4 +26,6 @@ __all__ = [
     "InitializerOption",
     "L2WeightEvict",
     "StorageOption",
+    "StorageType",
+    "get_embedding_variable",
 ]

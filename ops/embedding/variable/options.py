@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from dataclasses import dataclass, field
 from typing import Any
+
+import tensorflow as tf
 
 
 @dataclass(frozen=True)
@@ -14,9 +17,27 @@ class InitializerOption:
     Attributes:
         initializer: called with (shape [m, dim], dtype) for the m rows that are new; None: uniform in +-1/sqrt(dim), or what the
             embedding column says.
+        default_value_dim: must be None or at least 1, and does nothing: start values are drawn for each new row, not taken from a pool of
+            so many.
+        default_value_no_permission: what a key without a row looks up: 0, the only value.
+
+    Raises:
+        ValueError: an attribute is none of its values.
     """
 
     initializer: Any = None
+    default_value_dim: int | None = None
+    default_value_no_permission: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.initializer is not None and not callable(self.initializer):
+            raise ValueError(f"initializer must be callable, with (shape, dtype), got {self.initializer!r}")
+        if self.default_value_dim is not None and self.default_value_dim < 1:
+            raise ValueError(f"default_value_dim must be at least 1, got {self.default_value_dim}")
+        if self.default_value_no_permission != 0:
+            raise ValueError(
+                f"default_value_no_permission must be 0, got {self.default_value_no_permission}: a key without a row adds nothing"
+            )
 
 
 @dataclass(frozen=True)
@@ -50,11 +71,13 @@ class CBFFilter:
         filter_freq: occurrences needed.
         max_element_size: keys without a row that the filter is made for.
         false_positive_probability: see above.
+        counter_type: must be None or an integer type, and does nothing: counters have 32 bits.
     """
 
     filter_freq: int
     max_element_size: int
     false_positive_probability: float = 0.01
+    counter_type: Any = None
 
     def __post_init__(self) -> None:
         if self.filter_freq < 1 or self.max_element_size < 1:
@@ -62,6 +85,8 @@ class CBFFilter:
                 f"filter_freq and max_element_size must be at least 1, got {self.filter_freq} and {self.max_element_size}; "
                 "without a filter, leave filter_option out"
             )
+        if self.counter_type is not None and not tf.as_dtype(self.counter_type).is_integer:
+            raise ValueError(f"counter_type must be an integer type, got {self.counter_type!r}")
         if not 0 < self.false_positive_probability < 1:
             raise ValueError(f"false_positive_probability must lie between 0 and 1, got {self.false_positive_probability}")
 
@@ -106,19 +131,51 @@ class L2WeightEvict:
             raise ValueError(f"l2_weight_threshold must be above 0, got {self.l2_weight_threshold}; without eviction, leave it out")
 
 
+class StorageType(enum.Enum):
+    """Kinds of memory, by the names that programs have for them."""
+
+    DEFAULT = "DEFAULT"
+    DRAM = "DRAM"
+    PMEM_MEMKIND = "PMEM_MEMKIND"
+    PMEM_LIBPMEM = "PMEM_LIBPMEM"
+    SSDHASH = "SSDHASH"
+    LEVELDB = "LEVELDB"
+    HBM = "HBM"
+    DRAM_PMEM = "DRAM_PMEM"
+    DRAM_SSDHASH = "DRAM_SSDHASH"
+    DRAM_LEVELDB = "DRAM_LEVELDB"
+    HBM_DRAM = "HBM_DRAM"
+    DRAM_PMEM_SSDHASH = "DRAM_PMEM_SSDHASH"
+    HBM_DRAM_SSDHASH = "HBM_DRAM_SSDHASH"
+
+
 @dataclass(frozen=True)
 class StorageOption:
-    """Where rows are kept.
+    """Where rows are kept: in the host's memory.
 
     Attributes:
-        storage_type: "DRAM", the only one.
+        storage_type: a `StorageType` or its name: DRAM, or DEFAULT or None, which are the same. The others are refused by name.
+        storage_path, storage_size, cache_strategy: must be None; they belong to the others.
+
+    Raises:
+        ValueError: a storage that does not exist here.
     """
 
-    storage_type: str = "DRAM"
+    storage_type: StorageType | str | None = StorageType.DRAM
+    storage_path: str | None = None
+    storage_size: Any = None
+    cache_strategy: Any = None
 
     def __post_init__(self) -> None:
-        if self.storage_type != "DRAM":
-            raise ValueError(f"storage_type must be DRAM, got {self.storage_type!r}: rows are kept in memory only")
+        given = self.storage_type
+        name = "DRAM" if given is None else given.name if isinstance(given, StorageType) else given
+        if name not in StorageType.__members__:
+            raise ValueError(f"storage_type must be one of {', '.join(StorageType.__members__)}, got {given!r}")
+        if name not in ("DRAM", "DEFAULT"):
+            raise ValueError(f"storage_type must be DRAM, got {name}: rows are kept in the host's memory only")
+        for argument in ("storage_path", "storage_size", "cache_strategy"):
+            if getattr(self, argument) is not None:
+                raise ValueError(f"{argument} must be None, got {getattr(self, argument)!r}: it belongs to storage other than DRAM")
 
 
 @dataclass(frozen=True)
@@ -136,6 +193,17 @@ class EmbeddingVariableOption:
     filter_option: CounterFilter | CBFFilter | None = None
     evict_option: GlobalStepEvict | L2WeightEvict | None = None
     storage_option: StorageOption = field(default_factory=StorageOption)
+
+    def __post_init__(self) -> None:
+        kinds = {
+            "init_option": InitializerOption,
+            "filter_option": CounterFilter | CBFFilter | None,
+            "evict_option": GlobalStepEvict | L2WeightEvict | None,
+            "storage_option": StorageOption,
+        }
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} must be {getattr(kind, '__name__', kind)}, got {getattr(self, name)!r}")
 
     @property
     def filter_frequency(self) -> int:

@@ -192,8 +192,8 @@ def test_refusals(ones):
         EmbeddingVariable(0)
     with pytest.raises(ValueError, match="key_dtype must be int64 or string, got float32"):
         EmbeddingVariable(1, key_dtype=tf.float32)
-    with pytest.raises(ValueError, match="storage_type must be DRAM, got 'SSD'"):
-        StorageOption("SSD")
+    with pytest.raises(ValueError, match="storage_type must be DRAM, got SSDHASH"):
+        StorageOption("SSDHASH")
     with pytest.raises(ValueError, match="ids must be of the key dtype int64, got string"):
         EmbeddingVariable(1).rows_of(tf.constant(["a"]))
     variable = EmbeddingVariable(2, initial_capacity=4, initializer=ones)
