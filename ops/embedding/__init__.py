@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ops.embedding import layers  # noqa: F401 (lets optimizers of Keras make slots of tables that grow)
 from ops.embedding.features import Feature
 from ops.embedding.grouped import grouped_lookup
 from ops.embedding.lookup import fused_embedding_lookup_sparse, fused_embedding_lookup_sparse_v2, fused_safe_embedding_lookup_sparse

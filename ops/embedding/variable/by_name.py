@@ -97,7 +97,10 @@ def _refuse(validate_shape: bool, **arguments: Any) -> None:
 def _of_graph(reuse: Any, dim: int, options: dict[str, Any], collections: Iterable[str] | None) -> EmbeddingVariable:
     """The variable of a name in the current graph: that which is there, or a new one."""
     name = options["name"]
-    known: dict[str, EmbeddingVariable] = vars(_v1.get_default_graph()).setdefault(_HELD, {})
+    graph = _v1.get_default_graph()
+    if not hasattr(graph, _HELD):
+        setattr(graph, _HELD, {})
+    known: dict[str, EmbeddingVariable] = getattr(graph, _HELD)
     if name in known:
         return _again(known[name], name, dim, options, reuse=reuse)
     if reuse is True:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.python.training import optimizer as v1_optimizer
 
 from ops.embedding.slots import OWNER
-from ops.embedding.variable.storage import Storage, assign
+from ops.embedding.variable.storage import Storage
 
 
 def _slot(optimizer: Any, table: Any, name: str, value: Callable[[], tf.Tensor]) -> tf.Variable:
@@ -26,20 +26,7 @@ def _slot(optimizer: Any, table: Any, name: str, value: Callable[[], tf.Tensor])
         with tf.init_scope():
             slots[key] = tf.Variable(value(), trainable=False, name=f"{table.name.split(':')[0]}/{name}", shape=table.shape)
         getattr(table, OWNER).attach_slot(table, slots[key])
-        if not tf.executing_eagerly():  # the lookups of this function were traced before the slot was there, and do not grow it
-            _fit(slots[key], table)
     return slots[key]
-
-
-def _fit(slot: tf.Variable, table: tf.Variable) -> None:
-    rows, held = (tf.shape(variable.read_value(), out_type=tf.int64)[0] for variable in (table, slot))
-
-    def grow() -> tf.Tensor:
-        value = slot.read_value()
-        assign(slot, tf.concat([value, tf.repeat(value[:1], rows - held, axis=0)], axis=0))
-        return rows
-
-    tf.cond(rows > held, grow, lambda: rows)
 
 
 def _grows(variable: Any) -> bool:

@@ -19,6 +19,7 @@ from ops.embedding.variable import eviction, snapshot
 from ops.embedding.variable.graph_slots import GraphSlots
 from ops.embedding.variable.native_index import NativeIndex
 from ops.embedding.variable.options import CBFFilter, EmbeddingVariableOption
+from ops.embedding.variable.start_rows import for_new_rows
 from ops.embedding.variable.stock_index import StockIndex
 from ops.embedding.variable.storage import ADMITTED, ENTRIES, EVICTED, ROWS, STATE_SIZE, Storage
 
@@ -89,7 +90,8 @@ class EmbeddingVariable(tf.Module):
         super().__init__(name=name.replace("/", "_").replace(".", "_"))
         self.dim, self.dtype, self.key_dtype = dim, tf.as_dtype(dtype), tf.as_dtype(key_dtype)
         self.option, self.partition_num = option or EmbeddingVariableOption(), partition_num or 1
-        self._initializer = initializer or self.option.init_option.initializer or tf.random_uniform_initializer(-(dim**-0.5), dim**-0.5)
+        given = initializer or self.option.init_option.initializer or tf.random_uniform_initializer(-(dim**-0.5), dim**-0.5)
+        self._initializer = for_new_rows(given, dim, self.option.init_option.default_value_dim)
         self._global_step = global_step
         bloom, library = self.option.filter_option, native.load_library()
         if isinstance(bloom, CBFFilter) and library is None:

@@ -17,8 +17,8 @@ class InitializerOption:
     Attributes:
         initializer: called with (shape [m, dim], dtype) for the m rows that are new; None: uniform in +-1/sqrt(dim), or what the
             embedding column says.
-        default_value_dim: must be None or at least 1, and does nothing: start values are drawn for each new row, not taken from a pool of
-            so many.
+        default_value_dim: rows of the table that an initializer is told of whose values depend on its shape (Glorot, He, orthogonal);
+            None: 4096. Others draw each new row.
         default_value_no_permission: what a key without a row looks up: 0, the only value.
 
     Raises:

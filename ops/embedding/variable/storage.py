@@ -116,7 +116,10 @@ class Storage(tf.Module):
         kind = sum(known == part for known, _ in self.slots)
         self.slots.append((part, slot))
         if self.pending_slots is not None and kind < len(self.pending_slots):
-            assign(slot, self.share_of(part, tf.constant(self.pending_slots[kind]), slot))
+            with tf.init_scope():  # in a function that is being traced it would be done at every call
+                assign(slot, self.share_of(part, tf.constant(self.pending_slots[kind]), slot))
+        if not self.graph_mode and not isinstance(slot, tf.distribute.DistributedValues):
+            lengthen(slot, table)  # lookups of this step, and of the function that is traced, did not know the slot
 
     @no_automatic_dependency_tracking
     def detach_slot(self, slot: tf.Variable) -> None:
@@ -159,6 +162,18 @@ class Storage(tf.Module):
 def assign(variable: tf.Variable, value: tf.Tensor) -> Any:
     """Also where the size is another, which `Variable.assign` of a TF1 graph would refuse."""
     return tf.raw_ops.AssignVariableOp(resource=variable.handle, value=tf.cast(value, variable.dtype))
+
+
+def lengthen(slot: tf.Variable, table: tf.Variable) -> None:
+    """Gives a slot copies of its row 0 until it is as long as its table."""
+    rows, held = (tf.shape(variable.read_value(), out_type=tf.int64)[0] for variable in (table, slot))
+
+    def grow() -> tf.Tensor:
+        value = slot.read_value()
+        assign(slot, tf.concat([value, tf.repeat(value[:1], rows - held, axis=0)], axis=0))
+        return rows
+
+    tf.cond(rows > held, grow, lambda: rows)
 
 
 def blank(dtype: tf.DType, count: tf.Tensor) -> tf.Tensor:
