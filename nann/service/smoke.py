@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nann.dataset import Samples
+from nann.artifacts import Artifact
+from nann.dataset import Dataset, Samples
 from nann.errors import ArtifactError
+from nann.export import ConvertedModel
 from nann.service.shelf import Shelf, directory_of, tables_of
 from nann.serving.opened import OpenedModel, warm_up
 from nann.serving.places import ModelPlace
+
+logger = logging.getLogger(__name__)
 
 
 class SmokeTest:
@@ -54,6 +59,42 @@ class SmokeTest:
         if not np.array_equal(found, self._expected):
             others = len(found) if found.shape != self._expected.shape else int((found != self._expected).any(axis=1).sum())
             raise ArtifactError(f"version {version} answers {others} of {len(found)} users with other lists than the candidate did")
+
+
+def publish_tested(
+    shelf: Shelf, artifacts: Mapping[str, Artifact], *, expected: int | None, keep: int, users: int, allow_own_models: bool = False
+) -> int:
+    """Puts a version in service, and takes it back if it does not answer its readers as the candidate does.
+
+    Args:
+        shelf, artifacts, expected, keep: as for `Shelf.publish`.
+        users: validation users to ask for; 0: no test.
+        allow_own_models: as for `nann serve`.
+
+    Returns:
+        The number of the version.
+
+    Raises:
+        ArtifactError: it was taken back, or as `Shelf.publish`.
+    """
+    if not users:
+        return shelf.publish(artifacts, expected=expected, keep=keep)
+    candidate = artifacts["converted_model"].path
+    asked = tuple(ConvertedModel(candidate, allow_own_models=allow_own_models).inputs)
+    samples = Dataset(artifacts["dataset"].path).samples("validate", inputs=asked).draw(users, seed=1)
+    test = SmokeTest(candidate, samples, allow_own_models=allow_own_models)
+    version = shelf.publish(artifacts, expected=expected, keep=keep)
+    try:
+        test.look_at(shelf, version)
+    except Exception as error:  # whatever a reader meets, the version must not stay
+        before = shelf.withdraw(version)
+        stays = "nothing" if before is None else f"version {before}"
+        raise ArtifactError(
+            f"version {version} was published and does not work for its readers: {' '.join(str(error).split())}. It was withdrawn, {stays} "
+            f"is in service in {shelf.store.root}; see to the storage and publish again"
+        ) from error
+    logger.info("version %d answers %d users as the candidate does", version, len(samples.targets))
+    return version
 
 
 @contextmanager

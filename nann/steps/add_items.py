@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from nann.manifests import read_manifest
 from nann.models import ItemEncoder, load_model
 from nann.option_types import stored_params
 from nann.service.shelf import Shelf, directory_of
+from nann.service.smoke import publish_tested
 from nann.steps.opening import require_one_lineage
 from nann.steps.rewrite import rewrite
 from nann.steps.table import MAKER_OF
@@ -37,6 +39,7 @@ from nann.training.more_items import write_with_items as write_model
 
 BASE = "base"
 PARTS = ("dataset", "model", "index")
+AS_THEY_ARE = ("data_check",)  # of the version with the items, too; an earlier version of this code published none
 logger = logging.getLogger(__name__)
 
 
@@ -82,7 +85,7 @@ class _Publishing:
         store = self.shelf.store
         if not store.remote:
             return Path(store.root) / directory_of(self.version)
-        for part in (*PARTS, "converted_model"):
+        for part in (*PARTS, "converted_model", *AS_THEY_ARE):
             store.get_tree(f"{directory_of(self.version)}/{part}", output_root / BASE / part)
         return output_root / BASE
 
@@ -96,15 +99,17 @@ class _Publishing:
                     f"{str(described.get(name))[:12]}; go back to a whole version with `nann rollback`"
                 )
 
-    def publish(self, artifacts: Mapping[str, Artifact], *, keep: int) -> int:
-        """Puts a version in service; returns its number."""
+    def publish(self, artifacts: Mapping[str, Artifact], taken: Path, config: AddItemsConfig) -> int:
+        """Puts a version in service, with what else that in ``taken`` has; returns its number."""
         pointer = self.shelf.pointer()
         if pointer is None or pointer.version != self.version:
             raise ArtifactError(
                 f"items were added to version {self.version}, but {'none' if pointer is None else pointer.version} is in service in "
                 f"{self.shelf.store.root} now; give the command again with --overwrite, which adds them to that one"
             )
-        number = self.shelf.publish(artifacts, expected=self.version, keep=keep)
+        kept = {name: open_artifact(taken / name, step=MAKER_OF[name]) for name in AS_THEY_ARE if (taken / name).is_dir()}
+        limits: dict[str, Any] = {"keep": config.keep, "users": config.smoke_users, "allow_own_models": config.allow_own_models}
+        number = publish_tested(self.shelf, {**artifacts, **kept}, expected=self.version, **limits)
         logger.info("version %d is in service", number)
         return number
 
@@ -133,13 +138,15 @@ def add_items(
     """
     began = time.monotonic()
     if base is not None and service is None:
-        found, publishing = _base_of(base, config), None
+        root, publishing = base, None
     elif base is None and service is not None:
         publishing = _Publishing.of(service)
-        found = _base_of(publishing.taken(output_root), config)
-        publishing.require_as_described(found.artifacts)
+        root = publishing.taken(output_root)
     else:
         raise ArtifactError("items are added to the model of one run or of one service; give either --base or --service")
+    found = _base_of(root, config)
+    if publishing is not None:
+        publishing.require_as_described(found.artifacts)
     if base is not None and output_root.resolve() == base.resolve():
         raise ArtifactError(f"{output_root} holds what items are added to; give --output-root another path")
     data = Dataset(found.path("dataset"))
@@ -149,7 +156,7 @@ def add_items(
     written = _write_artifacts(output_root, items, added, found, config, overwrite=overwrite)
     metrics = {"items_added": len(added), "num_items": int(data.meta["num_items"]) + len(added)}
     if publishing is not None:
-        metrics["version"] = publishing.publish(written, keep=config.keep)
+        metrics["version"] = publishing.publish(written, root, config)
     logger.info("%s items added to %s in %.1f s", f"{len(added):,}", f"{metrics['num_items']:,}", time.monotonic() - began)
     return StepResult(path=output_root / "converted_model", metrics=metrics)
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data_prep.json_text import write_json
-from nann.artifacts import Artifact, StepResult
+from nann.artifacts import StepResult
 from nann.config import PublishConfig
 from nann.contents import read_json
-from nann.dataset import Dataset
-from nann.errors import ArtifactError
-from nann.export import ConvertedModel, load_table
+from nann.export import load_table
 from nann.forms import Verdict
 from nann.item_tables import ItemTables, read_item_tables
 from nann.option_types import stored_params
 from nann.service.shelf import Shelf
-from nann.service.smoke import SmokeTest
+from nann.service.smoke import publish_tested
 from nann.serving.places import version_in_service
 from nann.steps.opening import open_step
 
@@ -68,7 +67,8 @@ def publish(
     with writer as directory:
         found: dict[str, object] = {"published": verdict["passed"], "version": None, "refused": None}
         if verdict["passed"]:
-            found["version"] = _publish(shelf, artifacts, verdict["version_in_service"], config)
+            limits: dict[str, Any] = {"keep": config.keep, "users": config.smoke_users, "allow_own_models": config.allow_own_models}
+            found["version"] = publish_tested(shelf, artifacts, expected=verdict["version_in_service"], **limits)
             logger.info("version %d is in service", found["version"])
         else:
             kept = {name: artifact for name, artifact in artifacts.items() if name not in ("data_check", "dataset", "index")}
@@ -77,32 +77,6 @@ def publish(
         write_json(directory / "publication.json", found)
         writer.metrics.update({"published": int(verdict["passed"]), "version": found["version"] or 0})
     return writer.result()
-
-
-def _publish(shelf: Shelf, artifacts: dict[str, Artifact], expected: int | None, config: PublishConfig) -> int:
-    """The number of the version in service after it; one that does not answer its readers as the candidate did is withdrawn.
-
-    Raises:
-        ArtifactError: so it was, or as `Shelf.publish`.
-    """
-    if not config.smoke_users:
-        return shelf.publish(artifacts, expected=expected, keep=config.keep)
-    candidate, allow = artifacts["converted_model"].path, config.allow_own_models
-    asked = tuple(ConvertedModel(candidate, allow_own_models=allow).inputs)
-    samples = Dataset(artifacts["dataset"].path).samples("validate", inputs=asked).draw(config.smoke_users, seed=1)
-    test = SmokeTest(candidate, samples, allow_own_models=allow)
-    version = shelf.publish(artifacts, expected=expected, keep=config.keep)
-    try:
-        test.look_at(shelf, version)
-    except Exception as error:  # whatever a reader meets, the version must not stay
-        before = shelf.withdraw(version)
-        stays = "nothing" if before is None else f"version {before}"
-        raise ArtifactError(
-            f"version {version} was published and does not work for its readers: {' '.join(str(error).split())}. It was withdrawn, {stays} "
-            f"is in service in {shelf.store.root}; see to the storage and publish again"
-        ) from error
-    logger.info("version %d answers %d users as the candidate does", version, len(samples.targets))
-    return version
 
 
 def publish_item_tables(*, service: str, item_tables: Path, config: PublishConfig) -> str:

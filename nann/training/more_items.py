@@ -29,7 +29,8 @@ def config_of(model: Path) -> TrainConfig:
     Raises:
         ArtifactError: the description of the model is damaged.
     """
-    options = options_of(describe_model(model)["train"], model)
+    description = describe_model(model)
+    options = options_of(description["train"], model)
     with opening(model / "config.json", "the description of a model", step="train"):
         return TrainConfig(**options)
 
