@@ -53,7 +53,7 @@ def read(log: Path, articles: Path) -> Clicks:
     times = clicks["click_timestamp"].to_numpy() // 1000
     order = np.argsort(times, kind="stable")
     ids = about["article_id"].to_pylist()
-    created = [time // 1000 for time in about["created_at_ts"].to_pylist()]
+    created = [(time or 0) // 1000 for time in about["created_at_ts"].to_pylist()]
     category = dict(zip(ids, about["category_id"].to_pylist(), strict=True))
     users, items = (clicks[name].to_numpy()[order] for name in ("user_id", "click_article_id"))
     return Clicks(users, items, times[order], category, dict(zip(ids, created, strict=True)))

@@ -24,6 +24,7 @@ from nann.retrieval.beam import UserState
 from ops.graphdef.editing import in_order_of_names, with_names_of_captures
 from ops.graphdef.importing import output_types
 from ops.graphdef.reach import part_of
+from ops.graphdef.tables import put_aside, put_back
 from ops.lookup import stock_ops
 from ops.scoring_program import LoweredScorer, lower_scorer
 
@@ -62,9 +63,9 @@ def freeze_scorer(scorer: HistoryScorer) -> tf.compat.v1.GraphDef:
     ]
     with stock_ops():  # the portable exports load in any TensorFlow
         traced = tf.function(frozen, input_signature=signature).get_concrete_function()
-    graph_def = convert_variables_to_constants_v2(traced).graph.as_graph_def()
+    graph_def, tables = put_aside(convert_variables_to_constants_v2(traced).graph.as_graph_def())
     graph_def = in_order_of_names(with_names_of_captures(graph_def))
-    return hoist_user_part(graph_def, user_state_names(graph_def))
+    return put_back(hoist_user_part(graph_def, user_state_names(graph_def)), tables)
 
 
 def load_frozen_graph(graph_file: Path, *, allow_own_models: bool = False) -> tf.compat.v1.GraphDef:
@@ -166,13 +167,14 @@ def _cut(graph_def: tf.compat.v1.GraphDef, inputs: list[str], outputs: list[str]
 
 def _part(graph_def: tf.compat.v1.GraphDef, inputs: list[str], outputs: list[str]) -> tf.compat.v1.GraphDef:
     """The part of a graph between named nodes, the inputs as placeholders; what lies before them is left behind."""
+    graph_def, tables = put_aside(graph_def)
     opened = tf.compat.v1.GraphDef(versions=graph_def.versions)
     with tf.Graph().as_default() as placeholders:
         for name, (shape, dtype) in zip(inputs, output_types(graph_def, inputs), strict=True):
             tf.compat.v1.placeholder(dtype, shape, name=name)
     opened.node.extend(placeholders.as_graph_def().node)
     opened.node.extend(node for node in graph_def.node if node.name not in inputs)
-    return part_of(opened, [*outputs, *inputs])
+    return put_back(part_of(opened, [*outputs, *inputs]), tables)
 
 
 def input_names(graph_def: tf.compat.v1.GraphDef) -> list[str]:
