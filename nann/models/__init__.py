@@ -28,6 +28,7 @@ __all__ = [
     "Scorer",
     "UserState",
     "build_model",
+    "config_of",
     "describe_model",
     "first_layer_sums",
     "load_class",
@@ -98,10 +99,7 @@ def load_model(directory: Path, *, trainable: bool = False, allow_own: bool = Fa
         ArtifactError: the directory holds no such model, its class was changed since it was trained, or its scorer was removed.
         ModelError: its class is one's own and neither allowed nor named, or cannot be imported.
     """
-    description = describe_model(directory)
-    options = options_of(description["train"], directory)
-    with opening(directory / "config.json", "the description of a model", step="train"):
-        config = TrainConfig(**options)
+    description, config = describe_model(directory), config_of(directory)
     if config.scorer not in FAMILIES and not allow_own and config.scorer != named:
         raise ModelError(
             f"{directory} names the class {config.scorer}, and importing it runs its code; give --allow-own-models if you trust who "
@@ -117,6 +115,18 @@ def load_model(directory: Path, *, trainable: bool = False, allow_own: bool = Fa
     if not trainable:
         scorer.item_embedding.freeze()
     return scorer
+
+
+def config_of(directory: Path) -> TrainConfig:
+    """The options that the model in a directory was trained with.
+
+    Raises:
+        ArtifactError: its description is damaged, or its scorer is one that this version no longer has.
+    """
+    description = describe_model(directory)
+    options = options_of(description["train"], directory)
+    with opening(directory / "config.json", "the description of a model", step="train"):
+        return TrainConfig(**options)
 
 
 def options_of(params: Mapping[str, Any], directory: Path) -> dict[str, Any]:

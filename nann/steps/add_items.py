@@ -27,14 +27,14 @@ from nann.digests import sha256_files
 from nann.errors import ArtifactError
 from nann.index import decode_hnsw, describe_graph, insert_vectors, load_hnsw, save_graph, save_hnsw, vectors_of
 from nann.manifests import read_manifest
-from nann.models import ItemEncoder, load_model
+from nann.models import ItemEncoder, config_of, load_model
 from nann.option_types import stored_params
 from nann.service.shelf import Shelf, directory_of
 from nann.service.smoke import publish_tested
 from nann.steps.opening import require_one_lineage
 from nann.steps.rewrite import rewrite
 from nann.steps.table import MAKER_OF
-from nann.training.more_items import CHANGED, config_of
+from nann.training.more_items import CHANGED
 from nann.training.more_items import write_with_items as write_model
 
 BASE = "base"
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Base:
+class EarlierRun:
     """What items are added to.
 
     Attributes:
@@ -161,13 +161,13 @@ def add_items(
     return StepResult(path=output_root / "converted_model", metrics=metrics)
 
 
-def _base_of(root: Path, config: AddItemsConfig) -> Base:
+def _base_of(root: Path, config: AddItemsConfig) -> EarlierRun:
     artifacts = {part: open_artifact(root / part, step=MAKER_OF[part]) for part in PARTS}
     converted = _unread(root / "converted_model", step="rewrite")  # its tables are not read
     require_one_lineage({**artifacts, "converted_model": converted})
     with opening(converted.path / MANIFEST_NAME, "a manifest with the options of a search", step="rewrite"):
         search = RewriteConfig(**converted.params, allow_own_models=config.allow_own_models)
-    return Base(artifacts, search)
+    return EarlierRun(artifacts, search)
 
 
 def _unread(path: Path, *, step: str) -> Artifact:
@@ -176,7 +176,7 @@ def _unread(path: Path, *, step: str) -> Artifact:
 
 
 def _write_artifacts(
-    root: Path, items: Path, added: AddedItems, base: Base, config: AddItemsConfig, *, overwrite: bool
+    root: Path, items: Path, added: AddedItems, base: EarlierRun, config: AddItemsConfig, *, overwrite: bool
 ) -> dict[str, Artifact]:
     """Writes all artifacts, each unless it is there; those that a version has."""
     dataset = _write_dataset(root / "dataset", items, added, base, overwrite=overwrite)
@@ -190,7 +190,7 @@ def _write_artifacts(
     return {"dataset": dataset, "model": model, "index": index, "converted_model": converted}
 
 
-def _write_dataset(path: Path, items: Path, added: AddedItems, base: Base, *, overwrite: bool) -> Artifact:
+def _write_dataset(path: Path, items: Path, added: AddedItems, base: EarlierRun, *, overwrite: bool) -> Artifact:
     earlier = base.artifacts["dataset"]
     inputs: dict[str, Artifact | str] = {**_origins(earlier), "base_dataset": earlier, f"added:{items.name}": sha256_files([items])[0]}
     writer = ArtifactWriter(path, step="convert", params=earlier.params, inputs=inputs, overwrite=overwrite)
@@ -202,7 +202,7 @@ def _write_dataset(path: Path, items: Path, added: AddedItems, base: Base, *, ov
     return _unread(path, step="convert")
 
 
-def _write_model(path: Path, dataset: Artifact, base: Base, config: AddItemsConfig, *, overwrite: bool) -> Artifact:
+def _write_model(path: Path, dataset: Artifact, base: EarlierRun, config: AddItemsConfig, *, overwrite: bool) -> Artifact:
     earlier = base.artifacts["model"]
     inputs: dict[str, Artifact | str] = {"warm_start": earlier, **_origins(earlier), "dataset": dataset}
     writer = ArtifactWriter(path, step="train", params=earlier.params, inputs=inputs, overwrite=overwrite)
@@ -215,7 +215,7 @@ def _write_model(path: Path, dataset: Artifact, base: Base, config: AddItemsConf
 
 
 def _write_index(
-    root: Path, dataset: Artifact, model: Artifact, base: Base, config: AddItemsConfig, *, overwrite: bool
+    root: Path, dataset: Artifact, model: Artifact, base: EarlierRun, config: AddItemsConfig, *, overwrite: bool
 ) -> tuple[Artifact, Artifact]:
     """The embeddings and the index: the vectors that are there, and those of the new items."""
     made_of = {"model": model, "dataset": dataset}

@@ -10,29 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from nann.config import TrainConfig
-from nann.contents import opening
 from nann.dataset import Dataset
 from nann.errors import ArtifactError
 from nann.memory.table import MemoryTable, load_memory
-from nann.models import build_model, describe_model, options_of, save_model
+from nann.models import build_model, config_of, describe_model, save_model
 from nann.training.step import trained_variables
 from nann.training.warm_start import carry_over, load_earlier_model, save_optimizer
 from ops.optimizers import LazyAdamW
 
 CHANGED = ("config.json", "weights.", "optimizer.", "memory.npz", "memory.json")  # what names of files that are written anew begin with
-
-
-def config_of(model: Path) -> TrainConfig:
-    """The options a model was trained with.
-
-    Raises:
-        ArtifactError: the description of the model is damaged.
-    """
-    description = describe_model(model)
-    options = options_of(description["train"], model)
-    with opening(model / "config.json", "the description of a model", step="train"):
-        return TrainConfig(**options)
 
 
 def write_with_items(model: Path, data: Dataset, directory: Path, *, allow_own: bool = False) -> None:

@@ -8,8 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nann.artifacts import open_artifact
-from nann.models import build_model, load_model
-from nann.training.more_items import config_of
+from nann.models import build_model, config_of, load_model
 from nann.training.schedule import PLAN
 from pipelines.cli import main
 
