@@ -55,8 +55,8 @@ class GateConfig(OpensModels):
 class CheckDataConfig(StepConfig):
     """Options of `nann check-data`."""
 
-    on_refusal: Literal["fail", "report"] = Field(
-        "fail", description="what a window out of range does: fail ends the command, or the run, with an error; report only says so"
+    on_refusal: Literal["fail", "continue"] = Field(
+        "fail", description="what a window out of range does: fail ends the command, or the run, with an error; continue only says so"
     )
     min_windows: int = Field(2, ge=1, description="earlier windows needed to compare with; with fewer only absolute bounds hold")
     keep: int = Field(30, ge=1, description="windows to keep for the next check, this one among them")

@@ -13,6 +13,7 @@ from nann.data_checks.sketch import Sketch
 HOUR = 3600
 DAY_SPAN = 20.0  # hours; shorter windows see a part of the day only, and each its own
 SAME_HOUR = 3.0  # hours between the times of day at which two such windows begin that are compared
+LONG_RATIO = 3.0  # times the usual span, from which on a window's numbers say nothing about others
 LEAST_KIND_EVENTS = 20.0  # expected events of a kind from which on its absence means something
 LEAST_KIND_SHARE = 0.1  # of its usual share, below which a kind counts as gone
 LEAST_SHARED = 100  # items that two windows need in common for figures over them
@@ -36,8 +37,11 @@ def typical_span(earlier: Sequence[Statistics]) -> float | None:
 
 
 def comparable(window: Statistics, earlier: Sequence[Statistics]) -> list[Statistics]:
-    """The earlier windows whose numbers say what this one's should be: all, if they span a day; else those of the same time of day."""
+    """The earlier windows whose numbers say what this one's should be: those that are not much longer than usual, as the whole log is that
+    a service began with; if windows are shorter than a day, those of the same time of day."""
     span = typical_span(earlier)
+    if span is not None:
+        earlier = [other for other in earlier if (other["figures"]["span_hours"] or 0.0) <= LONG_RATIO * span]
     if span is None or span >= DAY_SPAN or window["range"] is None:
         return list(earlier)
 

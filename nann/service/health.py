@@ -23,7 +23,7 @@ EARLY_HOURS = 1.0  # by which an event may be ahead of this clock
 
 
 @dataclass(frozen=True)
-class Finding:
+class HealthFinding:
     """One thing that was looked at.
 
     Attributes:
@@ -62,7 +62,7 @@ class HealthLimits:
     windows: int
 
 
-def service_health(shelf: Shelf, limits: HealthLimits, *, now: float) -> list[Finding]:
+def service_health(shelf: Shelf, limits: HealthLimits, *, now: float) -> list[HealthFinding]:
     """Looks at a service.
 
     Args:
@@ -75,7 +75,7 @@ def service_health(shelf: Shelf, limits: HealthLimits, *, now: float) -> list[Fi
     """
     pointer = shelf.pointer()
     if pointer is None:
-        return [Finding("version", "bad", f"nothing is in service in {shelf.store.root}"), _refusals(shelf, None, limits, now)]
+        return [HealthFinding("version", "bad", f"nothing is in service in {shelf.store.root}"), _refusals(shelf, None, limits, now)]
     description = shelf.description(pointer.version)
     return [
         _version(shelf, pointer.version, description, now),
@@ -85,7 +85,7 @@ def service_health(shelf: Shelf, limits: HealthLimits, *, now: float) -> list[Fi
     ]
 
 
-def _version(shelf: Shelf, version: int, description: dict[str, Any], now: float) -> Finding:
+def _version(shelf: Shelf, version: int, description: dict[str, Any], now: float) -> HealthFinding:
     """Whether its artifacts are those that were published, by their manifests."""
     published = description.get("time")
     since = "" if published is None else f", published {_ago(now - published)}"
@@ -93,23 +93,25 @@ def _version(shelf: Shelf, version: int, description: dict[str, Any], now: float
         manifest = shelf.store.read(f"{directory_of(version)}/{part}/{MANIFEST_NAME}")
         if manifest is None or hashlib.sha256(manifest.encode()).hexdigest() != said:
             what = "has no manifest" if manifest is None else "is another one than was published"
-            return Finding("version", "bad", f"version {version} is in service, but its {part} {what}; `nann rollback` goes back", version)
-    return Finding("version", "ok", f"version {version} is in service{since}", version)
+            return HealthFinding(
+                "version", "bad", f"version {version} is in service, but its {part} {what}; `nann rollback` goes back", version
+            )
+    return HealthFinding("version", "ok", f"version {version} is in service{since}", version)
 
 
-def _age(shelf: Shelf, version: int, limits: HealthLimits, now: float) -> Finding:
+def _age(shelf: Shelf, version: int, limits: HealthLimits, now: float) -> HealthFinding:
     window = _read(shelf, f"{directory_of(version)}/dataset/meta.json", forms.TimeRange, "the description of a dataset")["time_range"]
     if not window:
-        return Finding("age", "unknown", "the log has no times, so nothing says how old the data are", limit=limits.max_age_hours)
+        return HealthFinding("age", "unknown", "the log has no times, so nothing says how old the data are", limit=limits.max_age_hours)
     hours = (now - window[1]) / HOUR
     if hours < -EARLY_HOURS:
         told = f"the last event that the model knows is of {_moment(window[1])}, {-hours:.1f} hours ahead; is a clock or a zone wrong?"
-        return Finding("age", "bad", told, hours, limits.max_age_hours)
+        return HealthFinding("age", "bad", told, hours, limits.max_age_hours)
     told = f"the last event that the model knows is of {_moment(window[1])}, {_ago(now - window[1])}"
     return _limited("age", hours, limits.max_age_hours, told, "hours")
 
 
-def _refusals(shelf: Shelf, since: int | None, limits: HealthLimits, now: float) -> Finding:
+def _refusals(shelf: Shelf, since: int | None, limits: HealthLimits, now: float) -> HealthFinding:
     """Candidates that did not pass after the version in service was published; all, where nobody knows when that was."""
     refused = []
     for name in shelf.store.names("refused"):
@@ -127,15 +129,15 @@ def _refusals(shelf: Shelf, since: int | None, limits: HealthLimits, now: float)
     return _limited("refusals", len(refused), limits.max_refusals, f"{len(refused)} candidates were refused since, {last}", "")
 
 
-def _gaps(shelf: Shelf, version: int, limits: HealthLimits) -> Finding:
+def _gaps(shelf: Shelf, version: int, limits: HealthLimits) -> HealthFinding:
     """The longest time without an event, in the last windows of the series that was published with the version, and between them."""
     place = f"{directory_of(version)}/data_check/{SERIES_NAME}"
     if shelf.store.read(place) is None:
-        return Finding("gaps", "unknown", "the version was published without a check of its data", limit=limits.max_gap_hours)
+        return HealthFinding("gaps", "unknown", "the version was published without a check of its data", limit=limits.max_gap_hours)
     windows = [window for window in _read(shelf, place, SeriesOfWindows, "a series of windows")["windows"] if window["range"]]
     windows = windows[-limits.windows :]
     if not windows:
-        return Finding("gaps", "unknown", "no window with times has passed the check yet", limit=limits.max_gap_hours)
+        return HealthFinding("gaps", "unknown", "no window with times has passed the check yet", limit=limits.max_gap_hours)
     found = [(float(window["figures"].get("gap_hours") or 0), window["range"][0]) for window in windows]
     found += [((after["range"][0] - before["range"][1]) / HOUR, before["range"][1]) for before, after in pairwise(windows)]
     hours, begin = max(found)
@@ -143,10 +145,10 @@ def _gaps(shelf: Shelf, version: int, limits: HealthLimits) -> Finding:
     return _limited("gaps", hours, limits.max_gap_hours, told, "hours")
 
 
-def _limited(name: str, value: float, limit: float, told: str, unit: str) -> Finding:
+def _limited(name: str, value: float, limit: float, told: str, unit: str) -> HealthFinding:
     if value <= limit:
-        return Finding(name, "ok", told, value, limit)
-    return Finding(name, "bad", f"{told}; at most {limit:g}{' ' + unit if unit else ''} allowed", value, limit)
+        return HealthFinding(name, "ok", told, value, limit)
+    return HealthFinding(name, "bad", f"{told}; at most {limit:g}{' ' + unit if unit else ''} allowed", value, limit)
 
 
 def _read(shelf: Shelf, name: str, form: Any, what: str) -> Any:

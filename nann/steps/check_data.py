@@ -39,7 +39,7 @@ def check_data(
     """Compares statistics of a window with those of the windows before it, and says whether a model may be trained on it.
 
     ``passed`` in ``verdict.json`` and in the metrics says whether the window is in range. One that is not is not taken into the series
-    that the next window is compared with, and is an error once the artifact is written, unless ``config.on_refusal`` is "report".
+    that the next window is compared with, and is an error once the artifact is written, unless ``config.on_refusal`` is "continue".
 
     Args:
         dataset: artifact of `convert`, the window.
@@ -89,7 +89,7 @@ def check_data(
 
 def _ended(result: StepResult, config: CheckDataConfig) -> StepResult:
     """The result, unless the window is refused and that ends the step."""
-    if result.metrics["passed"] or config.on_refusal == "report":
+    if result.metrics["passed"] or config.on_refusal == "continue":
         return result
     refusals = read_json(result.path / VERDICT_NAME, CheckVerdict, "a verdict", step="check-data")["refusals"]
     raise ArtifactError(

@@ -117,3 +117,20 @@ def test_two_windows_and_a_candidate_that_is_refused(tmp_path: Path) -> None:
     assert Shelf(service).pointer().version == 1
     [refused] = (service / "refused").iterdir()
     assert (refused / "gate" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_window_that_is_refused_ends_the_run_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    assert nann("generate", "--output", tmp_path / "log.csv", "--config", tmp_path / "config.yaml", "--quiet").exit_code == 0
+    words = ["pipeline", "run", "--pipeline", "retraining", "--service", tmp_path / "service", "--input", tmp_path / "log.csv"]
+    words += ["--run-dir", tmp_path / "run", "--config", tmp_path / "config.yaml", "--quiet", "--set", "in-service.create=true"]
+    for _ in range(2):  # the second time the check's artifact is there
+        result = nann(*words, "--set", "check-data.min_rows=1000000")
+        assert result.exit_code == 1
+        assert "step check-data failed: the window is refused: rows (rows) " in result.output
+        assert "allowed at least 1e+06" in result.output
+        assert "with --overwrite and --set check-data.accept=NAME" in result.output
+        assert not (tmp_path / "run" / "model").exists()
+    assert "Refused" in (tmp_path / "run" / "data_check" / "report.html").read_text()
+    assert Shelf(tmp_path / "service").pointer() is None

@@ -166,7 +166,7 @@ def check(rows: Rows, root: Path, kinds: str, earlier: Path | None, *options: ob
     root.mkdir(parents=True)
     log = rows.write(root / "log.csv")
     nann("convert", "--input", log, "--output-root", root, "--shards", 1, "--behaviors", kinds, "--keep-behaviors")
-    nann("check-data", "--output-root", root, *(["--earlier", earlier] if earlier else []), "--on-refusal", "report", *options)
+    nann("check-data", "--output-root", root, *(["--earlier", earlier] if earlier else []), "--on-refusal", "continue", *options)
     return json.loads((root / "data_check" / "verdict.json").read_text())
 
 
@@ -226,7 +226,7 @@ def test_a_window_of_several_days_passes_after_windows_of_one(ordinary, tmp_path
     windows, root, _ = ordinary
     verdict = check(joined(*windows[-3:]), tmp_path / "long", GENERATED_KINDS, root / str(DAYS - 4) / "data_check")
     assert verdict["refused"] == []
-    only = [*("--max-windows", 1), "--on-refusal", "report", "--earlier", root / str(DAYS - 4) / "data_check"]
+    only = [*("--max-windows", 1), "--on-refusal", "continue", "--earlier", root / str(DAYS - 4) / "data_check"]
     nann("check-data", "--dataset", tmp_path / "long" / "dataset", "--data-check", tmp_path / "short", *only)
     assert "span_hours" in json.loads((tmp_path / "short" / "verdict.json").read_text())["refused"]
 
@@ -260,7 +260,7 @@ def test_a_fault_is_found_in_a_window_that_goes_on_from_another(fault, ordinary,
         assert result.exit_code == 1
         return
     assert result.exit_code == 0, result.output
-    nann("check-data", "--output-root", tmp_path, "--earlier", before / "data_check", "--on-refusal", "report")
+    nann("check-data", "--output-root", tmp_path, "--earlier", before / "data_check", "--on-refusal", "continue")
     verdict = json.loads((tmp_path / "data_check" / "verdict.json").read_text())
     assert FAULTS[fault] & set(verdict["refused"]), verdict["refused"]
 
@@ -303,7 +303,7 @@ def test_a_refused_window_is_not_in_the_series_and_an_accepted_one_is(ordinary, 
     assert json.loads((tmp_path / "accepted" / "verdict.json").read_text())["passed"]
     assert len(json.loads((tmp_path / "accepted" / "series.json").read_text())["windows"]) == DAYS
     # The window itself is no window before it.
-    both = ["--earlier", tmp_path / "accepted", "--earlier", earlier, "--on-refusal", "report"]
+    both = ["--earlier", tmp_path / "accepted", "--earlier", earlier, "--on-refusal", "continue"]
     nann("check-data", "--dataset", bad / "dataset", "--data-check", tmp_path / "again", *both, "--keep", 3)
     verdict = json.loads((tmp_path / "again" / "verdict.json").read_text())
     assert (verdict["windows_before"], verdict["passed"]) == (DAYS - 1, False)
@@ -443,6 +443,23 @@ def test_contents_of_rows_are_those_of_their_dataset(ordinary, tmp_path):
     nann("convert", *words, "--test-users", 0, "--validate-users", 0)
     expected, found = (window_statistics(each) for each in (read_window(tmp_path / "dataset"), contents(windows[-1])))
     assert found == expected
+
+
+def test_the_long_log_that_a_service_began_with_does_not_widen_the_bounds(ordinary):
+    windows, _, _ = ordinary
+    series: list[dict] = []
+    for rows in (joined(*windows[:4]), *windows[4:7]):
+        series.append(window_statistics(contents(rows)))
+        series[-1]["figures"] |= compared_figures(series[-1], series[:-1])
+    last = windows[7]
+    more = joined(last, *(replace(last, times=last.times + 60 * part, users=last.users + 10_000 * part) for part in (1, 2)))
+    for rows, refused in ((last, set()), (more, {"rows", "users"})):
+        statistics = window_statistics(contents(rows))
+        statistics["figures"] |= compared_figures(statistics, series)
+        found = {check.name for check in check_window(statistics, series, CheckDataConfig()) if not check.passed}
+        assert refused <= found, found
+        assert found or not refused
+        assert refused or not found
 
 
 SETS = 500
