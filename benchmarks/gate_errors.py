@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--evaluation", type=Path, action="append", required=True, help="two of the same users, by models of equal worth")
     parser.add_argument("--dataset", type=Path, help="of both: the rules about lists are tried, too")
     parser.add_argument("--k", type=int, default=200)
-    parser.add_argument("--users", type=int, nargs="+", default=[500, 1000, 2000, 4000, 10_000])
+    parser.add_argument("--users", type=int, nargs="*", default=[500, 1000, 2000, 4000, 10_000])
     parser.add_argument("--list-users", type=int, default=1000)
     parser.add_argument("--sets", type=int, default=500)
     options = parser.parse_args()

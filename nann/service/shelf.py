@@ -105,14 +105,19 @@ class Shelf:
         Raises:
             ArtifactError: it cannot be read, or its version is not there.
         """
+        pointer = self._stored_pointer()
+        if pointer is not None:
+            self.description(pointer.version)
+        return pointer
+
+    def _stored_pointer(self) -> Pointer | None:
+        """As it is written, whether or not its version can be read."""
         text = self.store.read(POINTER_NAME)
         if text is None:
             return None
         remedy = "write it anew with `nann rollback --to`"
         content = parse_json(text, forms.StoredPointer, self.store.place(POINTER_NAME), "a pointer", remedy=remedy, error=ArtifactError)
-        pointer = Pointer(content["version"], tuple(content["before"]), content["last"])
-        self.description(pointer.version)
-        return pointer
+        return Pointer(content["version"], tuple(content["before"]), content["last"])
 
     def description(self, version: int) -> dict[str, Any]:
         """The ``version.json`` of a version: ``version``, and ``artifacts``, the digest of each.
@@ -254,7 +259,7 @@ class Shelf:
             ArtifactError: another version is in service, or another process is publishing.
         """
         with self._changing():
-            pointer = self.pointer()
+            pointer = self._stored_pointer()
             if pointer is None or pointer.version != version:
                 raise ArtifactError(f"version {version} is not in service in {self.store.root} any more; look at `nann health`")
             if pointer.before:

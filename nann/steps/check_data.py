@@ -82,7 +82,7 @@ def check_data(
         writer.metrics.update({"passed": int(not refused), "refused": ", ".join(refused), "windows_before": len(before)})
         writer.metrics.update({name: value for name, value in statistics["figures"].items() if value is not None})
     for check in checks:
-        if not check.passed:
+        if not check.passed and (check.accepted or config.on_refusal == "continue"):
             logger.warning("%s: %s", "accepted" if check.accepted else "REFUSED", check.told())
     return _ended(writer.result(), config)
 
@@ -94,7 +94,7 @@ def _ended(result: StepResult, config: CheckDataConfig) -> StepResult:
     refusals = read_json(result.path / VERDICT_NAME, CheckVerdict, "a verdict", step="check-data")["refusals"]
     raise ArtifactError(
         f"the window is refused: {'; '.join(refusals)}; see {result.path / 'report.html'}. "
-        "What is known and meant to be so passes with --accept and the names in brackets (in a pipeline with --overwrite and "
+        "What is known and meant to be so passes with --overwrite and --accept with the names in brackets (in a pipeline with --overwrite "
         "--set check-data.accept=NAME,...)"
     )
 

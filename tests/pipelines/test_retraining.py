@@ -130,7 +130,7 @@ def test_a_window_that_is_refused_ends_the_run_before_the_training(tmp_path: Pat
         assert result.exit_code == 1
         assert "step check-data failed: the window is refused: rows (rows) " in result.output
         assert "allowed at least 1e+06" in result.output
-        assert "with --overwrite and --set check-data.accept=NAME" in result.output
+        assert "with --overwrite --set check-data.accept=NAME" in result.output
         assert not (tmp_path / "run" / "model").exists()
     assert "Refused" in (tmp_path / "run" / "data_check" / "report.html").read_text()
     assert Shelf(tmp_path / "service").pointer() is None

@@ -176,3 +176,18 @@ def test_trees_come_back_as_they_went(root, tmp_path):
     store.remove("versions")
     assert not tf.io.gfile.exists(store.place("versions/000001/model/a.bin"))
     store.remove("versions")
+
+
+def test_a_version_that_cannot_be_read_is_withdrawn(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "service").require(create=True)
+    for number in (1, 2):
+        shelf.publish(make_candidate(tmp_path, f"c{number}"), expected=number - 1 or None, keep=3)
+    (tmp_path / "service" / "versions" / "000002" / "version.json").write_text("{")
+    with pytest.raises(ArtifactError, match="version 1 is not in service"):
+        shelf.withdraw(1)
+    assert shelf.withdraw(2) == 1
+    assert shelf.pointer() == Pointer(1, (), 2)
+    assert shelf.versions() == [1]
+    assert shelf.withdraw(1) is None
+    assert shelf.pointer() is None
+    assert Shelf(tmp_path / "service").require().versions() == []

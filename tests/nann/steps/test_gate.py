@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from nann.errors import ArtifactError
 from nann.evaluation.contestants import contestant
 from nann.evaluation.gate import Measured, check_candidate
 from nann.export import ConvertedModel
+from nann.item_tables import ItemTables
 from nann.service.shelf import Shelf
 from nann.service.smoke import SmokeTest
 from nann.service.store import Store
@@ -253,10 +255,16 @@ def test_a_published_version_that_does_not_work_is_withdrawn(published, untraine
     Shelf(service).rollback(before.version)
 
 
-def test_other_lists_than_the_candidates_are_seen(published, untrained_run, untrained_string_run):
+def test_other_lists_than_the_candidates_are_seen(published, untrained_run, untrained_string_run, tmp_path):
     shelf = Shelf(published / "service")
     samples = Dataset(untrained_run.artifacts["dataset"]).samples("validate").draw(5, seed=1)
     SmokeTest(untrained_run.converted_model, samples).look_at(shelf, 1)
+    remote = Shelf(f"ram://smoke-{uuid.uuid4()}").require(create=True)
+    remote.publish({"converted_model": open_artifact(untrained_run.converted_model, step="rewrite")}, expected=None, keep=2)
+    tables = ItemTables(load_items(untrained_run.artifacts["dataset"]).item_ids[1:3], np.array([False, True]), np.zeros(2, np.float32))
+    tables.write(tmp_path / "tables.parquet")
+    remote.publish_item_tables(tmp_path / "tables.parquet", keep=2)
+    SmokeTest(untrained_run.converted_model, samples).look_at(remote, 1)
     test = SmokeTest(untrained_string_run.converted_model, samples)
     with pytest.raises(ArtifactError, match=r"version 1 answers [1-5] of 5 users with other lists than the candidate did"):
         test.look_at(shelf, 1)
