@@ -23,7 +23,7 @@ from nann.service.smoke import SmokeTest
 from nann.service.store import Store
 from nann.steps.check_data import check_data
 from nann.steps.gate import gate
-from nann.steps.in_service import in_service, read_version
+from nann.steps.in_service import in_service, read_version, taken_parts
 from nann.steps.publish import publish
 from pipelines.cli import main
 
@@ -290,6 +290,15 @@ def test_what_cannot_be_compared_is_refused(published, untrained_run, untrained_
             publication=tmp_path / "publication",
             config=PublishConfig(),
         )
+
+
+def test_a_version_from_before_there_were_checks_is_taken_without_one(untrained_run, tmp_path):
+    steps = {"dataset": "convert", "model": "train", "converted_model": "rewrite"}
+    paths = {**untrained_run.artifacts, "converted_model": untrained_run.converted_model}
+    shelf = Shelf(tmp_path / "service").require(create=True)
+    shelf.publish({name: open_artifact(paths[name], step=step) for name, step in steps.items()}, expected=None, keep=2)
+    in_service(service=str(tmp_path / "service"), in_service=tmp_path / "in_service", config=InServiceConfig())
+    assert set(taken_parts(tmp_path / "in_service")) == set(steps)
 
 
 def test_a_run_goes_on_against_the_version_it_began_with(published, tmp_path):
