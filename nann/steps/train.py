@@ -136,13 +136,8 @@ def _training_data(
     """What a training learns from.
 
     Raises:
-        TrainingError: there is nothing to train on, or several replicas cannot train such tables.
+        TrainingError: there is nothing to train on.
     """
-    if config.embedding != "static" and replicas > 1:
-        raise TrainingError(
-            f"--embedding {config.embedding} trains on one replica, and there are {replicas}; "
-            "take --embedding static, or make one device visible (CUDA_VISIBLE_DEVICES)"
-        )
     max_length = min(config.max_length or dataset.max_length, dataset.max_length)
     try:
         sampler = NoiseSampler(items.train_counts)

@@ -107,8 +107,13 @@ def is_variable(table: Any) -> bool:
 
 
 def handle_of(variable: Any) -> tf.Tensor:
-    """The resource handle of a variable; gradient tapes and the function being traced are told that it is read."""
+    """The resource handle of a variable; gradient tapes and the function being traced are told that it is read.
+
+    Outside of replicas, in the scope of a `tf.distribute` strategy, it is that of a mirrored variable's first copy.
+    """
     resource_variable_ops.variable_accessed(variable)
+    if isinstance(variable, tf.distribute.DistributedValues) and tf.distribute.in_cross_replica_context():
+        return variable.values[0].handle
     return variable.handle
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from tensorflow.python.trackable.base import no_automatic_dependency_tracking
 
+from ops.embedding.reduced import sum_of_all
 from ops.embedding.row_updates import AdamOptions, adam, adam_correction, change_rows, option_vector, update_rows
 from ops.embedding.slots import make_slot, saved_by_optimizer
 
@@ -72,7 +73,7 @@ class LazyAdamW(tf.Module):
             raise ValueError(f"needs one gradient per variable: {len(self._variables)} variables, {len(gradients)} gradients")
         context = tf.distribute.get_replica_context()
         if context.num_replicas_in_sync > 1:
-            gradients = [context.all_reduce(tf.distribute.ReduceOp.SUM, gradient) for gradient in gradients]
+            gradients = sum_of_all(list(gradients), self._variables)
         context.merge_call(self._update_all, args=(list(gradients), learning_rate))
 
     def _update_all(

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from ops.embedding import composite
 from ops.embedding.adaptive import adaptive_lookup
-from ops.embedding.features import Feature
+from ops.embedding.features import Feature, is_variable
 from ops.embedding.grouped import grouped_lookup
 from ops.embedding.layers import config, saving
-from ops.embedding.layers.weights import GrownWeight
+from ops.embedding.layers.weights import SUMMED, GrownWeight
 from ops.embedding.positions import stock_only
 from ops.embedding.start_values import normal_by_key, uniform_by_key
 from ops.embedding.variable import EmbeddingVariable, EmbeddingVariableOption
@@ -101,6 +101,7 @@ class TableLayer(tf.keras.layers.Layer):
                     name=self.name,
                 )
             storage = self.embedding_variable.storage
+            setattr(storage.tables[0], SUMMED, True)
             self.own_rows = GrownWeight(storage.tables[0], storage, trainable=True, name="own_rows")
             self.kept = [GrownWeight(variable, storage, trainable=False, name=f"own_{name}") for name, variable in storage.fields.items()]
         self.built = True
@@ -109,14 +110,20 @@ class TableLayer(tf.keras.layers.Layer):
         """[B, output_dim] of the compute dtype: the rows of every bag of ids, combined."""
         training, fused = bool(training) and self.trainable, self.fused and not stock_only()
         if self.embedding_variable is None:
-            feature = Feature(self.embeddings.value, ids, weights=weights, combiner=combiner, max_norm=max_norm)
+            feature = Feature(self._fixed_rows(), ids, weights=weights, combiner=combiner, max_norm=max_norm)
             return tf.cast(grouped_lookup([feature], fused=fused)[0], self.compute_dtype)
         if composite.inside_xla():
             raise ValueError(f"{self.name} has a table that grows, which XLA cannot compile; call it outside of jit_compile=True")
         if self.shared_rows:
-            shared = self.embeddings.value
             pooled = adaptive_lookup(
-                self.embedding_variable, shared, ids, weights=weights, combiner=combiner, max_norm=max_norm, training=training, fused=fused
+                self.embedding_variable,
+                self._fixed_rows(),
+                ids,
+                weights=weights,
+                combiner=combiner,
+                max_norm=max_norm,
+                training=training,
+                fused=fused,
             )
         else:
             rows = self.embedding_variable.rows_like(ids, insert=training, start=self._start())
@@ -125,6 +132,12 @@ class TableLayer(tf.keras.layers.Layer):
             )
             pooled = grouped_lookup([feature], fused=fused)[0]
         return tf.cast(pooled, self.compute_dtype)
+
+    def _fixed_rows(self) -> Any:
+        table = self.embeddings.value
+        if is_variable(table):
+            setattr(table, SUMMED, True)
+        return table
 
     def _start(self) -> Callable[[tf.Tensor], tf.Tensor] | None:
         """Start values of new keys; None: those of the option."""

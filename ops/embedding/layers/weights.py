@@ -13,8 +13,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from ops.embedding.reduced import with_padding, without_padding
 from ops.embedding.slots import OWNER
+from ops.embedding.variable.replicas import in_sync
 from ops.embedding.variable.storage import Storage, assign
+
+SUMMED = "_nann_distinct_rows"  # on a table whose gradient of several replicas must have distinct rows
 
 
 class _Rows(tf.TensorShape):
@@ -91,4 +95,28 @@ def _growing_slots(original: Callable[..., Any]) -> Callable[..., Any]:
     return add
 
 
+def _distinct_rows(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Sums gradients over replicas so that each row stands once: Keras squares rows that stand twice one by one."""
+
+    @functools.wraps(original)
+    def reduce(self: Any, grads_and_vars: Any) -> Any:
+        if in_sync() == 1:
+            return original(self, grads_and_vars)
+        padded = [(with_padding(each, tf.shape(table)[0]) if _rows_in(each, table) else each, table) for each, table in grads_and_vars]
+        reduced = original(self, padded)
+        return [(_summed(without_padding(each, table)) if _rows_in(each, table) else each, table) for each, table in reduced]
+
+    return reduce
+
+
+def _rows_in(gradient: Any, table: Any) -> bool:
+    return hasattr(table, SUMMED) and isinstance(gradient, tf.IndexedSlices)
+
+
+def _summed(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    rows, positions = tf.unique(gradient.indices)
+    return tf.IndexedSlices(tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows)), rows, gradient.dense_shape)
+
+
+tf.keras.optimizers.Optimizer._all_reduce_sum_gradients = _distinct_rows(tf.keras.optimizers.Optimizer._all_reduce_sum_gradients)
 tf.keras.optimizers.Optimizer.add_variable_from_reference = _growing_slots(tf.keras.optimizers.Optimizer.add_variable_from_reference)

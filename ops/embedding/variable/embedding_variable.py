@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.python.trackable.base import Trackable, no_automatic_dependency_tracking
 
 from ops import native
-from ops.embedding.variable import eviction, snapshot
+from ops.embedding.variable import eviction, replicas, snapshot
 from ops.embedding.variable.graph_slots import GraphSlots
 from ops.embedding.variable.native_index import NativeIndex
 from ops.embedding.variable.options import CBFFilter, EmbeddingVariableOption
@@ -180,12 +180,29 @@ class EmbeddingVariable(tf.Module):
         if not insert:
             found = self._index.find(self.rows, ids, prune=prune)
             return found if mask is None else tf.where(tf.equal(tf.reshape(mask, tf.shape(found)), 1), found, -tf.ones_like(found))
+        if isinstance(self.state, tf.distribute.DistributedValues) and tf.distribute.in_cross_replica_context():
+            raise RuntimeError(
+                "a training lookup in a mirrored table belongs into strategy.run; pass insert=False for one that admits nothing"
+            )
+        if replicas.in_sync() > 1:
+            return self._insert_with_all(ids, prune=prune, mask=mask, start=start)
         rows, new_rows, positions = self._index.insert(ids, prune=prune, mask=mask, step=self._step())
+        return self._index.start(new_rows, self._start_values(ids, positions, start), rows)
+
+    def _start_values(self, ids: tf.Tensor, positions: tf.Tensor, start: Callable[[tf.Tensor], tf.Tensor] | None) -> tf.Tensor:
         if start is None:
-            values = self._initializer(tf.stack([tf.size(new_rows), self.dim]), self.dtype)
-        else:
-            values = tf.stop_gradient(tf.cast(start(tf.gather(tf.reshape(ids, [-1]), positions)), self.dtype))
-        return self._index.start(new_rows, values, rows)
+            return self._initializer(tf.stack([tf.size(positions), self.dim]), self.dtype)
+        return tf.stop_gradient(tf.cast(start(tf.gather(tf.reshape(ids, [-1]), positions)), self.dtype))
+
+    def _insert_with_all(self, ids: tf.Tensor, *, prune: bool, mask: tf.Tensor | None, start: Any) -> tf.Tensor:
+        """A training lookup of one of several replicas, see `replicas`."""
+        if not isinstance(self._index, NativeIndex):
+            raise RuntimeError("training on several replicas needs the native library; run `make install`, or take one replica")
+        everyone = replicas.Everyone.with_part(ids)
+        all_ids, all_masks = everyone.of(ids), None if mask is None else everyone.of(tf.cast(mask, tf.int32))
+        rows, new_rows, positions = self._index.insert(all_ids, prune=prune, mask=all_masks, step=self._step())
+        values = everyone.first_of(self._start_values(all_ids, positions, start))
+        return tf.reshape(everyone.own(self._index.start(new_rows, values, rows)), tf.shape(ids))
 
     def _step(self) -> tf.Tensor:
         """The step now; -1: the number of lookups."""

@@ -160,7 +160,9 @@ class Storage(tf.Module):
 
 
 def assign(variable: tf.Variable, value: tf.Tensor) -> Any:
-    """Also where the size is another, which `Variable.assign` of a TF1 graph would refuse."""
+    """Also where the size is another, which `Variable.assign` of a TF1 graph would refuse; all copies of a mirrored variable."""
+    if isinstance(variable, tf.distribute.DistributedValues):
+        return [assign(copy, value) for copy in variable.values]
     return tf.raw_ops.AssignVariableOp(resource=variable.handle, value=tf.cast(value, variable.dtype))
 
 

@@ -112,6 +112,8 @@ def test_killed_and_resumed_is_the_same_as_uninterrupted(small_dataset, tmp_path
 REPLICAS = {
     "negatives per sample": ("BatchSource", {"scorer": "two-sided", "negatives": "per-sample"}),
     "shared negatives": ("BatchSource", {"scorer": "two-sided"}),
+    "growing tables": ("BatchSource", {"scorer": "two-sided", "embedding": "ev", "promote_after": 2}),
+    "adaptive tables": ("BatchSource", {"scorer": "two-sided", "embedding": "adaptive", "promote_after": 2, "shared_rows": 8}),
     "packed rows": ("PackedBatches", {"scorer": "sequence", "dropout": 0.0, "id_dropout": 0.0}),
 }
 
