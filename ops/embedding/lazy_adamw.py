@@ -16,6 +16,8 @@ from ops.embedding.reduced import sum_of_all
 from ops.embedding.row_updates import AdamOptions, adam, adam_correction, change_rows, option_vector, update_rows
 from ops.embedding.slots import make_slot, saved_by_optimizer
 
+SEEDS_APART = 8  # of two variables; a variable and its moments round by consecutive seeds
+
 
 class LazyAdamW(tf.Module):
     """AdamW for dense variables and, lazily by row, for embedding tables.
@@ -24,11 +26,13 @@ class LazyAdamW(tf.Module):
     saves and restores them.
 
     Args:
-        variables: the variables to train, float32.
+        variables: the variables to train, float32; tables bfloat16, too.
         weight_decay: decoupled decay per step, multiplied by the learning rate; applied to matrices and tables, not to vectors.
         beta_1, beta_2: decay rates of the moments.
         epsilon: added to the root of the second moment.
         fused: update the touched rows of matrices by one native op each, where the library is there.
+        stochastic_rounding: round rows of bfloat16 tables, and of their moments, up or down by chance, so that small steps count; by
+            stock ops. Otherwise they are rounded to the nearest.
     """
 
     def __init__(
@@ -40,9 +44,10 @@ class LazyAdamW(tf.Module):
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         fused: bool = True,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(name="lazy_adamw")
-        self._fused = fused
+        self._fused, self._stochastic_rounding = fused, stochastic_rounding
         self._weight_decay, self._beta_1, self._beta_2, self._epsilon = weight_decay, beta_1, beta_2, epsilon
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step", aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         first, second = ([make_slot(variable, name) for variable in variables] for name in ("first_moment", "second_moment"))
@@ -80,9 +85,12 @@ class LazyAdamW(tf.Module):
         self, strategy: tf.distribute.Strategy, gradients: Sequence[tf.Tensor | tf.IndexedSlices], learning_rate: tf.Tensor
     ) -> None:
         strategy.extended.update(self.step, lambda step: step.assign_add(1))
-        correction = adam_correction(self._beta_1, self._beta_2, tf.cast(self.step.read_value(), tf.float32))
-        for variable, first, second, gradient in zip(self._variables, self._first, self._second, gradients, strict=True):
-            strategy.extended.update(variable, self._update, args=(first, second, gradient, learning_rate, correction))
+        step = self.step.read_value()
+        correction = adam_correction(self._beta_1, self._beta_2, tf.cast(step, tf.float32))
+        given = zip(self._variables, self._first, self._second, gradients, strict=True)
+        for number, (variable, first, second, gradient) in enumerate(given):
+            seed = tf.stack([tf.constant(SEEDS_APART * number, tf.int64), step])
+            strategy.extended.update(variable, self._update, args=(first, second, gradient, learning_rate, correction, seed))
 
     def _update(
         self,
@@ -92,6 +100,7 @@ class LazyAdamW(tf.Module):
         gradient: tf.Tensor | tf.IndexedSlices,
         learning_rate: tf.Tensor,
         correction: tf.Tensor,
+        seed: tf.Tensor,
     ) -> None:
         is_matrix, variables = len(variable.shape) > 1, [variable, first, second]
         decay = learning_rate * self._weight_decay if self._weight_decay and is_matrix else None
@@ -99,6 +108,8 @@ class LazyAdamW(tf.Module):
         if not isinstance(gradient, tf.IndexedSlices):
             for held, value in zip(variables, adam(step, gradient, *(held.read_value() for held in variables)), strict=True):
                 held.assign(value)
+        elif self._stochastic_rounding and variable.dtype == tf.bfloat16:
+            change_rows(variables, gradient, lambda values, *old: adam(step, values, *old), tf.float32, seed)
         elif self._fused and len(variable.shape) == 2:
             options = option_vector(
                 learning_rate=step.rate,
@@ -110,4 +121,5 @@ class LazyAdamW(tf.Module):
             )
             update_rows("adam", variable, [first, second], gradient, options)
         else:
-            change_rows(variables, gradient, lambda values, *old: adam(step, values, *old))
+            wide = tf.float32 if variable.dtype.size == 2 else None
+            change_rows(variables, gradient, lambda values, *old: adam(step, values, *old), wide)

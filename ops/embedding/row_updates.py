@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ops.embedding.features import is_variable
 from ops.embedding.grouped import native_library
+from ops.embedding.rounding import round_stochastically
 
 OPTIONS = ("learning_rate", "beta_1", "beta_2", "epsilon", "decay", "decay_rate", "l1", "l2", "power", "reserved")
 
@@ -80,7 +81,11 @@ def update_rows(optimizer: str, table: Any, slots: Sequence[Any], gradient: tf.I
 
 
 def change_rows(
-    variables: Sequence[Any], gradient: tf.IndexedSlices, rule: Callable[..., Sequence[tf.Tensor]], wide: tf.DType | None = None
+    variables: Sequence[Any],
+    gradient: tf.IndexedSlices,
+    rule: Callable[..., Sequence[tf.Tensor]],
+    wide: tf.DType | None = None,
+    seed: tf.Tensor | None = None,
 ) -> None:
     """Puts what a rule makes of some rows in their place; the other rows keep their bits.
 
@@ -89,13 +94,16 @@ def change_rows(
         gradient: of the first one; repeated indices are summed.
         rule: called with the gradient of the distinct rows and these rows of every variable, [n, ...] each; returns the new rows.
         wide: dtype to compute in; None: as it is.
+        seed: [2] of stochastic rounding, see `round_stochastically`, for bfloat16 variables; None: to the nearest.
     """
     rows, positions = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows))
+    given_values = gradient.values if wide is None else tf.cast(gradient.values, wide)
+    values = tf.math.unsorted_segment_sum(given_values, positions, tf.size(rows))
     given = [values, *(tf.gather(variable, rows) for variable in variables)]
     changed = rule(*(given if wide is None else [tf.cast(each, wide) for each in given]))
-    for variable, value in zip(variables, changed, strict=True):
-        variable.scatter_update(tf.IndexedSlices(tf.cast(value, variable.dtype), rows))
+    for number, (variable, value) in enumerate(zip(variables, changed, strict=True)):
+        stored = tf.cast(value, variable.dtype) if seed is None else round_stochastically(value, tf.stack([seed[0] + number, seed[1]]))
+        variable.scatter_update(tf.IndexedSlices(stored, rows))
 
 
 def _sgd(options: Numbers, gradient: tf.Tensor, old: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -1,0 +1,45 @@
+"""Stochastic rounding: right in the mean, one of the two neighbours, and what it is for."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ops.embedding.rounding import round_stochastically
+from ops.optimizers import LazyAdamW
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=9), st.integers(0, 2**31))
+def test_a_number_goes_to_one_of_its_neighbours(numbers, seed):
+    given = np.asarray(numbers, np.float32)
+    bits = given.view(np.uint32)
+    towards_zero = (bits & np.uint32(0xFFFF0000)).view(np.float32)
+    away = ((bits & np.uint32(0xFFFF0000)) + np.uint32(0x10000)).view(np.float32)
+    found = tf.cast(round_stochastically(tf.constant(given), tf.constant([seed, 1])), tf.float32).numpy()
+    exact = (bits & 0xFFFF) == 0
+    assert ((found == towards_zero) | ((found == away) & ~exact)).all()
+
+
+def test_the_mean_is_the_number_and_what_is_not_finite_stays():
+    given = tf.random.stateless_normal([1000], [1, 2])
+    mean = np.mean([tf.cast(round_stochastically(given, [3, number]), tf.float64) for number in range(500)], axis=0)
+    spacing = 2.0 ** (np.floor(np.log2(np.abs(given))) - 7)
+    assert np.abs((mean - given) / spacing).max() < 5 * 0.5 / 500**0.5
+    kept = round_stochastically(tf.constant([np.inf, -np.inf, np.nan, 0.0]), [1, 1])
+    np.testing.assert_array_equal(tf.cast(kept, tf.float32), [np.inf, -np.inf, np.nan, 0.0])
+    np.testing.assert_array_equal(round_stochastically(given, [3, 4]), round_stochastically(given, [3, 4]))
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_steps_below_the_spacing_count_when_rounded_by_chance(stochastic):
+    """Adam at a rate of 1e-4 on values near 1, whose spacing is 2^-7: a float32 table moves by 0.02 in 200 steps."""
+    table = tf.Variable(tf.ones([64, 32], tf.bfloat16))
+    optimizer = LazyAdamW([table], stochastic_rounding=stochastic)
+    step = tf.function(lambda gradient: optimizer.apply([tf.IndexedSlices(gradient, tf.range(32))], tf.constant(1e-4)))
+    for _ in range(200):
+        step(tf.ones([32, 32], tf.bfloat16))
+    moved = 1.0 - tf.reduce_mean(tf.cast(table[:32], tf.float32))
+    np.testing.assert_allclose(moved, 0.02 if stochastic else 0.0, atol=0.002)
+    np.testing.assert_array_equal(table[32:], np.ones([32, 32]))
