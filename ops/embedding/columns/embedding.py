@@ -16,7 +16,7 @@ from tensorflow.python.feature_column import utils as fc_utils
 
 from ops.embedding.columns.categorical import CategoricalColumn, growing
 from ops.embedding.columns.lookups import Call, Lookup, Pooling, pool_all
-from ops.embedding.columns.tables import GrowingTable, StaticTable
+from ops.embedding.columns.tables import ColumnTable, GrowingColumnTable
 from ops.embedding.features import COMBINERS
 from ops.embedding.lookup import FUSION_VERSIONS
 
@@ -45,7 +45,7 @@ class EmbeddingColumn(fc_v2.DenseColumn, fc_v2.SequenceDenseColumn, fc_v1._Dense
     do_fusion: str | None
     use_safe_embedding_lookup: bool
     shared_name: str | None
-    table: StaticTable | GrowingTable = field(repr=False)
+    table: ColumnTable | GrowingColumnTable = field(repr=False)
 
     @property
     def _is_v2_column(self) -> bool:
@@ -76,7 +76,7 @@ class EmbeddingColumn(fc_v2.DenseColumn, fc_v2.SequenceDenseColumn, fc_v1._Dense
         Raises:
             RuntimeError: the table is of fixed size and in a TF1 graph, where each layer has its own: see ``cols_to_vars``.
         """
-        if isinstance(self.table, GrowingTable):
+        if isinstance(self.table, GrowingColumnTable):
             return self.table.variables()[0]
         with tf.init_scope():
             if not tf.executing_eagerly():
@@ -89,7 +89,7 @@ class EmbeddingColumn(fc_v2.DenseColumn, fc_v2.SequenceDenseColumn, fc_v1._Dense
         Raises:
             ValueError: the column is not adaptive.
         """
-        static = self.table.variables()[1] if isinstance(self.table, GrowingTable) else None
+        static = self.table.variables()[1] if isinstance(self.table, GrowingColumnTable) else None
         if static is None:
             raise ValueError(f"column {self.name!r} is not adaptive: it has no static table beside its own")
         return static
@@ -305,13 +305,13 @@ def _table(
     *,
     scope: str,
     shared_name: str | None = None,
-) -> StaticTable | GrowingTable:
+) -> ColumnTable | GrowingColumnTable:
     grows = growing(column)
     if grows is not None:
-        return GrowingTable(grows, dimension, initializer=initializer, trainable=trainable, scope=scope)
+        return GrowingColumnTable(grows, dimension, initializer=initializer, trainable=trainable, scope=scope)
     if initializer is None:
         initializer = tf.compat.v1.truncated_normal_initializer(mean=0.0, stddev=dimension**-0.5)
-    return StaticTable(
+    return ColumnTable(
         (int(column._num_buckets), dimension),
         initializer=initializer,
         trainable=trainable,

@@ -14,7 +14,7 @@ from ops.embedding.columns.embedding import EmbeddingColumn, fusion_version
 from ops.embedding.columns.input_layer import check_masks, checked_columns, collections_of, dense_tensor
 from ops.embedding.columns.linear_model import Weights, linear_call, weighted_sum
 from ops.embedding.columns.lookups import Call
-from ops.embedding.columns.tables import GrowingTable, StaticTable, eager_outside, parts_of
+from ops.embedding.columns.tables import ColumnTable, GrowingColumnTable, eager_outside, parts_of
 
 
 class _Layer(tf.Module):
@@ -33,10 +33,10 @@ class _Layer(tf.Module):
             for number, table in enumerate(self._tables()):
                 self._track_trackable(table, name=f"table_{number}")
 
-    def _growing(self) -> list[GrowingTable]:
+    def _growing(self) -> list[GrowingColumnTable]:
         """The growing tables of the columns."""
         columns = [column for column in self._columns if isinstance(column, EmbeddingColumn)]
-        return [column.table for column in columns if isinstance(column.table, GrowingTable)]
+        return [column.table for column in columns if isinstance(column.table, GrowingColumnTable)]
 
     @no_automatic_dependency_tracking
     def _set_columns(self, columns: list[Any]) -> None:
@@ -53,7 +53,7 @@ class _Layer(tf.Module):
         found = [table for grown in self._growing() for table in grown.variables()]
         if eager_outside():
             own = [column.table for column in self._columns if isinstance(column, EmbeddingColumn)]
-            found += [table.variable() for table in own if isinstance(table, StaticTable)]
+            found += [table.variable() for table in own if isinstance(table, ColumnTable)]
         return list({id(table): table for table in found if table is not None}.values())
 
     @property
@@ -136,7 +136,7 @@ class LinearModel(_Layer):
     def _set_weights(self, weights: Weights) -> None:
         self._weights = weights
 
-    def _growing(self) -> list[GrowingTable]:
+    def _growing(self) -> list[GrowingColumnTable]:
         return [*super()._growing(), *self._weights.grown.values()]
 
     def __call__(

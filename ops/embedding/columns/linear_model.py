@@ -15,7 +15,7 @@ from ops.embedding.columns.categorical import Features, growing
 from ops.embedding.columns.embedding import EmbeddingColumn, fusion_version
 from ops.embedding.columns.input_layer import check_masks, checked_columns, collections_of
 from ops.embedding.columns.lookups import Call, Lookup, Pooling, pool_all
-from ops.embedding.columns.tables import GrowingTable, ScopedTable, eager_outside, parts_of
+from ops.embedding.columns.tables import GrowingColumnTable, ScopedTable, eager_outside, parts_of
 from ops.embedding.features import COMBINERS
 
 _v1 = tf.compat.v1
@@ -107,7 +107,7 @@ class Weights:
     units: int
     combiner: str
     fused: bool
-    grown: dict[str, GrowingTable] = field(default_factory=dict)
+    grown: dict[str, GrowingColumnTable] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.units < 1:
@@ -115,7 +115,7 @@ class Weights:
         if self.combiner not in COMBINERS:
             raise ValueError(f"sparse_combiner must be one of {', '.join(COMBINERS)}, got {self.combiner!r}")
 
-    def table(self, column: Any) -> ScopedTable | GrowingTable:
+    def table(self, column: Any) -> ScopedTable | GrowingColumnTable:
         """The weights [num_buckets or growing, units] of a categorical column."""
         grows = growing(column)
         if grows is None:
@@ -129,7 +129,7 @@ class Weights:
         grows = growing(column)
         assert grows is not None
         start = tf.zeros_initializer()
-        self.grown[column.name] = GrowingTable(grows, self.units, initializer=start, scope=scope, variable_name="weights")
+        self.grown[column.name] = GrowingColumnTable(grows, self.units, initializer=start, scope=scope, variable_name="weights")
 
 
 def weighted_sum(columns: Sequence[Any], call: Call, model: Weights, cols_to_vars: dict[Any, Any] | None = None) -> tf.Tensor:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ops.embedding.adaptive import AdaptiveFeature, adaptive_feature
 from ops.embedding.columns.categorical import CategoricalColumn, as_sparse, growing, ids_and_weights
-from ops.embedding.columns.tables import GrowingTable, ScopedTable, StaticTable, parts_of
+from ops.embedding.columns.tables import ColumnTable, GrowingColumnTable, ScopedTable, parts_of
 from ops.embedding.features import Feature
 from ops.embedding.grouped import grouped_lookup
 
@@ -75,7 +75,13 @@ class Lookup:
     """
 
     def __init__(
-        self, categorical_column: Any, table: StaticTable | ScopedTable | GrowingTable, pooling: Pooling, call: Call, *, flat: bool = False
+        self,
+        categorical_column: Any,
+        table: ColumnTable | ScopedTable | GrowingColumnTable,
+        pooling: Pooling,
+        call: Call,
+        *,
+        flat: bool = False,
     ) -> None:
         self.pooling = pooling
         self._adaptive: AdaptiveFeature | None = None
@@ -85,7 +91,7 @@ class Lookup:
         if weights is not None and weights.dtype != tf.float32:
             weights = tf.cast(weights, tf.float32)
         self._options: dict[str, Any] = {"combiner": pooling.combiner, "max_norm": pooling.max_norm}
-        if not isinstance(table, GrowingTable):
+        if not isinstance(table, GrowingColumnTable):
             variable = table.variable(call.weight_collections, call.trainable)
             self.variables = parts_of(variable)
             safe = pooling.safe or ids.dense_shape.shape.as_list() != [2]
@@ -95,7 +101,7 @@ class Lookup:
         assert column is not None
         self._grow(column, table, ids, weights, call)
 
-    def _grow(self, column: CategoricalColumn, table: GrowingTable, ids: Any, weights: Any, call: Call) -> None:
+    def _grow(self, column: CategoricalColumn, table: GrowingColumnTable, ids: Any, weights: Any, call: Call) -> None:
         variable, static = table.variables(tf.compat.v1.get_variable_scope().name)
         self.variables = [*variable.tables, *([] if static is None else [static])]
         with call.after_earlier(variable):

@@ -29,7 +29,7 @@ def initializer_of(given: Any) -> Any:
     return given() if isinstance(given, type) else given
 
 
-class StaticTable:
+class ColumnTable:
     """A table [num_buckets, dimension] float32.
 
     Args:
@@ -119,7 +119,7 @@ class ScopedTable:
         return _v1.get_variable(self._name, self._shape, tf.float32, zeros, trainable=trainable, collections=weight_collections)
 
 
-class GrowingTable:
+class GrowingColumnTable:
     """An `EmbeddingVariable`, and for an adaptive column its static table.
 
     Args:

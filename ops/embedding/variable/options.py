@@ -154,14 +154,15 @@ class StorageOption:
     """Where rows are kept: in the host's memory.
 
     Attributes:
-        storage_type: a `StorageType` or its name: DRAM, or DEFAULT or None, which are the same. The others are refused by name.
+        storage_type: "DRAM". A `StorageType` or its name may be given, or None; DRAM, DEFAULT and None are the same, and the others are
+            refused by name.
         storage_path, storage_size, cache_strategy: must be None; they belong to the others.
 
     Raises:
         ValueError: a storage that does not exist here.
     """
 
-    storage_type: StorageType | str | None = StorageType.DRAM
+    storage_type: StorageType | str | None = "DRAM"
     storage_path: str | None = None
     storage_size: Any = None
     cache_strategy: Any = None
@@ -173,6 +174,7 @@ class StorageOption:
             raise ValueError(f"storage_type must be one of {', '.join(StorageType.__members__)}, got {given!r}")
         if name not in ("DRAM", "DEFAULT"):
             raise ValueError(f"storage_type must be DRAM, got {name}: rows are kept in the host's memory only")
+        object.__setattr__(self, "storage_type", "DRAM")
         for argument in ("storage_path", "storage_size", "cache_strategy"):
             if getattr(self, argument) is not None:
                 raise ValueError(f"{argument} must be None, got {getattr(self, argument)!r}: it belongs to storage other than DRAM")
