@@ -64,7 +64,7 @@ class CategoricalColumn(fc_types.FeatureColumn, fc_v1._CategoricalColumn):
 
     Attributes:
         key: name of the feature.
-        dtype: of its values: int64, int32 (the two are taken for each other) or string.
+        dtype: of its values: int64, int32 (features of any integer type are taken) or string.
         partition_num: parts of the table; None: one.
         option: filter, eviction and start values of the `EmbeddingVariable`.
         hash_bucket_size: rows of the static table of an adaptive embedding; None: the embedding is not adaptive.
@@ -120,11 +120,9 @@ class CategoricalColumn(fc_types.FeatureColumn, fc_v1._CategoricalColumn):
             ValueError: the feature is not there, or of another dtype.
         """
         given = _sparse_or_ragged(inputs, self.key)
-        if given.dtype == self.dtype:
-            return given
-        if given.dtype not in (tf.int32, tf.int64) or self.dtype == tf.string:
+        if (self.dtype == tf.string) != (given.dtype == tf.string) or not (given.dtype == tf.string or given.dtype.is_integer):
             raise ValueError(f"feature {self.key!r} must be of dtype {self.dtype.name}, got {given.dtype.name}")
-        return given
+        return given if given.dtype in (tf.string, tf.int32, tf.int64) else tf.cast(given, tf.int64)
 
     def weights(self, inputs: Any) -> tf.SparseTensor | tf.RaggedTensor | None:
         """The weights [B, *] float32 of the ids, if the column has any; of dense ones, those that are not 0.

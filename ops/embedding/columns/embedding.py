@@ -5,6 +5,7 @@ They are columns to TensorFlow, too, so its own layers take them; only the layer
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -265,8 +266,8 @@ def _check(column: Any, dimension: Any, combiner: str, initializer: Any, checkpo
     """Refuses arguments of a column that are none of their values; returns the version of the fused op."""
     if not isinstance(column, fc_v1._CategoricalColumn):
         raise ValueError(f"an embedding column needs a categorical column, got {column!r}")
-    if dimension is None or dimension < 1:
-        raise ValueError(f"dimension must be at least 1, got {dimension}")
+    if not isinstance(dimension, numbers.Integral) or dimension < 1:
+        raise ValueError(f"dimension must be an integer of at least 1, got {dimension!r}")
     if combiner not in COMBINERS:
         raise ValueError(f"combiner must be one of {', '.join(COMBINERS)}, got {combiner!r}")
     if initializer is not None and not callable(initializer):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.feature_column import feature_column as fc_v1
+from tensorflow.python.trackable import resource
 from tensorflow.python.trackable.base import no_automatic_dependency_tracking
 
 from ops.embedding.columns.categorical import Features, growing
@@ -28,6 +30,7 @@ class _Layer(tf.Module):
     def __init__(self, columns: list[Any], function: Any, name: str) -> None:
         super().__init__(name=name)
         self._set_columns(columns)
+        self._numbers = itertools.count()
         self._template = tf.compat.v1.make_template(name, function, create_scope_now_=False)
         if eager_outside():
             for number, table in enumerate(self._tables()):
@@ -46,7 +49,14 @@ class _Layer(tf.Module):
         self._tables()  # those that grow must not be made within a template
         # A template of eager mode keeps the scope of its second call, and in it the function that was traced then.
         self._template._variable_scope_context_manager = None
-        return self._template(*arguments)
+        if tf.executing_eagerly() or not eager_outside():
+            return self._template(*arguments)
+        tracker = resource.ResourceTracker()
+        with resource.resource_tracker_scope(tracker):
+            result = self._template(*arguments)
+        for made in tracker.resources:  # tables of vocabularies, which a SavedModel needs
+            self._track_trackable(made, name=f"resource_{next(self._numbers)}")
+        return result
 
     def _tables(self) -> list[Any]:
         """The tables that do not belong to the template, each once: growing ones, and in eager mode those of embedding columns."""

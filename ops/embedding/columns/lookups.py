@@ -102,7 +102,7 @@ class Lookup:
         self._grow(column, table, ids, weights, call)
 
     def _grow(self, column: CategoricalColumn, table: GrowingColumnTable, ids: Any, weights: Any, call: Call) -> None:
-        variable, static = table.variables(tf.compat.v1.get_variable_scope().name)
+        variable, static = table.variables(tf.compat.v1.get_variable_scope())
         self.variables = [*variable.tables, *([] if static is None else [static])]
         with call.after_earlier(variable):
             if static is None:

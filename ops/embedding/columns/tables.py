@@ -14,8 +14,10 @@ import tensorflow as tf
 
 from ops.embedding.columns.categorical import CategoricalColumn
 from ops.embedding.variable import EmbeddingVariable
+from ops.embedding.variable.by_name import parts_by
 
 _v1 = tf.compat.v1
+_HELD = "_nann_column_tables"  # attribute of a graph: growing tables by name
 
 
 def eager_outside() -> bool:
@@ -145,27 +147,48 @@ class GrowingColumnTable:
         self.trainable, self._scope, self._name = trainable, scope, variable_name
         self._made: Any = weakref.WeakKeyDictionary()
 
-    def variables(self, scope: str | None = None) -> tuple[EmbeddingVariable, tf.Variable | None]:
+    def variables(self, scope: Any = None) -> tuple[EmbeddingVariable, tf.Variable | None]:
         """The growing and the static table; the same for all of eager mode, and for all of one TF1 graph.
 
         Args:
-            scope: of their names where they are made now, in a TF1 graph; None: the table's.
+            scope: a variable scope whose name, partitioner and reuse apply where they are made now, in a TF1 graph; None: the table's name.
+
+        Raises:
+            ValueError: the scope says that they are there, and they are not, or are others.
         """
         with tf.init_scope(), _v1.name_scope(None):
             place = self if tf.executing_eagerly() else _v1.get_default_graph()
             if place not in self._made:
-                self._made[place] = self._make(f"{scope}/{self._name}" if scope and place is not self else f"{self._scope}/{self._name}")
+                self._made[place] = self._make(None, self._scope) if scope is None or place is self else self._in_scope(place, scope)
             found: tuple[EmbeddingVariable, tf.Variable | None] = self._made[place]
             return found
 
-    def _make(self, name: str) -> tuple[EmbeddingVariable, tf.Variable | None]:
-        column, dim = self._column, self._dimension
+    def _in_scope(self, graph: Any, scope: Any) -> tuple[EmbeddingVariable, tf.Variable | None]:
+        """Those of the scope's name in a graph: made by another table if the scope is reused."""
+        if not hasattr(graph, _HELD):
+            setattr(graph, _HELD, {})
+        known, name = getattr(graph, _HELD), f"{scope.name}/{self._name}"
+        wanted = (self._column.key_dtype, self._column.hash_bucket_size, self._dimension)
+        if scope.reuse and name in known:
+            if known[name][1] != wanted:
+                raise ValueError(f"table {name!r} has (key dtype, hash_bucket_size, dimension) {known[name][1]}, got {wanted}")
+            there: tuple[EmbeddingVariable, tf.Variable | None] = known[name][0]
+            return there
+        if scope.reuse is True:
+            raise ValueError(f"table {name!r} does not exist, and the scope says reuse=True; make it first, or say tf.AUTO_REUSE")
+        made = self._make(scope.partitioner, scope.name)
+        known[name] = (made, wanted)
+        return made
+
+    def _make(self, partitioner: Any, scope: str) -> tuple[EmbeddingVariable, tf.Variable | None]:
+        column, dim, name = self._column, self._dimension, f"{scope}/{self._name}"
+        parts = column.partition_num or (None if partitioner is None else parts_by(partitioner, dim, tf.float32))
         variable = EmbeddingVariable(
             dim,
             key_dtype=column.key_dtype,
             initializer=self._initializer,
             option=column.option,
-            partition_num=column.partition_num,
+            partition_num=parts,
             trainable=self.trainable,
             name=name,
         )

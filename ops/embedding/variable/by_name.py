@@ -75,7 +75,7 @@ def get_embedding_variable(
         "initializer": initializer or (None if option.init_option.initializer else scope.initializer),
         "option": option,
         "initial_capacity": _CAPACITY,
-        "partition_num": None if partitioner is None else _parts(partitioner, embedding_dim, dtype),
+        "partition_num": None if partitioner is None else parts_by(partitioner, embedding_dim, dtype),
         "trainable": trainable,
         "name": f"{scope.name}/{name}" if scope.name else name,
     }
@@ -135,7 +135,12 @@ def _option(option: EmbeddingVariableOption | None, steps_to_live: int | None) -
     return replace(option, evict_option=GlobalStepEvict(steps_to_live))
 
 
-def _parts(partitioner: Any, dim: int, dtype: tf.DType) -> int:
+def parts_by(partitioner: Any, dim: int, dtype: tf.DType) -> int:
+    """The parts that a partitioner of a variable scope makes of a new table.
+
+    Raises:
+        ValueError: it parts the columns, too.
+    """
     parts = list(partitioner(shape=tf.TensorShape([_CAPACITY, dim]), dtype=tf.as_dtype(dtype)))
     if any(part != 1 for part in parts[1:]):
         raise ValueError(f"a partitioner must part the rows alone, got {parts} parts along the axes")

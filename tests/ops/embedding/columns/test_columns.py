@@ -289,6 +289,75 @@ def test_unsafe_lookups_refuse_what_safe_ones_prune():
             layer(False, do_fusion)
 
 
+def test_integers_of_any_size_are_keys():
+    column = fc.embedding_column(fc.categorical_column_with_embedding("ids", tf.int64), 2, initializer=ones, do_fusion=True)
+    for dtype in (tf.int8, tf.uint8, tf.int16, tf.uint32):
+        np.testing.assert_array_equal(fc.input_layer({"ids": tf.constant([[5], [7]], dtype)}, column), np.ones([2, 2]))
+    assert column.variable().export().keys.tolist() == [5, 7]
+
+
+def test_a_reused_scope_has_one_table_whatever_the_column_object():
+    def layer(**scope):
+        column = fc.embedding_column(fc.categorical_column_with_embedding("ids", tf.int64), 2, do_fusion=True)
+        with V1.variable_scope("model", **scope):
+            return fc.input_layer(features_of_graph(), column)
+
+    with tf.Graph().as_default(), V1.Session() as session:
+        with pytest.raises(ValueError, match="reuse=True"):
+            layer(reuse=True)
+        one, other = layer(partitioner=V1.fixed_size_partitioner(2)), layer(reuse=True)
+        names = [variable.op.name for variable in V1.trainable_variables()]
+        assert names == [f"model/input_layer/ids_embedding/embedding_weights/part_{part}" for part in (0, 1)]
+        session.run(V1.global_variables_initializer())
+        session.run(one)
+        np.testing.assert_array_equal(*session.run([one, other]))
+
+
+def test_a_table_that_grows_is_made_outside_of_a_template():
+    with tf.Graph().as_default():
+        column = fc.embedding_column(fc.categorical_column_with_embedding("ids", tf.int64), 2, do_fusion=True)
+        tower = V1.make_template("tower", lambda: fc.input_layer(features_of_graph(), column))
+        with pytest.raises(RuntimeError, match="make it before"):
+            tower()
+    with tf.Graph().as_default():
+        column.variable()
+        tower = V1.make_template("tower", lambda: fc.input_layer(features_of_graph(), column))
+        assert tower().shape[1] == tower().shape[1] == 2
+        assert len(V1.trainable_variables()) == 1
+
+
+def test_a_layer_exports_with_its_vocabularies(tmp_path):
+    words = fc.categorical_column_with_vocabulary_list("words", ["a", "b", "c"])
+    layer = fc.InputLayer([fc.embedding_column(words, 2, do_fusion=True), mixed()[3]])
+    module = tf.Module()
+    module.layer = layer
+    specs = [tf.TensorSpec([None, 1], tf.string), tf.RaggedTensorSpec([None, None], tf.int64)]
+    module.serve = tf.function(lambda words, ids: layer({"words": words, "ids": ids}, training=False), input_signature=specs)
+    layer(features())
+    given = [features()[name] for name in ("words", "ids")]
+    expected = module.serve(*given)
+    tf.saved_model.save(module, str(tmp_path / "model"))
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    np.testing.assert_array_equal(loaded.serve(*given), expected)
+
+
+def test_an_optimizer_of_keras_trains_layers_in_a_function():
+    layer, model = fc.InputLayer(mixed()), fc.LinearModel([fc.categorical_column_with_embedding("ids", tf.int64)], do_fusion=True)
+    optimizer = tf.keras.optimizers.Adam(0.05)
+    layer(features()), model(features())
+    variables = [*layer.trainable_variables, *model.trainable_variables]
+
+    @tf.function
+    def step(given):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((tf.reduce_sum(layer(given), axis=1) + model(given)[:, 0] - [3.0, -1.0, 0.5]) ** 2)
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    losses = [float(step(features())) for _ in range(30)]
+    assert losses[-1] < losses[0] / 10
+
+
 def test_refusals():
     words = fc.categorical_column_with_hash_bucket("words", 10)
     embedding = fc.embedding_column(words, 2)
@@ -312,6 +381,9 @@ def test_refusals():
         fc.linear_model(features(), words, units=0)
     with pytest.raises(ValueError, match="sparse_combiner must be one of"):
         fc.LinearModel(words, sparse_combiner="max")
+    for dimension in (0, 2.0, "2", None):
+        with pytest.raises(ValueError, match="dimension must be an integer of at least 1"):
+            fc.embedding_column(words, dimension)
     with pytest.raises(ValueError, match="initializer must be callable"):
         fc.embedding_column(words, 2, initializer=0.5)
     with pytest.raises(ValueError, match="go together"):
