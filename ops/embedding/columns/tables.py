@@ -87,6 +87,7 @@ class ColumnTable:
                 initializer=self._initializer,
                 trainable=self.trainable and trainable,
                 collections=weight_collections,
+                use_resource=True,  # the fused op reads it in place, after the rows of growing tables beside it are there
             )
             if self._shared_name:
                 _v1.add_to_collection(self._shared_name, found)
@@ -118,7 +119,8 @@ class ScopedTable:
     def variable(self, weight_collections: list[str] | None = None, trainable: bool = True) -> Any:
         """The variable, or the partitioned one."""
         zeros = _v1.zeros_initializer()
-        return _v1.get_variable(self._name, self._shape, tf.float32, zeros, trainable=trainable, collections=weight_collections)
+        options = {"trainable": trainable, "collections": weight_collections, "use_resource": True}
+        return _v1.get_variable(self._name, self._shape, tf.float32, zeros, **options)
 
 
 class GrowingColumnTable:

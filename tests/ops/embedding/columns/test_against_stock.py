@@ -344,21 +344,21 @@ def test_sequence_input_layer(data, vocabulary):
 
 
 @pytest.mark.slow
-@examples(600)
+@examples(200)
 @hypothesis.given(data=st.data())
 def test_input_layer_at_length(data, vocabulary):
     check_input_layer(data, vocabulary)
 
 
 @pytest.mark.slow
-@examples(400)
+@examples(150)
 @hypothesis.given(data=st.data())
 def test_linear_model_at_length(data, vocabulary):
     check_linear_model(data, vocabulary)
 
 
 @pytest.mark.slow
-@examples(200)
+@examples(60)
 @hypothesis.given(data=st.data())
 def test_sequence_input_layer_at_length(data, vocabulary):
     check_sequences(data, vocabulary)

@@ -289,6 +289,68 @@ def test_unsafe_lookups_refuse_what_safe_ones_prune():
             layer(False, do_fusion)
 
 
+@pytest.mark.parametrize("parts", [None, 2])
+def test_checkpoints_of_tensorflows_columns_and_of_ours_restore_into_each_other(parts, tmp_path):
+    def model(module, **fusion):
+        words = module.categorical_column_with_hash_bucket("words", 10)
+        shared = module.shared_embedding_columns(
+            [module.categorical_column_with_identity(name, 12, 0) for name in ("one", "other")], 2, **fusion
+        )
+        with V1.variable_scope("model", partitioner=parts and V1.fixed_size_partitioner(parts)):
+            deep = module.input_layer(features_of_graph(), [module.embedding_column(words, 3, **fusion), *shared])
+            wide = module.linear_model(features_of_graph(), [words, module.numeric_column("number")])
+        train = V1.train.FtrlOptimizer(0.3).minimize(tf.reduce_sum((deep - 1.0) ** 2) + tf.reduce_sum((wide - 1.0) ** 2))
+        return tf.concat([deep, wide], axis=1), train
+
+    def run(module, restore_from, save_to, **fusion):
+        with tf.Graph().as_default(), V1.Session() as session:
+            output, train = model(module, **fusion)
+            session.run(V1.global_variables_initializer())
+            saver = V1.train.Saver()
+            if restore_from:
+                saver.restore(session, restore_from)
+            before = session.run(output)
+            session.run(train)
+            return before, session.run(output), saver.save(session, str(tmp_path / save_to))
+
+    _, first, stocks = run(V1.feature_column, None, "stock")
+    restored, second, mine = run(fc, stocks, "ours", do_fusion=True)
+    np.testing.assert_allclose(restored, first, rtol=1e-5)
+    np.testing.assert_allclose(run(V1.feature_column, stocks, "again")[1], second, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(run(V1.feature_column, mine, "back")[0], second, rtol=1e-5)
+
+
+FIRST_VERSION = """
+from ops.v1 import tf
+tf.disable_v2_behavior()
+fc = tf.feature_column
+columns = [
+    fc.embedding_column(fc.categorical_column_with_hash_bucket("a", 5), 2, initializer=tf.ones_initializer(), do_fusion=True),
+    fc.embedding_column(fc.categorical_column_with_embedding("b"), 2, initializer=tf.constant_initializer(2.0), do_fusion=True),
+]
+features = {name: tf.constant([["x", "y"], ["z", ""]]) for name in "ab"}
+with tf.variable_scope("model", partitioner=tf.fixed_size_partitioner(2)):
+    output = fc.input_layer(features, columns) + fc.linear_model(features, [columns[0].categorical_column], do_fusion=True)
+table = tf.get_embedding_variable("c", 2, initializer=tf.ones_initializer())
+output += tf.nn.embedding_lookup_sparse(table, tf.SparseTensor([[0, 0], [1, 0]], [7, 8], [2, 1]), None, combiner="sum") @ tf.ones([2, 4])
+train = tf.train.AdagradOptimizer(0.1).minimize(tf.reduce_sum((output - 3.5) ** 2))
+with tf.Session() as session:
+    session.run([tf.global_variables_initializer(), tf.tables_initializer()])
+    print(session.run(output).tolist())
+    for _ in range(100):
+        session.run(train)
+    print(abs(session.run(output) - 3.5).max())
+"""
+
+
+def test_programs_that_turn_all_of_the_second_version_off(fork_server):
+    run = fork_server.run(FIRST_VERSION)
+    assert run.returncode == 0, run.stderr
+    first, last = run.stdout.splitlines()
+    assert first == "[[3.0, 3.0, 4.0, 4.0], [3.0, 3.0, 4.0, 4.0]]"
+    assert float(last) < 0.1
+
+
 def test_integers_of_any_size_are_keys():
     column = fc.embedding_column(fc.categorical_column_with_embedding("ids", tf.int64), 2, initializer=ones, do_fusion=True)
     for dtype in (tf.int8, tf.uint8, tf.int16, tf.uint32):
