@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nann.artifacts import Artifact
 from nann.dataset import Dataset, Samples
-from nann.errors import ArtifactError
+from nann.errors import ArtifactError, NannError
 from nann.export import ConvertedModel
 from nann.service.shelf import Shelf, directory_of, tables_of
 from nann.serving.opened import OpenedModel, warm_up
@@ -87,14 +87,20 @@ def publish_tested(
     try:
         test.look_at(shelf, version)
     except Exception as error:  # whatever a reader meets, the version must not stay
-        before = shelf.withdraw(version)
-        stays = "nothing" if before is None else f"version {before}"
-        raise ArtifactError(
-            f"version {version} was published and does not work for its readers: {' '.join(str(error).split())}. It was withdrawn, {stays} "
-            f"is in service in {shelf.store.root}; see to the storage and publish again"
-        ) from error
+        raise ArtifactError(_withdrawn(shelf, version, " ".join(str(error).split()))) from error
     logger.info("version %d answers %d users as the candidate does", version, len(samples.targets))
     return version
+
+
+def _withdrawn(shelf: Shelf, version: int, reason: str) -> str:
+    """What to say of a version that was taken out of service again, or could not be."""
+    told = f"version {version} was published and does not work for its readers: {reason}"
+    try:
+        before = shelf.withdraw(version)
+    except (NannError, OSError) as error:
+        return f"{told}; it could not be withdrawn either: {error}; see to the storage, then go back with `nann rollback`"
+    stays = "nothing" if before is None else f"version {before}"
+    return f"{told}. It was withdrawn, {stays} is in service in {shelf.store.root}; see to the storage and publish again"
 
 
 @contextmanager

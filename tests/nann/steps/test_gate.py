@@ -1,6 +1,8 @@
 """`gate` and `publish`: a candidate against what is in service, on the same users; the switch, and what is refused."""
 
+import errno
 import json
+import os
 import shutil
 import uuid
 from dataclasses import replace
@@ -237,12 +239,20 @@ def test_a_published_version_that_does_not_work_is_withdrawn(published, untraine
             path.unlink()  # a link to the candidate's
             path.write_bytes(content[:-1] + b"?")
 
+    def refuse_to_write(shelf, version):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "current.json")
+
     put_tree, before = Store.put_tree, Shelf(service).pointer()
     with monkeypatch.context() as patch:
         patch.setattr(Store, "put_tree", lossy)
         result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exit_code == 1
-    number = before.last + 1
+        assert result.exit_code == 1
+        number = before.last + 1
+        patch.setattr(Shelf, "withdraw", refuse_to_write)
+        shutil.copytree(service, tmp_path / "another")
+        result_of_another = CliRunner().invoke(main, [str(tmp_path / "another") if word == service else str(word) for word in words])
+    assert "does not work for its readers: " in result_of_another.output
+    assert "; it could not be withdrawn either: [Errno 30] Read-only file system: 'current.json'; see to the" in result_of_another.output
     assert f"error: version {number} was published and does not work for its readers: " in result.output
     assert f"It was withdrawn, version {before.version} is in service" in result.output
     assert Shelf(service).pointer() == replace(before, last=number)
