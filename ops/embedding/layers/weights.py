@@ -61,6 +61,11 @@ class GrownWeight(tf.keras.Variable):
         with tf.init_scope():
             return _Rows(tf.shape(self._value).numpy())
 
+    @property
+    def dtype(self) -> str:
+        """The dtype; of text int64, as Keras' summary knows sizes of numbers only."""
+        return "int64" if self._dtype == "string" else str(super().dtype)
+
     def assign(self, value: Any) -> Any:
         """Takes values of any number of rows; a table's slots get as many."""
         value = tf.convert_to_tensor(value, self._value.dtype)

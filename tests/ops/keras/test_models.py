@@ -258,3 +258,63 @@ def test_ema_and_accumulated_gradients(kind, make, model_of, data):
         model.compile(tf.keras.optimizers.Adam(0.01, **options), "mse")
         losses = fit(model, ids, labels, epochs=3)
         assert losses[2] < losses[0]
+
+
+def test_text_ids_train_print_save_and_copy(tmp_path):
+    layer = EmbeddingBag(None, 4, key_dtype="string", shared_rows=4)
+    model = tf.keras.Sequential([tf.keras.Input((2,), dtype="string"), layer, tf.keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    names = tf.constant([["a", "b"], ["c", "d"]] * 8)
+    fit(model, names, np.ones((16, 1)))
+    model.summary(print_fn=lambda *_, **__: None)
+    clone = tf.keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    model.save(tmp_path / "model.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras")
+    for other in (clone, loaded):
+        np.testing.assert_allclose(other.predict(names, verbose=0), model.predict(names, verbose=0), atol=1e-6)
+
+
+def test_weights_as_a_second_input_and_a_layer_used_twice(make, data, tmp_path):
+    ids, labels = data()
+    layer = make("adaptive")
+    inputs = [tf.keras.Input((6,), dtype="int64"), tf.keras.Input((6,)), tf.keras.Input((3, 6), dtype="int64")]
+    parts = [layer(inputs[0], inputs[1]), tf.keras.layers.Flatten()(layer(inputs[2]))]
+    model = tf.keras.Model(inputs, tf.keras.layers.Dense(1)(tf.keras.layers.Concatenate()(parts)))
+    model.compile("adam", "mse")
+    given = [ids, np.random.default_rng(1).random((64, 6), np.float32), np.stack([ids] * 3, axis=1)]
+    fit(model, given, labels)
+    model.save(tmp_path / "model.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(given, verbose=0), model.predict(given, verbose=0), atol=1e-6)
+
+
+def test_eagerly_and_several_steps_at_once_as_one_by_one(make, model_of, data):
+    ids, labels = data()
+    losses = []
+    for options in ({}, {"run_eagerly": True}, {"steps_per_execution": 2}):
+        tf.keras.utils.set_random_seed(1)
+        model = model_of(make("growing"))
+        model.compile(tf.keras.optimizers.Adam(0.01), "mse", **options)
+        losses.append(fit(model, ids, labels, epochs=2))
+    np.testing.assert_allclose(losses[1:], [losses[0]] * 2, rtol=1e-5)
+
+
+def test_a_frozen_table_stays_and_an_evicted_one_goes_on(make, model_of, data):
+    ids, labels = data()
+    layer = make("growing")
+    model = model_of(layer)
+    model.compile("adam", "mse")
+    fit(model, ids, labels)
+    layer.trainable = False
+    model.compile("adam", "mse")
+    before = layer.get_weights()
+    fit(model, ids[::-1] + 30, labels)
+    for held, now in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(held, now)
+    layer.trainable = True
+    model.compile("adam", "mse")
+    fit(model, ids, labels)
+    fit(model, np.full_like(ids[:16], 7), labels[:16])
+    assert layer.embedding_variable.evict(GlobalStepEvict(1)) > 0
+    fit(model, ids, labels)
