@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import date
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from data_prep.option_values import unix_seconds
 from nann.option_types import GRAPH_FORMS, NotNegativeNumber, OpensModels, StepConfig
 
 _CREATE = "make the service where there is none; it changes nothing where there is one"
@@ -125,6 +127,9 @@ class ItemPriorConfig(OpensModels):
     """Options of `nann item-prior`."""
 
     window_hours: float = Field(24, gt=0, description="length of the window that shares are foreseen for, and learned from")
+    moment: str | None = Field(
+        None, description="look at the log as of this time: unix seconds, or ISO 8601 (UTC unless it says otherwise); default: its end"
+    )
     strengths: tuple[NotNegativeNumber, ...] = Field(
         (0.125, 0.25, 0.5, 1.0, 2.0), min_length=1, description="multiples of the log share to choose from; 0, no prior, is always tried"
     )
@@ -132,3 +137,12 @@ class ItemPriorConfig(OpensModels):
     max_users: int = Field(1000, ge=1, description="validation users asked at most")
     batch_size: int = Field(16, ge=1, description="users per call")
     error: float = Field(0.05, gt=0, lt=0.5, description="probability that a prior which helps nobody is taken")
+
+    @field_validator("moment", mode="before")
+    @classmethod
+    def _time_as_text(cls, value: Any) -> Any:
+        if value is None:
+            return value
+        text = value.isoformat() if isinstance(value, date) else str(value)  # YAML makes dates of what looks like one
+        unix_seconds(text)
+        return text

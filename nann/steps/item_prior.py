@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.json_text import write_json
+from data_prep.option_values import unix_seconds
 from nann.artifacts import Artifact, StepResult, open_artifact
 from nann.config import ItemPriorConfig
 from nann.dataset import Dataset, Histories
@@ -94,7 +95,7 @@ def _chosen(opened: OpenedModel, data: Dataset, events: Histories, config: ItemP
     if events.times is None:
         logger.warning("%s holds no times of events, so nothing says what is read now: the tables have no prior", data.path)
         return _no_strength(0), np.zeros(count)
-    now = int(events.times.max()) + 1
+    now = int(events.times.max()) + 1 if config.moment is None else unix_seconds(config.moment)
     chosen = _strength(opened, data, events, now, config)
     return {**chosen, "moment": now}, chosen["strength"] * _raised(_log_shares(events, count, now, config))
 
@@ -128,7 +129,9 @@ def _strength(opened: OpenedModel, data: Dataset, events: Histories, now: int, c
     model = ConvertedModel(opened.place.path, allow_own_models=config.allow_own_models)
     samples = data.samples("validate", inputs=tuple(model.inputs))
     begin = now - round(config.window_hours * HOUR)
-    late = np.zeros(0, np.int64) if samples.last_times is None else np.flatnonzero(samples.last_times >= begin)
+    late = (
+        np.zeros(0, np.int64) if samples.last_times is None else np.flatnonzero((samples.last_times >= begin) & (samples.last_times < now))
+    )
     samples = samples.take(late).draw(config.max_users, seed=USERS_SEED)
     if len(samples.targets) < 2:
         logger.warning("%d validation users have their held-out event in the last window: too few to say whether a prior helps", len(late))

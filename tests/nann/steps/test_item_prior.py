@@ -68,6 +68,24 @@ def test_what_is_read_now_comes_first(untrained_run, recent, tmp_path):
     assert opened.set_item_tables(tables) == len(prior)
 
 
+def test_an_event_of_a_wrong_clock_does_not_hide_the_others(untrained_run, recent, tmp_path):
+    expected, path = make(untrained_run, tmp_path / "prior", "--recent", recent)
+    log = (recent.parent / "log.csv").read_text()
+    ahead = expected["moment"] + 30 * 86_400
+    (tmp_path / "log.csv").write_text(f"{log}77777,{hot_items(untrained_run)[0]},{ahead}\n")
+    nann("convert", "--input", tmp_path / "log.csv", "--dataset", tmp_path / "dataset", "--validate-users", 60, "--test-users", 0)
+    found, _ = make(untrained_run, tmp_path / "late", "--recent", tmp_path / "dataset")
+    assert (found["users"], found["strength"], found["moment"]) == (0, 0, ahead + 1)
+    found, tables = make(untrained_run, tmp_path / "told", "--recent", tmp_path / "dataset", "--moment", expected["moment"])
+    assert found["moment"] == expected["moment"]
+    assert found["strength"] > 0
+    assert set(read_item_tables(tables).item_ids.tolist()) >= set(hot_items(untrained_run))
+    words = ["item-prior", "--output-root", str(tmp_path), "--moment", "yesterday"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1
+    assert "moment" in result.output
+
+
 def test_a_prior_that_is_not_shown_to_help_is_none(untrained_run, tmp_path):
     """The run's own dataset has a handful of users in its last hours."""
     found, path = make(untrained_run, tmp_path / "prior", "--window-hours", 6)
