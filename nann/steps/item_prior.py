@@ -129,9 +129,8 @@ def _strength(opened: OpenedModel, data: Dataset, events: Histories, now: int, c
     model = ConvertedModel(opened.place.path, allow_own_models=config.allow_own_models)
     samples = data.samples("validate", inputs=tuple(model.inputs))
     begin = now - round(config.window_hours * HOUR)
-    late = (
-        np.zeros(0, np.int64) if samples.last_times is None else np.flatnonzero((samples.last_times >= begin) & (samples.last_times < now))
-    )
+    times = samples.last_times if samples.last_times is not None else np.zeros(len(samples.targets), np.int64)
+    late = np.flatnonzero((times >= begin) & (times < now))
     samples = samples.take(late).draw(config.max_users, seed=USERS_SEED)
     if len(samples.targets) < 2:
         logger.warning("%d validation users have their held-out event in the last window: too few to say whether a prior helps", len(late))

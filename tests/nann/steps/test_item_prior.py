@@ -69,7 +69,7 @@ def test_what_is_read_now_comes_first(untrained_run, recent, tmp_path):
 
 
 def test_an_event_of_a_wrong_clock_does_not_hide_the_others(untrained_run, recent, tmp_path):
-    expected, path = make(untrained_run, tmp_path / "prior", "--recent", recent)
+    expected, _ = make(untrained_run, tmp_path / "prior", "--recent", recent)
     log = (recent.parent / "log.csv").read_text()
     ahead = expected["moment"] + 30 * 86_400
     (tmp_path / "log.csv").write_text(f"{log}77777,{hot_items(untrained_run)[0]},{ahead}\n")
