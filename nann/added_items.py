@@ -26,6 +26,7 @@ from nann.errors import ArtifactError
 
 ITEM, CATEGORY = "item_id", "category_id"
 SEPARATOR = "|"
+EXACT_FLOATS = 2**53
 _SHOWN = 3
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 
@@ -172,8 +173,10 @@ def _values(path: Path, name: str, texts: Sequence[Any], known: Sequence[str], s
 def _texts(path: Path, name: str, column: Any) -> list[str]:
     """The column as text, trimmed; "" for what is not there."""
     with opening(path, f"a table of items with text or integers as {name}", remedy="write ids as the log has them", error=ArtifactError):
-        if pa.types.is_floating(column.type):
-            raise ValueError(f"{name} holds numbers with a fraction")
+        if pa.types.is_floating(column.type):  # integers of which some are missing, as pandas writes them
+            column = pc.if_else(pc.is_nan(column), None, column).cast(pa.int64())
+            if pc.any(pc.greater_equal(pc.abs(column), EXACT_FLOATS)).as_py():
+                raise ValueError(f"{name} holds integers of more than 53 bits as floating point numbers")
         return [str(text) for text in pc.fill_null(pc.utf8_trim_whitespace(column.cast(pa.string())), "").to_pylist()]
 
 

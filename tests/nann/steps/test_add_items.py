@@ -14,8 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import nann
+from nann.added_items import read_added_items
 from nann.artifacts import open_artifact
-from nann.dataset import load_items
+from nann.dataset import Dataset, load_items
+from nann.errors import ArtifactError
 from nann.export import load_corpus, load_table, open_graph
 from nann.index import load_embeddings
 from nann.memory.table import load_memory
@@ -262,6 +264,21 @@ def test_parquet_and_ids_of_text(untrained_string_run: Run, tmp_path: Path) -> N
         ",".join(items.item_ids[1:]),
     )
     assert "tea \u2615" in listed
+
+
+@pytest.mark.parametrize(("number", "read"), [(90001.0, True), (90001.5, False), (2.0**53, False)])
+def test_integers_beside_missing_ones_come_as_floats(base: Run, tmp_path: Path, number: float, read: bool) -> None:
+    """A table of pandas has floating point numbers where one of its integers is missing."""
+    path, category = tmp_path / "new.parquet", float(base.categories[0])
+    pq.write_table(pa.table({"item_id": [number, 90002.0], "category_id": [category, None], "tags": ["x1", "x2"]}), path)
+    data = Dataset(base.root / "dataset")
+    if read:
+        added = read_added_items(path, data, read_by_model=["tags"])
+        assert added.item_ids.tolist() == [90001, 90002]
+        assert (added.category_rows > 0).tolist() == [True, False]
+    else:
+        with pytest.raises(ArtifactError, match="write ids as the log has them"):
+            read_added_items(path, data, read_by_model=["tags"])
 
 
 def test_one_source_and_another_place(base: Run, tmp_path: Path) -> None:
