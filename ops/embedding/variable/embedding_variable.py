@@ -180,10 +180,7 @@ class EmbeddingVariable(tf.Module):
         if not insert:
             found = self._index.find(self.rows, ids, prune=prune)
             return found if mask is None else tf.where(tf.equal(tf.reshape(mask, tf.shape(found)), 1), found, -tf.ones_like(found))
-        if isinstance(self.state, tf.distribute.DistributedValues) and tf.distribute.in_cross_replica_context():
-            raise RuntimeError(
-                "a training lookup in a mirrored table belongs into strategy.run; pass insert=False for one that admits nothing"
-            )
+        replicas.check_context(self.state)
         if replicas.in_sync() > 1:
             return self._insert_with_all(ids, prune=prune, mask=mask, start=start)
         rows, new_rows, positions = self._index.insert(ids, prune=prune, mask=mask, step=self._step())

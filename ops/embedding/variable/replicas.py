@@ -20,6 +20,22 @@ def in_sync() -> int:
     return int(tf.distribute.get_replica_context().num_replicas_in_sync)
 
 
+def check_context(variable: tf.Variable) -> None:
+    """Refuses what would change some copies of a mirrored variable and not others.
+
+    Raises:
+        RuntimeError: with what to do about it.
+    """
+    if not isinstance(variable, tf.distribute.DistributedValues):
+        return
+    made_for = variable.distribute_strategy.num_replicas_in_sync
+    if tf.distribute.in_cross_replica_context() or in_sync() != made_for:
+        raise RuntimeError(
+            f"a training lookup in a table of {made_for} replicas belongs into the function that strategy.run calls; "
+            "outside of it pass insert=False (layers: training=False)"
+        )
+
+
 @dataclass(frozen=True)
 class Everyone:
     """The flattened parts of all replicas, one after the other.

@@ -6,11 +6,13 @@ KIND: growing, adaptive. RESTORED: a checkpoint, or "-". SAVED: its prefix, or "
 environment variable MIRRORED=1 it has two replicas; the global batches are the same.
 """
 
+import contextlib
 import json
 import os
 import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 if os.environ.get("MIRRORED"):
@@ -81,6 +83,10 @@ for number in range(int(first), int(last)):
         for each in ([part.values for part in parts], [part.row_splits for part in parts])
     ]
     losses.append(float(step(*spread)))
+if replicas > 1:  # would change this copy alone
+    for scope in (strategy.scope(), contextlib.nullcontext()):
+        with scope, pytest.raises(RuntimeError, match="strategy.run"):
+            own.rows_of(tf.constant([99]))
 held = own.export()
 if saved != "-":
     checkpoint.write(saved)
