@@ -12,7 +12,14 @@ import numpy as np
 from nann.artifacts import Artifact, ArtifactWriter, open_artifact
 from nann.service.shelf import Shelf, directory_of
 
-PARTS = {"dataset": "convert", "data_check": "check-data", "model": "train", "converted_model": "rewrite", "gate": "gate"}
+PARTS = {
+    "dataset": "convert",
+    "data_check": "check-data",
+    "model": "train",
+    "index": "build-index",
+    "converted_model": "rewrite",
+    "gate": "gate",
+}
 
 
 def make(path: Path, step: str, files: dict[str, bytes], inputs: dict[str, Artifact] | None = None, **params: object) -> Artifact:
@@ -31,7 +38,9 @@ def make_candidate(run: Path, name: str, in_service: int | None, *, passed: bool
     dataset = make(run / "dataset", "convert", files["dataset"], name=name)
     make(run / "data_check", "check-data", files["data_check"], {"dataset": dataset})
     model = make(run / "model", "train", files["model"], {"dataset": dataset}, name=name)
-    converted = make(run / "converted_model", "rewrite", files["converted_model"], {"model": model, "dataset": dataset}, top_k=1)
+    index = make(run / "index", "build-index", files["index"], {"model": model, "dataset": dataset}, name=name)
+    made_of = {"model": model, "dataset": dataset, "index": index}
+    converted = make(run / "converted_model", "rewrite", files["converted_model"], made_of, top_k=1)
     make(run / "gate", "gate", files["gate"], {"converted_model": converted, "dataset": dataset})
 
 

@@ -136,6 +136,7 @@ def published(untrained_run, tmp_path_factory) -> Path:
     found = publish(
         **common,
         model=model,
+        index=untrained_run.artifacts["index"],
         data_check=root / "data_check",
         service=str(root / "service"),
         gate=root / "gate",
@@ -148,7 +149,14 @@ def published(untrained_run, tmp_path_factory) -> Path:
 
 def test_the_first_candidate_is_in_service_whole(published, untrained_run):
     version = published / "service" / "versions" / "000001"
-    parts = {"dataset": "convert", "data_check": "check-data", "model": "train", "converted_model": "rewrite", "gate": "gate"}
+    parts = {
+        "dataset": "convert",
+        "data_check": "check-data",
+        "model": "train",
+        "index": "build-index",
+        "converted_model": "rewrite",
+        "gate": "gate",
+    }
     for name, step in parts.items():
         open_artifact(version / name, step=step)
     assert json.loads((published / "gate" / "gate.json").read_text())["version_in_service"] is None
@@ -159,7 +167,7 @@ def run_again(published: Path, untrained_run, root: Path, config: GateConfig) ->
     in_service(service=str(published / "service"), in_service=root / "in_service", config=InServiceConfig())
     common = {"dataset": untrained_run.artifacts["dataset"], "converted_model": untrained_run.converted_model}
     gate(**common, in_service=root / "in_service", gate=root / "gate", config=config)
-    more = {"model": untrained_run.artifacts["model"], "data_check": published / "data_check"}
+    more = {name: untrained_run.artifacts[name] for name in ("model", "index")} | {"data_check": published / "data_check"}
     return {**common, **more, "gate": root / "gate", "service": str(published / "service")}
 
 
@@ -230,7 +238,7 @@ def test_a_published_version_that_does_not_work_is_withdrawn(published, untraine
     candidate = run_again(published, untrained_run, tmp_path, CONFIG)
     service = published / "service"
     words = ["publish", "--output-root", tmp_path, "--quiet", *("--service", service), "--data-check", candidate["data_check"]]
-    words += [f"--{name.replace('_', '-')}={candidate[name]}" for name in ("dataset", "converted_model", "model")]
+    words += [f"--{name.replace('_', '-')}={candidate[name]}" for name in ("dataset", "converted_model", "model", "index")]
 
     def lossy(store, source, name):
         put_tree(store, source, name)
@@ -295,6 +303,7 @@ def test_what_cannot_be_compared_is_refused(published, untrained_run, untrained_
             **strings,
             data_check=published / "data_check",
             model=untrained_string_run.artifacts["model"],
+            index=untrained_string_run.artifacts["index"],
             gate=published / "gate",
             service=str(published / "service"),
             publication=tmp_path / "publication",
