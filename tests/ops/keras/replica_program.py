@@ -85,7 +85,7 @@ for number in range(int(first), int(last)):
     losses.append(float(step(*spread)))
 if replicas > 1:  # would change this copy alone
     for scope in (strategy.scope(), contextlib.nullcontext()):
-        with scope, pytest.raises(RuntimeError, match="strategy.run"):
+        with scope, pytest.raises(RuntimeError, match=r"strategy\.run"):
             own.rows_of(tf.constant([99]))
 held = own.export()
 if saved != "-":
