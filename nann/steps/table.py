@@ -210,7 +210,7 @@ REPORT = Step(
     config="nann.config:ReportConfig",
     reads=("dataset", "model", "embeddings", "index", "converted_model", "evaluation", "benchmark"),
     writes="report",
-    after=("publish",),
+    after=("publish", "item-prior"),
 )
 
 # All steps, in the order in which `nann --help` shows them.

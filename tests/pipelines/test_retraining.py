@@ -17,8 +17,8 @@ from pipelines.schedules import read_schedule
 CONFIG = """
 generate: {users: 200, items: 150, categories: 6, events_per_user: 16, days: 4}
 convert: {shards: 1, max_length: 10}
-train: {emb_dim: 4, batch_size: 64, num_neg: 8, max_steps: 12, keep: last, xla: false, keep_moments: true, embedding: adaptive,
-        promote_after: 3, shared_rows: 16, evict_after: 10}
+train: {emb_dim: 4, batch_size: 16, num_neg: 8, max_steps: 12, keep: last, xla: false, keep_moments: true, embedding: adaptive,
+        promote_after: 3, shared_rows: 16, evict_after: 5}
 rewrite: {ef: [50, 10], rounds: [2, 1], top_k: 50}
 evaluate: {ks: [20, 50], curve_users: 0}
 benchmark: {warmup_seconds: 0, duration_seconds: 0.2}
