@@ -23,11 +23,11 @@ from nann.artifacts import open_artifact, require_same_ancestor
 from nann.config import CompareConfig
 from nann.dataset import Dataset, Histories, Items, Samples, load_items, load_samples
 from nann.evaluation.comparison import UserRanks
-from nann.evaluation.lists import UserProgress
 from nann.evaluation.scan import USERS_AT_ONCE, exact_retriever
 from nann.index import load_embeddings
 from nann.memory.table import CorpusMemory, load_memory
 from nann.models import load_max_length, load_model
+from nann.progress import CountProgress
 from nann.retrieval import HistoryScorer
 from nann.steps.compare import compare_ranks
 from nann.steps.evaluate import USERS_SEED
@@ -67,7 +67,7 @@ def scores(run: Path, items: Items, samples: Samples) -> Iterator[NDArray[np.flo
         memory, item_rows=corpus.item_rows, category_rows=items.category_rows, num_categories=items.num_categories, entries=0
     )
     scan = exact_retriever(scorer, corpus, top_k=len(corpus.item_rows), memory=joined)
-    progress = UserProgress(run.name, len(samples.targets))
+    progress = CountProgress(run.name, len(samples.targets))
     for begin in range(0, len(samples.targets), USERS_AT_ONCE):
         users = slice(begin, begin + USERS_AT_ONCE)
         histories = samples.histories[users]
