@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.python.trackable.base import no_automatic_dependency_tracking
 
 from ops.embedding.reduced import sum_of_all
-from ops.embedding.row_updates import AdamOptions, adam, adam_correction, change_rows, option_vector, update_rows
+from ops.embedding.row_updates import AdamOptions, adam, adam_correction, change_all, change_rows, option_vector, update_rows
 from ops.embedding.slots import make_slot, saved_by_optimizer
 
 SEEDS_APART = 8  # of two variables; a variable and its moments round by consecutive seeds
@@ -106,8 +106,7 @@ class LazyAdamW(tf.Module):
         decay = learning_rate * self._weight_decay if self._weight_decay and is_matrix else None
         step = AdamOptions(learning_rate * correction, self._beta_1, self._beta_2, self._epsilon, decay)
         if not isinstance(gradient, tf.IndexedSlices):
-            for held, value in zip(variables, adam(step, gradient, *(held.read_value() for held in variables)), strict=True):
-                held.assign(value)
+            change_all(variables, gradient, lambda values, *old: adam(step, values, *old), seed if self._stochastic_rounding else None)
         elif self._stochastic_rounding and variable.dtype == tf.bfloat16:
             change_rows(variables, gradient, lambda values, *old: adam(step, values, *old), tf.float32, seed)
         elif self._fused and len(variable.shape) == 2:

@@ -11,9 +11,19 @@ def sum_of_all(gradients: list[tf.Tensor | tf.IndexedSlices], variables: list[tf
     To be called in a replica context.
     """
     context = tf.distribute.get_replica_context()
-    padded = [_padded(gradient, variable) for gradient, variable in zip(gradients, variables, strict=True)]
+    padded = [_padded(_as(tf.float32, gradient), variable) for gradient, variable in zip(gradients, variables, strict=True)]
     reduced = [context.all_reduce(tf.distribute.ReduceOp.SUM, gradient) for gradient in padded]
-    return [without_padding(gradient, variable) for gradient, variable in zip(reduced, variables, strict=True)]
+    summed = [_as(given.dtype, gradient) for given, gradient in zip(gradients, reduced, strict=True)]
+    return [without_padding(gradient, variable) for gradient, variable in zip(summed, variables, strict=True)]
+
+
+def _as(dtype: tf.DType, gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor | tf.IndexedSlices:
+    """A gradient of bfloat16, which TensorFlow's collectives on processors do not take, as float32, and back; others as they are."""
+    if tf.bfloat16 not in (dtype, gradient.dtype) or dtype == gradient.dtype:
+        return gradient
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(tf.cast(gradient.values, dtype), gradient.indices, gradient.dense_shape)
+    return tf.cast(gradient, dtype)
 
 
 def _padded(gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> tf.Tensor | tf.IndexedSlices:

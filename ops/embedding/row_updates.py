@@ -101,9 +101,28 @@ def change_rows(
     values = tf.math.unsorted_segment_sum(given_values, positions, tf.size(rows))
     given = [values, *(tf.gather(variable, rows) for variable in variables)]
     changed = rule(*(given if wide is None else [tf.cast(each, wide) for each in given]))
-    for number, (variable, value) in enumerate(zip(variables, changed, strict=True)):
-        stored = tf.cast(value, variable.dtype) if seed is None else round_stochastically(value, tf.stack([seed[0] + number, seed[1]]))
+    for variable, stored in zip(variables, _stored(variables, changed, seed), strict=True):
         variable.scatter_update(tf.IndexedSlices(stored, rows))
+
+
+def change_all(
+    variables: Sequence[Any], gradient: tf.Tensor, rule: Callable[..., Sequence[tf.Tensor]], seed: tf.Tensor | None = None
+) -> None:
+    """Puts what a rule makes of variables in their place; arguments as `change_rows`. Variables of 16 bits are computed in float32."""
+    given = [gradient, *(variable.read_value() for variable in variables)]
+    changed = rule(*(tf.cast(each, tf.float32) if each.dtype.size == 2 else each for each in given))
+    for variable, stored in zip(variables, _stored(variables, changed, seed), strict=True):
+        variable.assign(stored)
+
+
+def _stored(variables: Sequence[Any], values: Sequence[tf.Tensor], seed: tf.Tensor | None) -> list[tf.Tensor]:
+    """Values in the variables' dtype: of bfloat16 and with a seed rounded by chance, each by a seed of its own, else to the nearest."""
+    return [
+        round_stochastically(value, tf.stack([seed[0] + number, seed[1]]))
+        if seed is not None and variable.dtype == tf.bfloat16
+        else tf.cast(value, variable.dtype)
+        for number, (variable, value) in enumerate(zip(variables, values, strict=True))
+    ]
 
 
 def _sgd(options: Numbers, gradient: tf.Tensor, old: tf.Tensor) -> tuple[tf.Tensor, ...]:

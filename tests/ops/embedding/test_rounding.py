@@ -1,5 +1,8 @@
 """Stochastic rounding: right in the mean, one of the two neighbours, and what it is for."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,3 +46,52 @@ def test_steps_below_the_spacing_count_when_rounded_by_chance(stochastic):
     moved = 1.0 - tf.reduce_mean(tf.cast(table[:32], tf.float32))
     np.testing.assert_allclose(moved, 0.02 if stochastic else 0.0, atol=0.002)
     np.testing.assert_array_equal(table[32:], np.ones([32, 32]))
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_a_dense_gradient_of_a_table_rounds_alike(stochastic):
+    table = tf.Variable(tf.ones([64, 32], tf.bfloat16))
+    optimizer = LazyAdamW([table], stochastic_rounding=stochastic)
+    step = tf.function(lambda: optimizer.apply([tf.ones([64, 32], tf.bfloat16)], tf.constant(1e-4)))
+    for _ in range(200):
+        step()
+    moved = 1.0 - tf.reduce_mean(tf.cast(table, tf.float32))
+    np.testing.assert_allclose(moved, 0.02 if stochastic else 0.0, atol=0.002)
+
+
+MIRRORED = """
+import numpy as np
+import tensorflow as tf
+
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+from ops.optimizers import LazyAdamW
+
+with strategy.scope():
+    tables = [tf.Variable(tf.ones([8, 4], tf.bfloat16)) for _ in range(2)]
+    optimizer = LazyAdamW(tables, stochastic_rounding=True)
+
+
+@tf.function
+def step():
+    def on_replica():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        rows = tf.IndexedSlices(tf.ones([2, 4], tf.bfloat16), tf.stack([1, 2 + replica]))
+        optimizer.apply([rows, tf.ones([8, 4], tf.bfloat16)], tf.constant(0.1))
+
+    strategy.run(on_replica)
+
+
+step()
+for table in tables:
+    one, other = (copy.numpy().astype(np.float32) for copy in table.values)
+    np.testing.assert_array_equal(one, other)
+    print((one < 0.95).all(axis=1).astype(int).tolist())
+"""
+
+
+def test_mirrored_replicas_sum_gradients_of_tables_in_bfloat16():
+    done = subprocess.run([sys.executable, "-c", MIRRORED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["[0, 1, 1, 1, 0, 0, 0, 0]", "[1, 1, 1, 1, 1, 1, 1, 1]"]
