@@ -57,6 +57,7 @@ def embedding_lookup_sparse(
     name: str | None = None,
     combiner: str | None = None,
     max_norm: float | None = None,
+    allow_fast_lookup: bool = False,
     *,
     training: bool = True,
 ) -> tf.Tensor:
@@ -66,7 +67,7 @@ def embedding_lookup_sparse(
         params: an `EmbeddingVariable`, or what `tf.compat.v1.nn.embedding_lookup_sparse` takes.
         sp_ids: [B, *] keys, sparse or ragged; negative ones are keys like others.
         sp_weights: of their structure, or None.
-        partition_strategy, name: as in TensorFlow; an `EmbeddingVariable` does not ask for the first.
+        partition_strategy, name, allow_fast_lookup: as in TensorFlow; an `EmbeddingVariable` does not ask for the first and the last.
         combiner: "mean" (also for None), "sqrtn" or "sum".
         max_norm: L2 limit of every row, or None.
         training: of an `EmbeddingVariable`: count ids and give rows to new ones.
@@ -76,7 +77,7 @@ def embedding_lookup_sparse(
     """
     variable = variable_of(params)
     if variable is None:
-        return _nn.embedding_lookup_sparse(params, sp_ids, sp_weights, partition_strategy, name, combiner, max_norm)
+        return _nn.embedding_lookup_sparse(params, sp_ids, sp_weights, partition_strategy, name, combiner, max_norm, allow_fast_lookup)
     options: dict[str, Any] = {"combiner": combiner or "mean", "max_norm": max_norm, "training": training}
     return grouped_lookup([feature_of(variable, sp_ids, sp_weights, prune=False, **options)], name=name)[0]
 
@@ -90,6 +91,7 @@ def safe_embedding_lookup_sparse(
     name: str | None = None,
     partition_strategy: str = "div",
     max_norm: float | None = None,
+    allow_fast_lookup: bool = False,
     *,
     training: bool = True,
 ) -> tf.Tensor:
@@ -98,14 +100,15 @@ def safe_embedding_lookup_sparse(
     Args:
         embedding_weights: an `EmbeddingVariable`, or what `tf.compat.v1.nn.safe_embedding_lookup_sparse` takes.
         default_id: the key whose row an example without ids is given; None: zeros.
-        sparse_ids, sparse_weights, combiner, name, partition_strategy, max_norm, training: as `embedding_lookup_sparse`.
+        sparse_ids, sparse_weights, combiner, name, partition_strategy, max_norm, allow_fast_lookup, training: as
+            `embedding_lookup_sparse`.
 
     Returns:
         [B, dim]
     """
     variable = variable_of(embedding_weights)
     if variable is None:
-        given = (sparse_ids, sparse_weights, combiner, default_id, name, partition_strategy, max_norm)
+        given = (sparse_ids, sparse_weights, combiner, default_id, name, partition_strategy, max_norm, allow_fast_lookup)
         return _nn.safe_embedding_lookup_sparse(embedding_weights, *given)
     options: dict[str, Any] = {"combiner": combiner, "max_norm": max_norm, "default_id": default_id, "training": training}
     return grouped_lookup([feature_of(variable, sparse_ids, sparse_weights, **options)], name=name)[0]

@@ -85,6 +85,8 @@ class EmbeddingVariable(tf.Module):
             raise ValueError(f"dim must be at least 1 and initial_capacity at least 2, got {dim} and {initial_capacity}")
         if key_dtype not in (tf.int64, tf.string):
             raise ValueError(f"key_dtype must be int64 or string, got {tf.as_dtype(key_dtype).name}; int32 ids are looked up as int64")
+        if not tf.as_dtype(dtype).is_floating:
+            raise ValueError(f"dtype must be float16, bfloat16, float32 or float64, got {tf.as_dtype(dtype).name}")
         if partition_num is not None and partition_num < 1:
             raise ValueError(f"partition_num must be at least 1, got {partition_num}; None for one part")
         super().__init__(name=name.replace("/", "_").replace(".", "_"))

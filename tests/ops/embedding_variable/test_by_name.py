@@ -1,5 +1,7 @@
 """`get_embedding_variable`, its options, lookups that take the variable as their table, and the optimizers it trains with."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -100,6 +102,10 @@ def test_other_tables_are_tensorflows():
     np.testing.assert_array_equal(ops.embedding_lookup(table, [5, 0]), table.numpy()[[5, 0]])
     np.testing.assert_array_equal(ops.embedding_lookup_sparse(table, ids, combiner="sum"), [[6, 8], [6, 7]])
     np.testing.assert_array_equal(ops.safe_embedding_lookup_sparse(table, ids, None, "sum"), [[6, 8], [6, 7]])
+    for name in ("embedding_lookup", "embedding_lookup_sparse", "safe_embedding_lookup_sparse"):
+        theirs = list(inspect.signature(getattr(V1.nn, name)).parameters)
+        assert list(inspect.signature(getattr(ops, name)).parameters) == [*theirs, "training"]
+    np.testing.assert_array_equal(ops.embedding_lookup_sparse(table, ids, combiner="sum", allow_fast_lookup=True), [[6, 8], [6, 7]])
 
 
 def test_scopes_reuse_and_partitioners_of_a_graph():
@@ -184,6 +190,7 @@ def test_rows_start_from_any_initializer(name):
         ({"validate_shape": False}, "validate_shape must be True"),
         ({"key_dtype": tf.float32}, "key_dtype must be int64 or string"),
         ({"embedding_dim": 0}, "dim must be at least 1"),
+        ({"value_dtype": tf.int32}, "dtype must be float16, bfloat16, float32 or float64, got int32"),
         ({"ev_option": ops.CounterFilter(3)}, "ev_option must be an EmbeddingVariableOption"),
         ({"steps_to_live": 0}, "steps_to_live must be at least 1"),
         (
