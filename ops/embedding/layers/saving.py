@@ -25,6 +25,19 @@ def save(storage: Storage, store: Any) -> None:
         store[name] = value
 
 
+def _check(storage: Storage, held: dict[str, np.ndarray]) -> None:
+    """Refuses what another table wrote, before anything is changed."""
+    counters = 0 if storage.bloom is None else int(tf.size(storage.bloom))
+    wanted = {"key_dtype": storage.key_dtype.name, "output_dim": storage.dim, "counters of the Bloom filter": counters}
+    keys = "string" if "keys_lengths" in held else "int64"
+    found = {"key_dtype": keys, "output_dim": held["table"].shape[-1], "counters of the Bloom filter": len(held.get("bloom", ()))}
+    for name, value in found.items():
+        if value != wanted[name]:
+            raise ValueError(
+                f"{name} must be {wanted[name]}, as this layer's, got {value} in the file; make the layer as it was when saved"
+            )
+
+
 def load(storage: Storage, store: Any) -> None:
     """What `save` wrote, into a table of any capacity.
 
@@ -35,6 +48,7 @@ def load(storage: Storage, store: Any) -> None:
     if missing:
         raise ValueError(f"the file holds no table that grows: {', '.join(sorted(missing))} missing; make the layer as it was when saved")
     held = {name: np.asarray(store[name]) for name in store.keys()}  # noqa: SIM118 - not a dictionary
+    _check(storage, held)
     state = held["state"].astype(np.int64)
     state[STAMP] = new_stamp()
     if storage.key_dtype == tf.string:

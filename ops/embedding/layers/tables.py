@@ -180,6 +180,11 @@ class TableLayer(tf.keras.layers.Layer):
         if self.embedding_variable is None:
             super().load_own_variables(store)
             return
+        held = store["shared"].shape[0] if "shared" in store.keys() else None  # noqa: SIM118 - not a dictionary
+        if held != self.shared_rows:
+            raise ValueError(
+                f"shared_rows must be {self.shared_rows}, as this layer's, got {held} in the file; make it as it was when saved"
+            )
         saving.load(self.embedding_variable.storage, store)
         if self.shared_rows:
             self.embeddings.assign(store["shared"])

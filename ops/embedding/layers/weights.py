@@ -87,6 +87,8 @@ def _growing_slots(original: Callable[..., Any]) -> Callable[..., Any]:
         storage = getattr(table, OWNER, None)
         if not isinstance(storage, Storage):
             return original(self, reference_variable, name=name, initializer=initializer)
+        if isinstance(self, tf.keras.optimizers.Adafactor):  # has slots of other shapes, which do not grow
+            raise ValueError(f"Adafactor does not train tables that grow, got {table.name}; take Adam, Adagrad, Ftrl or SGD")
         start = tf.keras.initializers.get(initializer)
         with tf.init_scope():
             variable = tf.Variable(start(tf.shape(table).numpy(), dtype=table.dtype), trainable=False, shape=table.shape, name=name)

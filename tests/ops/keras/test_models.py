@@ -141,6 +141,45 @@ def test_options_survive_a_config(tmp_path):
     np.testing.assert_array_equal(loaded(tf.constant([["b", "b"]]), training=True), np.full((1, 3), 0.5))  # was counted once
 
 
+@pytest.mark.parametrize("initializer", [tf.ones_initializer(), tf.compat.v1.constant_initializer([1.0]), tf.compat.v1.ones_initializer])
+def test_initializers_of_tensorflow_are_in_the_file(initializer, tmp_path):
+    layer = EmbeddingBag(None, 3, option=EmbeddingVariableOption(init_option=InitializerOption(initializer)))
+    tf.keras.Sequential([tf.keras.Input((2,), dtype="int64"), layer]).save(tmp_path / "model.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(tf.constant([[5, 6]]), training=True), np.ones((1, 3)))
+    assert loaded.layers[0].get_config()["option"] == layer.get_config()["option"]
+
+
+def test_files_of_another_table_are_refused_and_change_nothing(tmp_path):
+    def layer(dim=3, filter_option=None, **options):
+        made = EmbeddingBag(None, dim, option=EmbeddingVariableOption(filter_option=filter_option), **options)
+        dtype = options.get("key_dtype", "int64")
+        return made, tf.keras.Sequential([tf.keras.Input((2,), dtype=dtype), made])
+
+    saved, model = layer()
+    saved(tf.constant([[5, 6]]), training=True)
+    model.save_weights(tmp_path / "one.weights.h5")
+    for options, words in (
+        ({"dim": 4}, "output_dim must be 4.*got 3"),
+        ({"key_dtype": "string"}, "key_dtype must be string.*got int64"),
+        ({"shared_rows": 2}, "shared_rows must be 2.*got None"),
+        ({"filter_option": CBFFilter(2, 100)}, "counters of the Bloom filter must be 959.*got 0"),
+    ):
+        other, model = layer(**options)
+        with pytest.raises(ValueError, match=words):
+            model.load_weights(tmp_path / "one.weights.h5")
+        assert other.embedding_variable.total_count() == 0
+        assert other.embedding_variable.table.read_value().shape == (1024, options.get("dim", 3))
+
+
+def test_adafactor_is_refused_by_tables_that_grow(model_of, data):
+    ids, labels = data()
+    model = model_of(EmbeddingBag(None, 4))
+    model.compile(tf.keras.optimizers.Adafactor(), "mse")
+    with pytest.raises(ValueError, match="Adafactor does not train tables that grow"):
+        model.fit(ids, labels, verbose=0)
+
+
 def test_sequential_and_subclassed_models(kind, make, data):
     ids, labels = data()
 
