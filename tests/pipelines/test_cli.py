@@ -35,7 +35,7 @@ def test_all_commands_are_there() -> None:
         "benchmark",
         *("tune", "sweep", "seeds"),
         *("in-service", "gate", "publish", "item-prior", "rollback", "replay"),
-        *("infer", "report", "serve", "health", "explain", "show", "compare", "inspect"),
+        *("infer", "report", "add-items", "serve", "health", "explain", "show", "compare", "inspect"),
     ]
     assert names == [*steps, "pipeline"]
 

@@ -59,7 +59,7 @@ def test_an_ancestor_that_is_no_input_may_lie_between() -> None:
         (REWRITE, ["build-index"]),
         (BENCHMARK, ["rewrite"]),
         (GATE, ["rewrite", "in-service"]),
-        (PUBLISH, ["gate"]),
+        (PUBLISH, ["gate", "check-data"]),
         (REPORT, ["evaluate", "benchmark"]),
     ],
     ids=lambda value: value.name if isinstance(value, Step) else "",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "wide_and_deep"
 SERVE = """
 import sys, tensorflow as tf
