@@ -55,6 +55,8 @@ def gather_of_all(part: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
         part: of this replica.
         counts: [replicas] int32, the n_r.
     """
+    if part.dtype == tf.bfloat16:
+        return tf.cast(gather_of_all(tf.cast(part, tf.float32), counts), tf.bfloat16)
     pad = tf.fill([1], "") if part.dtype == tf.string else tf.zeros([1, *part.shape[1:]], part.dtype)
     gathered = tf.distribute.get_replica_context().all_gather(tf.concat([part, pad], axis=0), axis=0)
     pads = tf.cumsum(counts + 1) - 1

@@ -27,6 +27,8 @@ def check_context(variable: tf.Variable) -> None:
         RuntimeError: with what to do about it.
     """
     if not isinstance(variable, tf.distribute.DistributedValues):
+        if in_sync() > 1:
+            raise RuntimeError(f"a table of one replica was looked up by {in_sync()}; make the variable in the strategy's scope")
         return
     made_for = variable.distribute_strategy.num_replicas_in_sync
     if tf.distribute.in_cross_replica_context() or in_sync() != made_for:

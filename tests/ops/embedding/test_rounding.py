@@ -66,6 +66,8 @@ import tensorflow as tf
 [cpu] = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+from ops import EmbeddingVariable
+from ops.embedding import Feature, grouped_lookup
 from ops.optimizers import LazyAdamW
 
 with strategy.scope():
@@ -88,10 +90,35 @@ for table in tables:
     one, other = (copy.numpy().astype(np.float32) for copy in table.values)
     np.testing.assert_array_equal(one, other)
     print((one < 0.95).all(axis=1).astype(int).tolist())
+
+with strategy.scope():
+    grows = EmbeddingVariable(4, dtype=tf.bfloat16, initial_capacity=4)
+
+
+@tf.function
+def admit():
+    def on_replica():
+        first = 10 * tf.distribute.get_replica_context().replica_id_in_sync_group
+        ids = tf.cast(tf.stack([first, first + 1]), tf.int64)
+        return grouped_lookup([Feature(grows.table, grows.rows_like(tf.RaggedTensor.from_row_splits(ids, [0, 2])))])
+
+    return strategy.run(on_replica)
+
+
+admit()
+np.testing.assert_array_equal(*(tf.cast(copy, tf.float32) for copy in grows.table.values))
+print(grows.export().keys.tolist())
+outside = EmbeddingVariable(4)
+try:
+    strategy.run(lambda: outside.rows_of(tf.constant([1])))
+except RuntimeError as error:
+    print(error)
 """
 
+OUTSIDE = "a table of one replica was looked up by 2; make the variable in the strategy's scope"
 
-def test_mirrored_replicas_sum_gradients_of_tables_in_bfloat16():
+
+def test_mirrored_replicas_share_tables_in_bfloat16():
     done = subprocess.run([sys.executable, "-c", MIRRORED], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["[0, 1, 1, 1, 0, 0, 0, 0]", "[1, 1, 1, 1, 1, 1, 1, 1]"]
+    assert done.stdout.splitlines() == ["[0, 1, 1, 1, 0, 0, 0, 0]", "[1, 1, 1, 1, 1, 1, 1, 1]", "[0, 1, 10, 11]", OUTSIDE]
