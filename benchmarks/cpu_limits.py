@@ -48,8 +48,8 @@ def samples_per_s(dataset: Path, steps: int, *, prefix: tuple[str, ...] = (), gr
                 (group / "cgroup.procs").write_text(str(os.getpid()), encoding="utf-8")
 
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=enter_group)
-        records = json.loads((model / "training.json").read_text(encoding="utf-8"))
-        return float(records[-1]["samples_per_s"])
+        speeds = json.loads((model / "training_speed.json").read_text(encoding="utf-8"))
+        return float(speeds[-1]["samples_per_s"])
 
 
 @contextmanager
