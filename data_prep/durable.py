@@ -19,6 +19,7 @@ from typing import IO, Any
 
 RENAME_EXCHANGE = 2
 _CURRENT_DIRECTORY = -100  # AT_FDCWD
+_CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 _CANNOT_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -79,6 +80,21 @@ def replaced_file(path: Path) -> Iterator[IO[bytes]]:
             partial.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Gives a file a second path: a hard link, or a copy on another file system and on one without hard links.
+
+    Raises:
+        OSError: neither can be, or ``target`` is there.
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        with naming(target):
+            shutil.copy2(source, target)
 
 
 def sync_directory(directory: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from data_prep.option_values import unix_seconds
-from nann.option_types import GRAPH_FORMS, NotNegativeNumber, OpensModels, StepConfig
+from nann.option_types import GRAPH_FORMS, GraphForm, NotNegativeNumber, OpensModels, StepConfig
 
 _CREATE = "make the service where there is none; it changes nothing where there is one"
 
@@ -22,7 +22,7 @@ class GateConfig(OpensModels):
     error: float = Field(
         0.05, gt=0, lt=0.5, description="probability that a candidate passes a comparison of recalls that is worse by just the margin"
     )
-    graph: Literal["served", "native", "fused", "portable", "meta"] = Field(
+    graph: Literal["served", GraphForm] = Field(
         "served", description=f"exported form to ask: served, the one that nann serve takes here; {GRAPH_FORMS}"
     )
     batch_size: int = Field(16, ge=1, description="users per call when quality is measured")

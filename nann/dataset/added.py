@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.durable import link_or_copy
 from data_prep.json_text import write_json
 from data_prep.meta import META_NAME
 from nann.contents import opening
@@ -25,10 +24,7 @@ def link_files(source: Path, names: Iterable[str], directory: Path) -> None:
     for name in names:
         target = directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source / name, target)
-        except OSError:
-            shutil.copyfile(source / name, target)
+        link_or_copy(source / name, target)
 
 
 def write_with_items(data: Dataset, added: Any, directory: Path) -> None:

@@ -7,9 +7,7 @@ may be absent. A file belongs to the split that its name or its directory's name
 from __future__ import annotations
 
 import logging
-import os
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ import pyarrow.parquet
 import tensorflow as tf
 
 from data_prep.config import ConvertConfig
+from data_prep.durable import link_or_copy
 from data_prep.errors import DataError
 from data_prep.json_text import write_json
 from data_prep.opening import opening
@@ -158,13 +157,6 @@ def _side_table(path: Path | None, num_items: int) -> pa.Table | None:
     return ids.take(pa.array(order))
 
 
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
-
-
 def adopt_records(files: Sequence[Path], out_dir: Path, config: ConvertConfig) -> ConvertReport:
     """Makes a dataset of ready-made records: the files themselves (hard links, or copies), `items.parquet` and `meta.json`.
 
@@ -205,7 +197,7 @@ def adopt_records(files: Sequence[Path], out_dir: Path, config: ConvertConfig) -
     for split, paths in by_split.items():
         for number, path in enumerate(paths):
             target = shard_path(out_dir, split, number, len(paths))
-            _link(path, target.with_name(target.name + (".gz" if path.suffix == ".gz" else "")))
+            link_or_copy(path.resolve(), target.with_name(target.name + (".gz" if path.suffix == ".gz" else "")))
     report = _report(found, lengths, num_items, user_dtype, by_split, pa.parquet.read_table(out_dir / "items.parquet"))
     write_json(out_dir / "meta.json", asdict(report))
     return report

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
+
+from data_prep.durable import link_or_copy
 
 SCHEMA_VERSION = 1
 
@@ -24,15 +24,8 @@ def write_saved_model(directory: Path, meta: tf.compat.v1.MetaGraphDef, prefix: 
     variables = directory / "variables"
     variables.mkdir(parents=True)
     for suffix in (".index", ".data-00000-of-00001"):
-        _link(prefix.with_name(prefix.name + suffix), variables / f"variables{suffix}")
+        link_or_copy(prefix.with_name(prefix.name + suffix), variables / f"variables{suffix}")
     saved_model = saved_model_pb2.SavedModel(saved_model_schema_version=SCHEMA_VERSION)
     saved_model.meta_graphs.add().CopyFrom(meta)
     saved_model.meta_graphs[0].meta_info_def.tags.append(tf.saved_model.SERVING)
     (directory / "saved_model.pb").write_bytes(saved_model.SerializeToString(deterministic=True))
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -7,7 +7,6 @@ removed.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -17,11 +16,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from data_prep.durable import naming, remove_tree, sync_directory, sync_tree, write_file
+from data_prep.durable import link_or_copy, naming, remove_tree, sync_directory, sync_tree, write_file
 from nann.errors import ArtifactError
 
 LOCK_NAME = ".lock"
-_CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
 
 class Store:
@@ -160,13 +158,7 @@ class Store:
             return
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(target).unlink(missing_ok=True)
-        try:
-            os.link(source, target)
-        except OSError as error:
-            if error.errno not in _CANNOT_LINK:
-                raise
-            with naming(target):
-                shutil.copy2(source, target)
+        link_or_copy(source, target)
 
     def sync(self, name: str) -> None:
         """Has all of a directory on the disk; an object is there when its writing ends."""

@@ -1,6 +1,7 @@
 """Files and directories are put in place as a whole; no link is followed."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,26 @@ def test_a_full_disk_is_told_with_the_path(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as caught, durable.naming(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename == str(tmp_path / "x")
+
+
+def test_a_second_path_is_a_link_a_copy_where_there_are_none_and_else_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("text")
+    durable.link_or_copy(tmp_path / "file", tmp_path / "linked")
+    assert (tmp_path / "linked").samefile(tmp_path / "file")
+    with pytest.raises(FileExistsError):
+        durable.link_or_copy(tmp_path / "file", tmp_path / "linked")
+
+    def failing(number: int) -> None:
+        def link(source: object, target: object) -> None:
+            raise OSError(number, os.strerror(number), str(target))
+
+        monkeypatch.setattr(os, "link", link)
+
+    failing(errno.EXDEV)
+    durable.link_or_copy(tmp_path / "file", tmp_path / "copied")
+    assert (tmp_path / "copied").read_text() == "text"
+    assert not (tmp_path / "copied").samefile(tmp_path / "file")
+    failing(errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left"):
+        durable.link_or_copy(tmp_path / "file", tmp_path / "another")
+    assert not (tmp_path / "another").exists()
