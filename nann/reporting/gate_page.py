@@ -84,13 +84,15 @@ def _verdict(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not failed:
         return [("Passed", f"All {len(result['checks'])} rules are kept."), ("Next", "Put it in service with `nann publish`.")]
     lines = []
-    for outcome, what in (("broken", "are broken"), ("undecided", "are undecided for want of users")):
+    for outcome, what in (("broken", "broken"), ("undecided", "undecided for want of users")):
         named = [_rule(check) for check in failed if check["outcome"] == outcome]
         if named:
             lines.append(("Refused", f"{len(named)} of {len(result['checks'])} rules {what}: {', '.join(dict.fromkeys(named))}."))
     next_ = "What is in service stays. Look at the report of the run that made the candidate, or mend the rule if it is wrong."
     if all(check["outcome"] == "undecided" for check in failed):
-        next_ = "What is in service stays. Convert a longer window or with more --validate-users, or allow a wider --max-recall-loss."
+        published = {check["against"] for check in failed} - {(result["best_baseline"] or {}).get("name")}
+        wider = "a wider --max-recall-loss" if published else "a smaller --min-baseline-ratio"
+        next_ = f"What is in service stays. Convert a longer window or with more --validate-users, or allow {wider}."
     return [*lines, ("Next", next_)]
 
 
